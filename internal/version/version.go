@@ -1,0 +1,19 @@
+// Package version says what was built. Values are set by the linker (-X) in release builds.
+package version
+
+import "runtime/debug"
+
+// Version of this build, v0.0.0-dev outside of releases.
+var Version = "v0.0.0-dev"
+
+// Commit is the VCS revision of this build, or "unknown".
+func Commit() string {
+	if bi, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range bi.Settings {
+			if s.Key == "vcs.revision" {
+				return s.Value
+			}
+		}
+	}
+	return "unknown"
+}

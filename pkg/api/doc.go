@@ -1,0 +1,57 @@
+// Package api holds Weft's own Kubernetes API: group weft.dev, version v1alpha1.
+//
+//	AuthorizationPolicy  who may call what, by identity, address, port and, at a waypoint, request
+//	PeerAuthentication   whether plaintext is accepted
+//	Fault                delays and aborts for testing how callers cope
+//
+// Everything else a person writes is Kubernetes' own (Namespace, Service, Deployment, …) or Gateway
+// API's (Gateway, HTTPRoute, GRPCRoute). Labels and annotations that Weft reads are constants here.
+package api
+
+// Group and Version of Weft's API.
+const (
+	Group      = "weft.dev"
+	Version    = "v1alpha1"
+	APIVersion = Group + "/" + Version
+)
+
+// Labels and annotations.
+const (
+	// LabelMode enrols a namespace or pod: "ambient" or "none"; the pod's own label wins.
+	LabelMode   = "weft.dev/dataplane-mode"
+	ModeAmbient = "ambient"
+	ModeNone    = "none"
+
+	// LabelUseWaypoint on a namespace, service or pod names the Gateway that serves its L7, or "none".
+	LabelUseWaypoint          = "weft.dev/use-waypoint"
+	LabelUseWaypointNamespace = "weft.dev/use-waypoint-namespace"
+	// LabelWaypointFor on a Gateway: "service" (default), "workload", "all" or "none".
+	LabelWaypointFor = "weft.dev/waypoint-for"
+
+	// AnnotationRedirection is set on a pod once its traffic is captured.
+	AnnotationRedirection = "weft.dev/redirection"
+	RedirectionEnabled    = "enabled"
+	// LabelGatewayName on the pods and services of a waypoint names its Gateway (GEP-1762).
+	LabelGatewayName = "gateway.networking.k8s.io/gateway-name"
+)
+
+// Names that Weft claims.
+const (
+	SystemNamespace    = "weft-system"
+	WaypointClass      = "weft-waypoint"
+	WaypointController = "weft.dev/waypoint"
+	MeshController     = "weft.dev/mesh"
+)
+
+// Ports inside an enrolled pod's network namespace, and of the mesh's own programs.
+const (
+	PortOutbound   = 15001
+	PortPlaintext  = 15006
+	PortHBONE      = 15008
+	PortDNS        = 15053
+	PortAdmin      = 15000
+	PortMetrics    = 15020
+	PortReady      = 15021
+	PortXDS        = 15012
+	PortController = 15014
+)

@@ -1,0 +1,178 @@
+package model
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Waypoint is one Envoy deployment that enforces L7 for services or workloads.
+type Waypoint struct {
+	Namespace      string       `json:"namespace"`
+	Name           string       `json:"name"`
+	ServiceAccount string       `json:"serviceAccount"`
+	TrustDomain    string       `json:"trustDomain"`
+	Hostname       string       `json:"hostname"`  // of its Service
+	Addresses      []netip.Addr `json:"addresses"` // of its Service
+	For            string       `json:"for"`       // service, workload, all, none
+}
+
+// Key identifies a waypoint: namespace/name of its Gateway.
+func (w *Waypoint) Key() string { return w.Namespace + "/" + w.Name }
+
+// Route is an HTTPRoute or GRPCRoute attached to a service (GAMMA), normalised.
+type Route struct {
+	Namespace string      `json:"namespace"`
+	Name      string      `json:"name"`
+	Kind      string      `json:"kind"`    // HTTPRoute, GRPCRoute
+	Service   string      `json:"service"` // Service.Key() of the parent
+	Port      uint16      `json:"port"`    // service port; 0 means all
+	Hostnames []string    `json:"hostnames,omitempty"`
+	Created   time.Time   `json:"created,omitzero"` // older routes win ties
+	Rules     []RouteRule `json:"rules,omitempty"`
+}
+
+// Key identifies a route: kind/namespace/name.
+func (r *Route) Key() string { return r.Kind + "/" + r.Namespace + "/" + r.Name }
+
+// RouteRule is a list of matches (any of them; none means everything) and what to do.
+type RouteRule struct {
+	Name        string        `json:"name,omitempty"`
+	Matches     []RouteMatch  `json:"matches,omitempty"`
+	RequestHdr  HeaderChange  `json:"requestHeaders,omitzero"`
+	ResponseHdr HeaderChange  `json:"responseHeaders,omitzero"`
+	Redirect    *Redirect     `json:"redirect,omitempty"`
+	Rewrite     *Rewrite      `json:"rewrite,omitempty"`
+	Mirrors     []Backend     `json:"mirrors,omitempty"` // Weight is a percentage ×1000 of requests
+	Backends    []Backend     `json:"backends,omitempty"`
+	Timeout     time.Duration `json:"timeout,omitempty"`        // whole request; 0 none
+	TryTimeout  time.Duration `json:"backendTimeout,omitempty"` // one attempt; 0 none
+	Retry       *Retry        `json:"retry,omitempty"`
+	// Invalid says why this rule cannot be served; its requests are answered 500.
+	Invalid string `json:"invalid,omitempty"`
+}
+
+// Retry of failed attempts.
+type Retry struct {
+	Attempts uint32        `json:"attempts"`
+	Codes    []uint32      `json:"codes,omitempty"`
+	Backoff  time.Duration `json:"backoff,omitempty"`
+}
+
+// RouteMatch is a conjunction of conditions on a request.
+type RouteMatch struct {
+	PathKind MatchPath   `json:"pathKind,omitempty"`
+	Path     string      `json:"path,omitempty"`
+	Method   string      `json:"method,omitempty"`
+	Headers  []NameMatch `json:"headers,omitempty"`
+	Query    []NameMatch `json:"query,omitempty"`
+}
+
+// MatchPath is the kind of a path match.
+type MatchPath string
+
+// Path match kinds.
+const (
+	PathAny    MatchPath = ""
+	PathExact  MatchPath = "exact"
+	PathPrefix MatchPath = "prefix" // by whole segments
+	PathRegex  MatchPath = "regex"  // RE2, whole path
+)
+
+// NameMatch compares one header or query parameter.
+type NameMatch struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+	Regex bool   `json:"regex,omitempty"`
+}
+
+// HeaderChange sets, adds and removes headers.
+type HeaderChange struct {
+	Set    []Header `json:"set,omitempty"`
+	Add    []Header `json:"add,omitempty"`
+	Remove []string `json:"remove,omitempty"`
+}
+
+// Header is a name and its value.
+type Header struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Redirect answers with a location instead of forwarding.
+type Redirect struct {
+	Scheme, Host string
+	Port         uint16 // 0: by scheme or as the request
+	Code         uint32 // 301, 302, 303, 307, 308
+	FullPath     *string
+	PrefixPath   *string
+}
+
+// Rewrite changes host or path before forwarding.
+type Rewrite struct {
+	Host       string
+	FullPath   *string
+	PrefixPath *string
+}
+
+// Backend is where a share of requests goes.
+type Backend struct {
+	Service     string       `json:"service"` // Service.Key()
+	Port        uint16       `json:"port"`    // service port
+	Weight      uint32       `json:"weight"`
+	RequestHdr  HeaderChange `json:"requestHeaders,omitzero"`
+	ResponseHdr HeaderChange `json:"responseHeaders,omitzero"`
+	Invalid     string       `json:"invalid,omitempty"` // its share of requests is answered 500
+}
+
+// L7Policy is an AuthorizationPolicy that a waypoint enforces for a service, or for everything behind it.
+type L7Policy struct {
+	Namespace string   `json:"namespace"`
+	Name      string   `json:"name"`
+	Action    Action   `json:"action"`
+	DryRun    bool     `json:"dryRun,omitempty"`
+	Service   string   `json:"service,omitempty"`  // Service.Key(); empty: whole waypoint
+	Waypoint  string   `json:"waypoint,omitempty"` // Waypoint.Key() when the Gateway is targeted
+	Rules     []L7Rule `json:"rules,omitempty"`
+}
+
+// Key identifies a policy: namespace/name.
+func (p *L7Policy) Key() string { return p.Namespace + "/" + p.Name }
+
+// L7Rule matches when one of From (if any) and one of To (if any) match.
+type L7Rule struct {
+	From []Match       `json:"from,omitempty"` // source half of Match
+	To   []L7Operation `json:"to,omitempty"`
+}
+
+// L7Operation is a conjunction over the request. Strings are in the notation of ParseStringMatch.
+type L7Operation struct {
+	Ports      []uint16      `json:"ports,omitempty"`
+	NotPorts   []uint16      `json:"notPorts,omitempty"`
+	Hosts      []StringMatch `json:"hosts,omitempty"`
+	NotHosts   []StringMatch `json:"notHosts,omitempty"`
+	Methods    []StringMatch `json:"methods,omitempty"`
+	NotMethods []StringMatch `json:"notMethods,omitempty"`
+	Paths      []StringMatch `json:"paths,omitempty"`
+	NotPaths   []StringMatch `json:"notPaths,omitempty"`
+}
+
+// Fault injects failures into a service's requests.
+type Fault struct {
+	Namespace string      `json:"namespace"`
+	Name      string      `json:"name"`
+	Service   string      `json:"service"` // Service.Key()
+	Rules     []FaultRule `json:"rules"`
+}
+
+// Key identifies a fault: namespace/name.
+func (f *Fault) Key() string { return f.Namespace + "/" + f.Name }
+
+// FaultRule applies to requests that match one of Matches (none: all); the first rule that matches wins.
+type FaultRule struct {
+	Matches      []RouteMatch  `json:"matches,omitempty"`
+	AbortPercent float64       `json:"abortPercent,omitempty"` // 0–100
+	AbortStatus  uint32        `json:"abortStatus,omitempty"`  // HTTP status
+	AbortGRPC    *uint32       `json:"abortGRPC,omitempty"`    // gRPC status instead
+	DelayPercent float64       `json:"delayPercent,omitempty"` // 0–100
+	Delay        time.Duration `json:"delay,omitempty"`
+}

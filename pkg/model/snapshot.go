@@ -1,0 +1,23 @@
+package model
+
+// Snapshot is the whole mesh at one moment, compiled from the objects. It is built aside, published by
+// one pointer swap and never changed afterwards. Maps are keyed by the values' Key() or UID.
+type Snapshot struct {
+	TrustDomain   string
+	ClusterDomain string
+	Workloads     map[string]*Workload
+	Services      map[string]*Service
+	Policies      map[string]*Policy // for ztunnels
+	Waypoints     map[string]*Waypoint
+	Routes        map[string]*Route // by Route.Key()+"@"+Service for routes with several parents
+	L7Policies    map[string]*L7Policy
+	Faults        map[string]*Fault
+}
+
+// NewSnapshot returns an empty snapshot with every map made.
+func NewSnapshot() *Snapshot {
+	return &Snapshot{
+		Workloads: map[string]*Workload{}, Services: map[string]*Service{}, Policies: map[string]*Policy{},
+		Waypoints: map[string]*Waypoint{}, Routes: map[string]*Route{}, L7Policies: map[string]*L7Policy{}, Faults: map[string]*Fault{},
+	}
+}
