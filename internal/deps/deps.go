@@ -4,8 +4,8 @@
 package deps
 
 import (
-	_ "github.com/cilium/ebpf/link"
 	_ "github.com/cilium/ebpf/features"
+	_ "github.com/cilium/ebpf/link"
 	_ "github.com/cilium/ebpf/rlimit"
 	_ "github.com/cncf/xds/go/xds/type/matcher/v3"
 	_ "github.com/containernetworking/cni/pkg/skel"
@@ -19,10 +19,10 @@ import (
 	_ "github.com/gaissmai/bart"
 	_ "github.com/golang-jwt/jwt/v5"
 	_ "github.com/google/go-cmp/cmp"
-	_ "github.com/google/nftables"
-	_ "github.com/google/nftables/expr"
 	_ "github.com/google/gopacket"
 	_ "github.com/google/gopacket/layers"
+	_ "github.com/google/nftables"
+	_ "github.com/google/nftables/expr"
 	_ "github.com/miekg/dns"
 	_ "github.com/prometheus/client_golang/prometheus"
 	_ "github.com/prometheus/client_golang/prometheus/promhttp"
@@ -35,8 +35,8 @@ import (
 	_ "go.uber.org/goleak"
 	_ "go.uber.org/zap"
 	_ "golang.org/x/net/http2"
-	_ "golang.org/x/net/http2/hpack"
 	_ "golang.org/x/net/http2/h2c"
+	_ "golang.org/x/net/http2/hpack"
 	_ "golang.org/x/net/websocket"
 	_ "golang.org/x/sync/errgroup"
 	_ "golang.org/x/sys/unix"

@@ -1,0 +1,53 @@
+# Weft's tasks; `make help` lists them. Everything built lands under build/.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+BUILD := build
+BIN := $(BUILD)/bin
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo v0.0.0-dev)
+LDFLAGS := -s -w -X github.com/weftmesh/weft/internal/version.Version=$(VERSION)
+LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+BENCH_ROUNDS ?= 5
+
+.PHONY: help
+help: ## List the tasks
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build every program into build/bin
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+	@for app in examples/shop/apps/*/; do \
+	  CGO_ENABLED=0 go build -o $(BIN)/shop-$$(basename $$app) ./$$app || exit 1; done
+
+.PHONY: envoy
+envoy: ## Find an Envoy, or install one under build/envoy
+	@bash hack/envoy.sh
+
+.PHONY: demo
+demo: build ## The whole mesh on this machine, told in eight checked steps (root); STEP=n, KEEP=1
+	@[ "$$(id -u)" = 0 ] || { echo "make demo needs root: it makes network namespaces, cgroups and loads eBPF. Try: sudo make demo"; exit 1; }
+	@WEFT_ENVOY="$$(bash hack/envoy.sh)" $(BIN)/weftctl demo $(if $(STEP),--step $(STEP)) $(if $(KEEP),--keep)
+
+.PHONY: test
+test: build ## Every test, with the race detector; privileged ones skip visibly without root
+	WEFT_ENVOY="$$(bash hack/envoy.sh)" go test -race -timeout 20m ./...
+	cd e2e && WEFT_ENVOY="$$(bash ../hack/envoy.sh)" go test -race -timeout 20m ./...
+
+.PHONY: bench
+bench: build ## Speed against a direct connection, interleaved (root); BENCH_ROUNDS=5
+	@[ "$$(id -u)" = 0 ] || { echo "make bench needs root. Try: sudo make bench"; exit 1; }
+	@WEFT_ENVOY="$$(bash hack/envoy.sh)" $(BIN)/weftctl bench --rounds $(BENCH_ROUNDS) --out docs/performance.md
+
+.PHONY: generate
+generate: ## Compile the eBPF programs (clang, llvm, libbpf headers)
+	go generate ./...
+
+.PHONY: lint
+lint: ## gofmt, go vet, golangci-lint
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w on these"; exit 1; }
+	go vet ./...
+	$(LINT) run ./...
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf $(BUILD)
