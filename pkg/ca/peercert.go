@@ -1,0 +1,35 @@
+package ca
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+)
+
+// PeerCertAuthenticator accepts the mesh certificate that a caller presented in the TLS handshake.
+// It says nothing about the caller's node, so such a caller gets no identity but its own.
+type PeerCertAuthenticator struct {
+	// Authority whose roots and trust domain count.
+	Authority *Authority
+}
+
+// Authenticate reads the peer's certificate of the connection.
+func (p PeerCertAuthenticator) Authenticate(ctx context.Context) (Caller, error) {
+	pr, ok := peer.FromContext(ctx)
+	if !ok {
+		return Caller{}, fmt.Errorf("%w: %w: no peer", ErrUnauthenticated, ErrNoCredentials)
+	}
+	info, ok := pr.AuthInfo.(credentials.TLSInfo)
+	if !ok || len(info.State.PeerCertificates) == 0 {
+		return Caller{}, fmt.Errorf("%w: %w: no client certificate", ErrUnauthenticated, ErrNoCredentials)
+	}
+	id, err := VerifyPeer(info.State.PeerCertificates, PeerPolicy{
+		Roots: p.Authority.Pool(), TrustDomain: p.Authority.TrustDomain(), Now: p.Authority.o.Clock.Now(), Client: true,
+	})
+	if err != nil {
+		return Caller{}, fmt.Errorf("%w: %w", ErrUnauthenticated, err)
+	}
+	return Caller{Namespace: id.Namespace, ServiceAccount: id.ServiceAccount, Method: "certificate"}, nil
+}
