@@ -1,0 +1,75 @@
+package translate
+
+import (
+	"time"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	alsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
+	tracingv3 "github.com/envoyproxy/go-control-plane/envoy/type/tracing/v3"
+)
+
+// Names of the two log streams to the launcher.
+const (
+	LogHTTP = "http" // one entry a request
+	LogTCP  = "tcp"  // one entry at the start and one at the end of each CONNECT
+)
+
+// Tags of a log entry, beside what Envoy's own message says.
+const (
+	TagPeer     = "peer"     // caller's SPIFFE URI
+	TagBaggage  = "baggage"  // caller's workload
+	TagDst      = "dst"      // address:port asked for
+	TagService  = "service"  // Service.Key() or workload/<uid>; of the route
+	TagKind     = "kind"     // http, tcp or auto; of the route
+	TagSAN      = "san"      // SPIFFE URI expected of the endpoint; empty outside the mesh
+	TagEndpoint = "endpoint" // address:port of the endpoint's application
+	TagDenyDry  = "dry_deny" // result of DENY policies in dry run: denied, allowed or empty
+	TagAllowDry = "dry_allow"
+)
+
+// rbacMetadata is where Envoy's RBAC filters leave what their shadow rules decided.
+const rbacMetadata = "envoy.filters.http.rbac"
+
+func (b *builder) httpAccessLog() []*accesslogv3.AccessLog {
+	return b.accessLog(LogHTTP, map[string]string{
+		TagPeer:     "%FILTER_STATE(" + statePeer + ":PLAIN)%",
+		TagBaggage:  "%FILTER_STATE(" + stateBaggage + ":PLAIN)%",
+		TagDst:      "%FILTER_STATE(" + stateDst + ":PLAIN)%",
+		TagDenyDry:  "%DYNAMIC_METADATA(" + rbacMetadata + ":" + shadowDeny + "shadow_engine_result)%",
+		TagAllowDry: "%DYNAMIC_METADATA(" + rbacMetadata + ":" + shadowAllow + "shadow_engine_result)%",
+	})
+}
+
+func (b *builder) tcpAccessLog() []*accesslogv3.AccessLog {
+	return b.accessLog(LogTCP, map[string]string{
+		TagPeer:     "%DOWNSTREAM_PEER_URI_SAN%",
+		TagBaggage:  "%REQ(baggage)%",
+		TagDst:      "%REQ(:AUTHORITY)%",
+		TagDenyDry:  "%DYNAMIC_METADATA(" + rbacMetadata + ":" + shadowDeny + "shadow_engine_result)%",
+		TagAllowDry: "%DYNAMIC_METADATA(" + rbacMetadata + ":" + shadowAllow + "shadow_engine_result)%",
+	})
+}
+
+func (b *builder) accessLog(name string, tags map[string]string) []*accesslogv3.AccessLog {
+	if b.cfg.NoAccessLog {
+		return nil
+	}
+	tags[TagService] = "%METADATA(ROUTE:" + metaNS + ":" + TagService + ")%"
+	tags[TagKind] = "%METADATA(ROUTE:" + metaNS + ":" + TagKind + ")%"
+	tags[TagSAN] = "%METADATA(UPSTREAM_HOST:" + metaNS + ":" + metaSAN + ")%"
+	tags[TagEndpoint] = "%METADATA(UPSTREAM_HOST:" + metaNS + ":" + metaAuthority + ")%"
+	common := &alsv3.CommonGrpcAccessLogConfig{
+		LogName:             name,
+		GrpcService:         launcherService(),
+		TransportApiVersion: corev3.ApiVersion_V3,
+		BufferFlushInterval: seconds(200 * time.Millisecond),
+	}
+	for _, k := range sortedKeys(tags) {
+		common.CustomTags = append(common.CustomTags, &tracingv3.CustomTag{Tag: k, Type: &tracingv3.CustomTag_Value{Value: tags[k]}})
+	}
+	return []*accesslogv3.AccessLog{{
+		Name:       name,
+		ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: pack(&alsv3.HttpGrpcAccessLogConfig{CommonConfig: common})},
+	}}
+}

@@ -1,0 +1,160 @@
+package translate
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"strings"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	commonfaultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/fault/v3"
+	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// A faultRule is one match of one fault: further conditions on a request, and what to do to it.
+type faultRule struct {
+	conds conds
+	all   bool // no conditions
+	any   *anypb.Any
+}
+
+// faultRules lists the target's faults in the order they are tried. A fault that cannot be compiled is
+// left out with a problem: it makes things worse on purpose, so without it nothing is open.
+func (b *builder) faultRules(t *target) ([]faultRule, []Source) {
+	var out []faultRule
+	var owners []Source
+	if t.service == nil {
+		return nil, nil
+	}
+	for _, f := range b.faults[t.serviceKey()] {
+		owners = append(owners, faultSource(f))
+		for i, r := range f.Rules {
+			rules, err := compileFault(r)
+			if err != nil {
+				b.problem(faultSource(f), "rule %d is not in force: %v", i, err)
+				continue
+			}
+			out = append(out, rules...)
+		}
+	}
+	return out, owners
+}
+
+func compileFault(r model.FaultRule) ([]faultRule, error) {
+	fault, err := httpFault(r)
+	if err != nil {
+		return nil, err
+	}
+	if fault == nil {
+		return nil, nil
+	}
+	packed := pack(fault)
+	var out []faultRule
+	for _, m := range matches(r.Matches) {
+		c, err := conditions(m)
+		if err != nil {
+			return nil, err
+		}
+		path, err := pathCondition(m)
+		if err != nil {
+			return nil, err
+		}
+		if path != nil {
+			c.headers = append(c.headers, path)
+		}
+		for _, h := range c.headers {
+			if err := h.ValidateAll(); err != nil {
+				return nil, err
+			}
+		}
+		for _, q := range c.query {
+			if err := q.ValidateAll(); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, faultRule{conds: c, all: len(c.headers)+len(c.query) == 0, any: packed})
+	}
+	return out, nil
+}
+
+// pathCondition says a path match as a condition on the :path header, so that it can be joined to any
+// route's own path match.
+func pathCondition(m model.RouteMatch) (*routev3.HeaderMatcher, error) {
+	const query = `(\?.*)?`
+	switch m.PathKind {
+	case model.PathExact:
+		return headerRegex(":path", regexp.QuoteMeta(m.Path)+query), nil
+	case model.PathPrefix:
+		p := strings.TrimRight(m.Path, "/")
+		if p == "" {
+			return nil, nil
+		}
+		return headerRegex(":path", regexp.QuoteMeta(p)+`(/[^?]*)?`+query), nil
+	case model.PathRegex:
+		if err := checkRegex(m.Path); err != nil {
+			return nil, fmt.Errorf("path: %w", err)
+		}
+		return headerRegex(":path", `(?:`+m.Path+`)`+query), nil
+	}
+	return nil, nil
+}
+
+// httpFault is nil for a rule that does nothing.
+func httpFault(r model.FaultRule) (*faultv3.HTTPFault, error) {
+	out := &faultv3.HTTPFault{}
+	if r.AbortPercent > 0 {
+		out.Abort = &faultv3.FaultAbort{Percentage: percent(r.AbortPercent)}
+		switch {
+		case r.AbortGRPC != nil:
+			out.Abort.ErrorType = &faultv3.FaultAbort_GrpcStatus{GrpcStatus: *r.AbortGRPC}
+		case r.AbortStatus != 0:
+			out.Abort.ErrorType = &faultv3.FaultAbort_HttpStatus{HttpStatus: r.AbortStatus}
+		default:
+			out.Abort.ErrorType = &faultv3.FaultAbort_HttpStatus{HttpStatus: 503}
+		}
+	}
+	if r.DelayPercent > 0 && r.Delay > 0 {
+		out.Delay = &commonfaultv3.FaultDelay{
+			Percentage:         percent(r.DelayPercent),
+			FaultDelaySecifier: &commonfaultv3.FaultDelay_FixedDelay{FixedDelay: seconds(r.Delay)},
+		}
+	}
+	if out.Abort == nil && out.Delay == nil {
+		return nil, nil
+	}
+	return out, out.ValidateAll()
+}
+
+// percent keeps four decimals.
+func percent(p float64) *typev3.FractionalPercent {
+	return &typev3.FractionalPercent{
+		Numerator:   uint32(math.Round(min(max(p, 0), 100) * 10_000)),
+		Denominator: typev3.FractionalPercent_MILLION,
+	}
+}
+
+// withFaults puts a copy of the route for each fault before it, narrowed to what the fault matches: the
+// first fault that matches wins, and a request that none matches takes the route as it was.
+func withFaults(route *routev3.Route, faults []faultRule) []*routev3.Route {
+	var out []*routev3.Route
+	for i, f := range faults {
+		r := proto.Clone(route).(*routev3.Route)
+		r.Name = fmt.Sprintf("%s/fault/%d", route.Name, i)
+		r.Match.Headers = append(r.Match.Headers, f.conds.headers...)
+		r.Match.QueryParameters = append(r.Match.QueryParameters, f.conds.query...)
+		if r.TypedPerFilterConfig == nil {
+			r.TypedPerFilterConfig = map[string]*anypb.Any{}
+		}
+		r.TypedPerFilterConfig[filterFault] = f.any
+		out = append(out, r)
+		if f.all {
+			return out
+		}
+	}
+	return append(out, route)
+}

@@ -1,0 +1,145 @@
+package translate
+
+import (
+	"fmt"
+	"slices"
+
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	rbacfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// where a policy is enforced decides what it can see.
+type where uint8
+
+const (
+	onRequest    where = iota // in http: the request, and the caller from filter state
+	onConnection              // in hbone: the caller's certificate and address, no request
+)
+
+// Prefixes of the metadata that dry runs leave for the access log.
+const (
+	shadowDeny  = "weft_deny_"
+	shadowAllow = "weft_allow_"
+)
+
+// policiesFor lists what binds a target: the waypoint's own policies and its service's.
+func (b *builder) policiesFor(serviceKey string) []*model.L7Policy {
+	if serviceKey == "" {
+		return b.policies[""]
+	}
+	return slices.Concat(b.policies[""], b.policies[serviceKey])
+}
+
+// hasHTTPPolicy reports whether a policy asks about requests on a port.
+func (b *builder) hasHTTPPolicy(serviceKey string, port uint16) bool {
+	for _, p := range b.policiesFor(serviceKey) {
+		for _, r := range p.Rules {
+			for _, op := range r.To {
+				if asksHTTP(op) && onPort(op, port) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// enforce compiles a target's policies into the two RBAC filters: DENY first, then ALLOW. The result is
+// what a virtual host's typed_per_filter_config holds; nil when nothing binds the target.
+func (b *builder) enforce(t *target, at where) (map[string]*anypb.Any, []Source) {
+	deny := &rbacSet{action: rbacv3.RBAC_DENY, prefix: shadowDeny}
+	allow := &rbacSet{action: rbacv3.RBAC_ALLOW, prefix: shadowAllow}
+	var owners []Source
+	for _, p := range b.policiesFor(t.serviceKey()) {
+		owners = append(owners, policySource(p))
+		rules, err := b.rules(p, t, at)
+		switch {
+		case err != nil && p.DryRun:
+			b.problem(policySource(p), "not evaluated: %v", err)
+			continue
+		case err != nil:
+			b.problem(policySource(p), "denies all, for it cannot be put in force: %v", err)
+			deny.add(false, map[string]*rbacv3.Policy{p.Key(): everything()})
+			continue
+		}
+		if p.Action == model.Deny {
+			deny.add(p.DryRun, rules)
+		} else {
+			allow.add(p.DryRun, rules)
+		}
+	}
+	out := map[string]*anypb.Any{}
+	deny.put(out, filterDeny)
+	allow.put(out, filterAllow)
+	if len(out) == 0 {
+		return nil, owners
+	}
+	return out, owners
+}
+
+// rbacSet gathers the policies of one action.
+type rbacSet struct {
+	action           rbacv3.RBAC_Action
+	prefix           string
+	enforced, shadow *rbacv3.RBAC
+}
+
+func (s *rbacSet) add(dryRun bool, rules map[string]*rbacv3.Policy) {
+	set := &s.enforced
+	if dryRun {
+		set = &s.shadow
+	}
+	if *set == nil {
+		*set = &rbacv3.RBAC{Action: s.action, Policies: map[string]*rbacv3.Policy{}}
+	}
+	for k, v := range rules {
+		(*set).Policies[k] = v
+	}
+}
+
+func (s *rbacSet) put(out map[string]*anypb.Any, filter string) {
+	if s.enforced == nil && s.shadow == nil {
+		return
+	}
+	out[filter] = pack(&rbacfilterv3.RBACPerRoute{Rbac: &rbacfilterv3.RBAC{
+		Rules: s.enforced, ShadowRules: s.shadow, ShadowRulesStatPrefix: s.prefix,
+	}})
+}
+
+// rules compiles one policy for one target, by names that access logs show: namespace/name[rule].
+func (b *builder) rules(p *model.L7Policy, t *target, at where) (map[string]*rbacv3.Policy, error) {
+	if why, bad := b.cfg.Refused[policySource(p)]; bad {
+		return nil, fmt.Errorf("Envoy refuses it: %s", why)
+	}
+	out := map[string]*rbacv3.Policy{}
+	for i, r := range p.Rules {
+		c := ruleCompiler{at: at, deny: p.Action == model.Deny, target: t}
+		policy := c.rule(r)
+		if c.lost != "" {
+			b.problem(policySource(p), "rule %d on %s: %s", i, t.name, c.lost)
+		}
+		if policy == nil {
+			continue
+		}
+		if err := policy.ValidateAll(); err != nil {
+			return nil, fmt.Errorf("rule %d: %w", i, err)
+		}
+		out[fmt.Sprintf("%s[%d]", p.Key(), i)] = policy
+	}
+	return out, nil
+}
+
+func everything() *rbacv3.Policy {
+	return &rbacv3.Policy{Permissions: []*rbacv3.Permission{anyPermission()}, Principals: []*rbacv3.Principal{anyPrincipal()}}
+}
+
+func anyPermission() *rbacv3.Permission {
+	return &rbacv3.Permission{Rule: &rbacv3.Permission_Any{Any: true}}
+}
+
+func anyPrincipal() *rbacv3.Principal {
+	return &rbacv3.Principal{Identifier: &rbacv3.Principal_Any{Any: true}}
+}

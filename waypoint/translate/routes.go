@@ -1,0 +1,166 @@
+package translate
+
+import (
+	"slices"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+
+	"github.com/weftmesh/weft/pkg/identity"
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// routeConfig is a route configuration with the objects it was made from.
+type routeConfig struct {
+	config *routev3.RouteConfiguration
+	owners []Source
+}
+
+// routeConfiguration makes everything that happens to requests of one target: its routes in the order of
+// precedence, with faults before them, and its policies over all.
+func (b *builder) routeConfiguration(t *target) routeConfig {
+	owners := []Source{t.source}
+	vh := &routev3.VirtualHost{Name: "all", Domains: []string{"*"}, RetryPolicy: defaultRetry()}
+	entries, by := b.routeEntries(t)
+	owners = append(owners, by...)
+	faults, by := b.faultRules(t)
+	owners = append(owners, by...)
+	for _, e := range entries {
+		vh.Routes = append(vh.Routes, withFaults(e.route, faults)...)
+	}
+	if t.kind == kindHTTP {
+		vh.TypedPerFilterConfig, by = b.enforce(t, onRequest)
+		owners = append(owners, by...)
+	}
+	return routeConfig{owners: owners, config: &routev3.RouteConfiguration{
+		Name:                   t.name,
+		VirtualHosts:           []*routev3.VirtualHost{vh},
+		RequestHeadersToRemove: []string{headerDst},
+		RequestHeadersToAdd: []*corev3.HeaderValueOption{
+			setHeader(headerXFCC, "By="+escapePercent(b.identity().String())+";URI=%FILTER_STATE("+statePeer+":PLAIN)%"),
+		},
+		ValidateClusters: boolValue(false),
+	}}
+}
+
+// identity is the waypoint's own.
+func (b *builder) identity() identity.Identity {
+	return identity.Identity{TrustDomain: b.waypoint.TrustDomain, Namespace: b.waypoint.Namespace, ServiceAccount: b.waypoint.ServiceAccount}
+}
+
+// An entry is one match of one rule, with what its place in the order depends on.
+type entry struct {
+	match model.RouteMatch
+	route *routev3.Route
+}
+
+// routeEntries lists the target's routes. Where a service has any, a request that none of them matches is
+// answered 404; where it has none, all requests go to the service itself. Hostnames of routes are not
+// looked at: for routes of services Gateway API gives them no meaning.
+func (b *builder) routeEntries(t *target) ([]entry, []Source) {
+	var out []entry
+	var owners []Source
+	attached := false
+	for _, r := range b.routes[t.serviceKey()] {
+		if r.Port != 0 && r.Port != t.port || t.service == nil {
+			continue
+		}
+		attached = true
+		owners = append(owners, routeSource(r))
+		why, refused := b.cfg.Refused[routeSource(r)]
+		if refused {
+			b.problem(routeSource(r), "answers 500, Envoy refuses it: %s", why)
+		}
+		for i := range r.Rules {
+			if refused {
+				out = append(out, refusedRule(t, r, &r.Rules[i], i)...)
+			} else {
+				out = append(out, b.rule(t, r, &r.Rules[i], i)...)
+			}
+		}
+	}
+	if !attached {
+		out = append(out, entry{route: defaultRoute(t)})
+	}
+	slices.SortStableFunc(out, func(x, y entry) int { return comparePrecedence(x.match, y.match) })
+	return out, owners
+}
+
+func defaultRoute(t *target) *routev3.Route {
+	return &routev3.Route{
+		Name:     "default",
+		Match:    anyRequest(),
+		Metadata: t.metadata(),
+		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: t.name},
+			Timeout:          seconds(0),
+		}},
+	}
+}
+
+// metadata tells the access log what was called.
+func (t *target) metadata() *corev3.Metadata {
+	fields := map[string]string{TagKind: "http"}
+	switch t.kind {
+	case kindTCP:
+		fields[TagKind] = "tcp"
+	case kindAuto:
+		fields[TagKind] = "auto"
+	}
+	if t.service != nil {
+		fields[TagService] = t.service.Key()
+	} else {
+		fields[TagService] = "workload/" + t.workload.UID
+	}
+	return strMeta(metaNS, fields)
+}
+
+// compareAge puts older routes first, then the order of names.
+func compareAge(x, y *model.Route) int {
+	if c := x.Created.Compare(y.Created); c != 0 {
+		return c
+	}
+	return strings.Compare(x.Namespace+"/"+x.Name, y.Namespace+"/"+y.Name)
+}
+
+// comparePrecedence is Gateway API's order: exact path, then regular expression, then longest prefix; then
+// a method, more headers, more query parameters. What is equal stays in the order of age.
+func comparePrecedence(x, y model.RouteMatch) int {
+	if c := pathRank(y) - pathRank(x); c != 0 {
+		return c
+	}
+	if c := pathLength(y) - pathLength(x); c != 0 {
+		return c
+	}
+	if x.Method != y.Method && (x.Method == "" || y.Method == "") {
+		if x.Method != "" {
+			return -1
+		}
+		return 1
+	}
+	if c := len(y.Headers) - len(x.Headers); c != 0 {
+		return c
+	}
+	return len(y.Query) - len(x.Query)
+}
+
+func pathRank(m model.RouteMatch) int {
+	switch m.PathKind {
+	case model.PathExact:
+		return 3
+	case model.PathRegex:
+		return 2
+	}
+	return 1
+}
+
+func pathLength(m model.RouteMatch) int {
+	if m.PathKind == model.PathAny {
+		return 1 // as the prefix "/"
+	}
+	if m.PathKind == model.PathPrefix && m.Path != "/" {
+		return len(strings.TrimSuffix(m.Path, "/"))
+	}
+	return len(m.Path)
+}

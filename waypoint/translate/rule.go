@@ -1,0 +1,158 @@
+package translate
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// A ruleCompiler turns one rule into an RBAC policy. What the place of enforcement cannot see makes an
+// ALLOW rule match nothing, and is left out of a DENY rule, which then matches more: both fail closed.
+type ruleCompiler struct {
+	at     where
+	deny   bool
+	target *target
+	lost   string // what could not be evaluated, for the policy's status
+}
+
+// rule returns nil for a rule that can match nothing here.
+func (c *ruleCompiler) rule(r model.L7Rule) *rbacv3.Policy {
+	out := &rbacv3.Policy{}
+	for _, m := range r.From {
+		if p := c.principal(m); p != nil {
+			out.Principals = append(out.Principals, p)
+		}
+	}
+	for _, op := range r.To {
+		if p := c.permission(op); p != nil {
+			out.Permissions = append(out.Permissions, p)
+		}
+	}
+	if (len(out.Principals) == 0 && len(r.From) > 0) || (len(out.Permissions) == 0 && len(r.To) > 0) {
+		return nil
+	}
+	if len(r.From) == 0 {
+		out.Principals = []*rbacv3.Principal{anyPrincipal()}
+	}
+	if len(r.To) == 0 {
+		out.Permissions = []*rbacv3.Permission{anyPermission()}
+	}
+	return out
+}
+
+func asksHTTP(op model.L7Operation) bool {
+	return len(op.Hosts)+len(op.NotHosts)+len(op.Methods)+len(op.NotMethods)+len(op.Paths)+len(op.NotPaths) > 0
+}
+
+// onPort decides the port conditions, which are known for each target.
+func onPort(op model.L7Operation, port uint16) bool {
+	return (len(op.Ports) == 0 || slices.Contains(op.Ports, port)) && !slices.Contains(op.NotPorts, port)
+}
+
+// permission returns nil for an operation that cannot happen on this target.
+func (c *ruleCompiler) permission(op model.L7Operation) *rbacv3.Permission {
+	if c.target.anyPort {
+		// The tunnel's port is not known here: a port condition cannot be decided.
+		if len(op.Ports)+len(op.NotPorts) > 0 && !c.cannot("the port of a connection to any port of a pod") {
+			return nil
+		}
+	} else if !onPort(op, c.target.port) {
+		return nil
+	}
+	if c.at == onConnection && asksHTTP(op) {
+		if !c.cannot("hosts, methods and paths on a TCP port") {
+			return nil
+		}
+		return anyPermission()
+	}
+	var all []*rbacv3.Permission
+	add := func(list []model.StringMatch, not bool, one func(model.StringMatch) *rbacv3.Permission) {
+		if len(list) == 0 {
+			return
+		}
+		or := make([]*rbacv3.Permission, len(list))
+		for i, m := range list {
+			or[i] = one(m)
+		}
+		p := anyOfPermissions(or)
+		if not {
+			p = &rbacv3.Permission{Rule: &rbacv3.Permission_NotRule{NotRule: p}}
+		}
+		all = append(all, p)
+	}
+	add(op.Hosts, false, hostPermission)
+	add(op.NotHosts, true, hostPermission)
+	add(op.Methods, false, methodPermission)
+	add(op.NotMethods, true, methodPermission)
+	add(op.Paths, false, pathPermission)
+	add(op.NotPaths, true, pathPermission)
+	if len(all) == 0 {
+		return anyPermission()
+	}
+	return &rbacv3.Permission{Rule: &rbacv3.Permission_AndRules{AndRules: &rbacv3.Permission_Set{Rules: all}}}
+}
+
+// cannot notes what is not visible, and reports whether the rule goes on without it.
+func (c *ruleCompiler) cannot(what string) bool {
+	if c.deny {
+		c.lost = "cannot tell " + what + "; the DENY rule matches regardless of them"
+	} else {
+		c.lost = "cannot tell " + what + "; the ALLOW rule matches nothing"
+	}
+	return c.deny
+}
+
+func anyOfPermissions(or []*rbacv3.Permission) *rbacv3.Permission {
+	return &rbacv3.Permission{Rule: &rbacv3.Permission_OrRules{OrRules: &rbacv3.Permission_Set{Rules: or}}}
+}
+
+// hostPermission compares without case, and without the port where the policy names none.
+func hostPermission(m model.StringMatch) *rbacv3.Permission {
+	v := regexp.QuoteMeta(m.Value)
+	switch m.Kind {
+	case model.Prefix:
+		v += ".*"
+	case model.Suffix:
+		v = ".*" + v
+	case model.Presence:
+		v = ".+"
+	}
+	if m.Kind != model.Prefix && m.Kind != model.Presence && !strings.Contains(m.Value, ":") {
+		v += "(:[0-9]+)?"
+	}
+	return headerPermission(":authority", regexMatch("(?i)"+v))
+}
+
+func methodPermission(m model.StringMatch) *rbacv3.Permission {
+	return headerPermission(":method", stringMatch(m))
+}
+
+func pathPermission(m model.StringMatch) *rbacv3.Permission {
+	return &rbacv3.Permission{Rule: &rbacv3.Permission_UrlPath{UrlPath: &matcherv3.PathMatcher{
+		Rule: &matcherv3.PathMatcher_Path{Path: stringMatch(m)},
+	}}}
+}
+
+func headerPermission(name string, m *matcherv3.StringMatcher) *rbacv3.Permission {
+	return &rbacv3.Permission{Rule: &rbacv3.Permission_Header{Header: &routev3.HeaderMatcher{
+		Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: m},
+	}}}
+}
+
+func stringMatch(m model.StringMatch) *matcherv3.StringMatcher {
+	switch m.Kind {
+	case model.Prefix:
+		return prefixMatch(m.Value)
+	case model.Suffix:
+		return suffixMatch(m.Value)
+	case model.Presence:
+		return regexMatch(".+")
+	}
+	return exactMatch(m.Value)
+}

@@ -1,0 +1,183 @@
+package translate
+
+import (
+	"net/netip"
+	"strconv"
+
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// kind is how a target's bytes are read.
+type kind uint8
+
+const (
+	kindHTTP kind = iota
+	kindTCP
+	kindAuto // sniffed
+)
+
+// A target is something that ztunnels address through this waypoint: a service port with all the
+// service's addresses, or a port of one pod.
+type target struct {
+	name    string   // of its cluster, load assignment and route configuration
+	vips    []string // address:port, IPv6 in brackets; "address:*" for every other port of a pod
+	kind    kind
+	port    uint16 // service port, or the pod's
+	app     model.AppProtocol
+	service *model.Service // nil for a pod
+	source  Source
+
+	workload *model.Workload // nil for a service
+	anyPort  bool            // every port of workload that no other target has
+}
+
+// clusterName names the cluster of a service port.
+func clusterName(svc string, port uint16) string { return svc + ":" + strconv.Itoa(int(port)) }
+
+// targets lists what this waypoint serves, services first, in a stable order.
+func (b *builder) targets() []*target {
+	var out []*target
+	forServices := b.waypoint.For != "workload" && b.waypoint.For != "none"
+	forWorkloads := b.waypoint.For == "workload" || b.waypoint.For == "all"
+	for _, s := range sorted(b.snap.Services) {
+		if !forServices || s.Headless() || !b.names(s.Waypoint) {
+			continue
+		}
+		if why, bad := b.cfg.Refused[serviceSource(s)]; bad {
+			b.problem(serviceSource(s), "not served, Envoy refuses it: %s", why)
+			continue
+		}
+		for _, p := range s.Ports {
+			out = append(out, b.serviceTarget(s, p))
+		}
+	}
+	for _, w := range sorted(b.snap.Workloads) {
+		if !forWorkloads || !b.names(w.Waypoint) || w.NativeTunnel {
+			continue
+		}
+		if why, bad := b.cfg.Refused[workloadSource(w)]; bad {
+			b.problem(workloadSource(w), "not served, Envoy refuses it: %s", why)
+			continue
+		}
+		out = append(out, b.workloadTargets(w)...)
+	}
+	return out
+}
+
+// names reports whether a reference means this waypoint.
+func (b *builder) names(g *model.Gateway) bool {
+	if g == nil {
+		return false
+	}
+	if g.Hostname != "" {
+		return g.Hostname == b.waypoint.Hostname && (g.Namespace == "" || g.Namespace == b.waypoint.Namespace)
+	}
+	for _, a := range b.waypoint.Addresses {
+		if a == g.Address {
+			return true
+		}
+	}
+	return false
+}
+
+func (b *builder) serviceTarget(s *model.Service, p model.Port) *target {
+	t := &target{
+		name: clusterName(s.Key(), p.ServicePort), port: p.ServicePort, app: p.App,
+		service: s, source: serviceSource(s), kind: b.serviceKind(s, p),
+	}
+	for _, a := range s.Addresses {
+		t.vips = append(t.vips, hostPort(a, p.ServicePort))
+	}
+	return t
+}
+
+// serviceKind decides how a port is read. A port of unknown protocol that something of HTTP applies to is
+// taken for HTTP: were it sniffed, whoever speaks anything else would pass by its policies.
+func (b *builder) serviceKind(s *model.Service, p model.Port) kind {
+	switch p.App {
+	case model.AppHTTP, model.AppHTTP2, model.AppGRPC:
+		return kindHTTP
+	case model.AppTCP, model.AppTLS:
+		return kindTCP
+	}
+	if len(b.faults[s.Key()]) > 0 || b.hasHTTPPolicy(s.Key(), p.ServicePort) {
+		return kindHTTP
+	}
+	for _, r := range b.routes[s.Key()] {
+		if r.Port == 0 || r.Port == p.ServicePort {
+			return kindHTTP
+		}
+	}
+	return kindAuto
+}
+
+// workloadTargets are the ports that services give a pod, and one for all its other ports as TCP. The
+// latter only for a pod in the mesh: a tunnel names the port for each connection, a plain endpoint cannot.
+func (b *builder) workloadTargets(w *model.Workload) []*target {
+	apps := map[uint16]model.AppProtocol{}
+	var ports []uint16
+	for _, key := range sortedKeys(w.Services) {
+		for _, p := range w.Services[key] {
+			app := p.App
+			if svc := b.snap.Services[key]; app == model.AppUnknown && svc != nil {
+				if sp, ok := svc.Port(p.ServicePort); ok {
+					app = sp.App
+				}
+			}
+			if _, seen := apps[p.TargetPort]; !seen {
+				ports = append(ports, p.TargetPort)
+			}
+			if apps[p.TargetPort] == model.AppUnknown {
+				apps[p.TargetPort] = app
+			}
+		}
+	}
+	var out []*target
+	for _, port := range ports {
+		t := &target{name: "workload/" + w.UID + ":" + strconv.Itoa(int(port)), port: port, app: apps[port], workload: w, source: workloadSource(w)}
+		t.kind = b.workloadKind(apps[port], port)
+		for _, a := range w.Addresses {
+			t.vips = append(t.vips, hostPort(a, port))
+		}
+		out = append(out, t)
+	}
+	if w.Protocol == model.HBONE {
+		t := &target{name: "workload/" + w.UID + ":*", kind: kindTCP, app: model.AppTCP, workload: w, source: workloadSource(w), anyPort: true}
+		for _, a := range w.Addresses {
+			t.vips = append(t.vips, hostAnyPort(a))
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+func (b *builder) workloadKind(app model.AppProtocol, port uint16) kind {
+	switch app {
+	case model.AppHTTP, model.AppHTTP2, model.AppGRPC:
+		return kindHTTP
+	case model.AppTCP, model.AppTLS:
+		return kindTCP
+	}
+	if b.hasHTTPPolicy("", port) {
+		return kindHTTP
+	}
+	return kindAuto
+}
+
+// service is the key of the target's service, empty for a pod.
+func (t *target) serviceKey() string {
+	if t.service == nil {
+		return ""
+	}
+	return t.service.Key()
+}
+
+// hostPort writes an address as ztunnels send it in :authority.
+func hostPort(a netip.Addr, port uint16) string { return netip.AddrPortFrom(a.Unmap(), port).String() }
+
+func hostAnyPort(a netip.Addr) string {
+	if a = a.Unmap(); a.Is6() {
+		return "[" + a.String() + "]:*"
+	}
+	return a.String() + ":*"
+}
