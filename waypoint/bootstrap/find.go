@@ -1,0 +1,63 @@
+package bootstrap
+
+import (
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// ErrNoEnvoy is returned when no Envoy can be found.
+var ErrNoEnvoy = errors.New("no envoy found: set WEFT_ENVOY to the binary, put envoy into PATH, or run `make envoy` to install one under build/envoy")
+
+// FindEnvoy looks for the Envoy binary: the path given, $WEFT_ENVOY, PATH, then build/envoy of the working
+// directory and of each directory above it.
+func FindEnvoy(path string) (string, error) {
+	for _, p := range []string{path, os.Getenv("WEFT_ENVOY")} {
+		if p == "" {
+			continue
+		}
+		found, err := exec.LookPath(p)
+		if err != nil {
+			return "", fmt.Errorf("envoy at %q: %w", p, err)
+		}
+		return filepath.Abs(found)
+	}
+	if found, err := exec.LookPath("envoy"); err == nil {
+		return filepath.Abs(found)
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("find envoy: %w", err)
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if found := findBinary(filepath.Join(dir, "build", "envoy")); found != "" {
+			return found, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", ErrNoEnvoy
+		}
+	}
+}
+
+// findBinary finds an executable named envoy below a directory; the script of the same name that a Python
+// package installs beside it would stand between the launcher and its child, so only ELF counts.
+func findBinary(root string) string {
+	found := ""
+	_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || d.Name() != "envoy" {
+			return nil
+		}
+		f, err := elf.Open(path)
+		if err != nil {
+			return nil
+		}
+		f.Close()
+		found = path
+		return fs.SkipAll
+	})
+	return found
+}
