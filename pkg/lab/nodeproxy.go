@@ -1,0 +1,65 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"reflect"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+)
+
+// NodeProxyOptions are what a node's proxy needs.
+type NodeProxyOptions struct {
+	Layout Layout
+	Log    *zap.Logger // nil: silent
+}
+
+// RunNodeProxy keeps the virtual addresses and the DNS of the calling process's network namespace, a
+// node's, in line with the cluster's services and pods until the context ends.
+func RunNodeProxy(ctx context.Context, o NodeProxyOptions) error {
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	var current atomic.Pointer[zone]
+	current.Store(newZone(nil, nil))
+	g, ctx := errgroup.WithContext(ctx)
+	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) { _ = w.WriteMsg(current.Load().answer(q)) })
+	for _, network := range []string{"udp", "tcp"} {
+		srv := &dns.Server{Net: network, Addr: net.JoinHostPort(DNSAddress.String(), "53"), Handler: handler}
+		g.Go(srv.ListenAndServe)
+		g.Go(func() error {
+			<-ctx.Done()
+			return srv.Shutdown()
+		})
+	}
+	g.Go(func() error {
+		r := newReader()
+		var last []forward
+		return watch(ctx, 2*time.Second, []string{o.Layout.servicesDir(), o.Layout.podsDir()}, func() {
+			all, err := r.read(o.Layout.servicesDir(), o.Layout.podsDir())
+			if err != nil {
+				o.Log.Error("cannot read the cluster", zap.Error(err))
+			}
+			current.Store(newZone(all.Services, all.Pods))
+			next := forwards(all.Services, all.Pods)
+			if last != nil && reflect.DeepEqual(next, last) {
+				return
+			}
+			if err := programForwards(next); err != nil {
+				o.Log.Error("cannot program virtual addresses", zap.Error(err))
+				return // last stays: the next look tries again
+			}
+			last = next
+			o.Log.Info("virtual addresses programmed", zap.Int("count", len(next)))
+		})
+	})
+	if err := g.Wait(); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("node proxy: %w", err)
+	}
+	return nil
+}
