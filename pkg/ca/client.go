@@ -29,7 +29,7 @@ func NewClient(conn grpc.ClientConnInterface, self identity.Identity) *Client {
 	return &Client{conn: conn, self: self}
 }
 
-// Issue calls CreateCertificate. It waits for the connection within ctx.
+// Issue calls CreateCertificate once. An unreachable CA fails at once with the cause; Manager tries again.
 func (c *Client) Issue(ctx context.Context, id identity.Identity, csrPEM []byte, ttl time.Duration) ([]string, error) {
 	req := &securityapi.IstioCertificateRequest{Csr: string(csrPEM), ValidityDuration: int64(ttl / time.Second)}
 	if id != c.self {

@@ -52,6 +52,7 @@ type entry struct {
 
 // run fetches and renews until ctx ends.
 func (e *entry) run(ctx context.Context) {
+	defer e.wake()
 	backoff := e.m.o.MinRetry
 	for {
 		wait, err := e.attempt(ctx)
@@ -140,12 +141,19 @@ func (e *entry) finish(err error, wait time.Duration) {
 	e.err = err
 	e.tries++
 	e.next = e.m.o.Clock.Now().Add(wait)
-	close(e.changed)
-	e.changed = make(chan struct{})
 	e.mu.Unlock()
+	e.wake()
 	if err != nil {
 		e.m.o.Logger.Warn("certificate not obtained; what was there before stays in use", zap.Stringer("identity", e.id), zap.Duration("retryIn", wait), zap.Error(err))
 	}
+}
+
+// wake lets everybody who waits for a certificate look again.
+func (e *entry) wake() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	close(e.changed)
+	e.changed = make(chan struct{})
 }
 
 // current returns the certificate if it is valid now, else why not and a channel that closes at the next attempt's end.

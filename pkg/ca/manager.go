@@ -90,7 +90,9 @@ func NewManager(o ManagerOptions) *Manager {
 
 // Close stops renewing and waits until nothing runs any more.
 func (m *Manager) Close() {
+	m.mu.Lock()
 	m.cancel()
+	m.mu.Unlock() // from here on track starts nothing
 	m.wg.Wait()
 }
 
@@ -120,7 +122,9 @@ func (m *Manager) track(id identity.Identity, holders int) *entry {
 		ctx, cancel := context.WithCancel(m.ctx)
 		e = &entry{m: m, id: id, cancel: cancel, kick: make(chan struct{}, 1), changed: make(chan struct{})}
 		m.entries[id] = e
-		m.wg.Go(func() { e.run(ctx) })
+		if m.ctx.Err() == nil {
+			m.wg.Go(func() { e.run(ctx) })
+		}
 	}
 	e.holders += holders
 	return e
@@ -129,19 +133,21 @@ func (m *Manager) track(id identity.Identity, holders int) *entry {
 // Certificate returns a valid certificate of id, waiting for the first until ctx ends. It keeps the
 // identity until Release. Errors wrap ErrNoCertificate and say why the last attempt failed.
 func (m *Manager) Certificate(ctx context.Context, id identity.Identity) (*Cert, error) {
-	e := m.lookup(id)
-	if e == nil {
-		e = m.track(id, 0)
-	}
 	for {
+		e := m.lookup(id)
+		if e == nil { // never asked for, or released meanwhile by somebody else
+			e = m.track(id, 0)
+		}
 		c, changed, err := e.current()
 		if err == nil {
 			return c, nil
 		}
+		if m.ctx.Err() != nil {
+			return nil, fmt.Errorf("%w of %s: the certificate manager was closed", ErrNoCertificate, id)
+		}
 		select {
 		case <-changed:
 		case <-m.ctx.Done():
-			return nil, fmt.Errorf("%w of %s: the certificate manager was closed", ErrNoCertificate, id)
 		case <-ctx.Done():
 			return nil, fmt.Errorf("%w (%w)", err, context.Cause(ctx))
 		}

@@ -1,0 +1,198 @@
+package xds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"go.uber.org/zap"
+	"google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+
+	"github.com/weftmesh/weft/pkg/ca"
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// Delta is what changed, in resources of one type. Values are new and belong to the receiver.
+type Delta struct {
+	Workloads []*model.Workload
+	Services  []*model.Service
+	Policies  []*model.Policy
+	// RemovedAddresses are uids of workloads and namespace/hostname of services.
+	RemovedAddresses []string
+	// RemovedPolicies are namespace/name.
+	RemovedPolicies []string
+	// Initial says that this is the first delta of its type: all there is.
+	Initial bool
+}
+
+// Handler takes changes. It is called by one goroutine at a time.
+type Handler interface {
+	// Apply puts a delta into effect as a whole. An error refuses it: the client reconnects and is
+	// sent it again.
+	Apply(Delta) error
+}
+
+// HandlerFunc is a Handler that is a function.
+type HandlerFunc func(Delta) error
+
+// Apply calls f.
+func (f HandlerFunc) Apply(d Delta) error { return f(d) }
+
+// ClientOptions configure NewClient.
+type ClientOptions struct {
+	// Conn to the controller, see ca.Dial. Required.
+	Conn grpc.ClientConnInterface
+	// NodeID, see ZtunnelNode. Required.
+	NodeID string
+	// Handler of changes. Required.
+	Handler Handler
+	// OnConnect, if set, is called whenever the controller has answered on a new stream.
+	OnConnect func()
+	// MinBackoff and MaxBackoff bound the wait before reconnecting, which doubles. Defaults 0.5 s and 5 s.
+	MinBackoff, MaxBackoff time.Duration
+	// Clock, default the machine's.
+	Clock ca.Clock
+	// Logger, default none.
+	Logger *zap.Logger
+}
+
+// Client subscribes to all workloads, services and policies and keeps doing so.
+type Client struct {
+	o      ClientOptions
+	synced chan struct{} // closed when every type has been applied once
+	types  map[string]*subscription
+}
+
+// subscription is what the client knows of one type; it outlives streams.
+type subscription struct {
+	versions map[string]string // of what was applied, by resource name
+	stand    map[string]bool   // policies that deny because they could not be read
+	applied  bool              // at least once
+	fresh    bool              // nothing was received on this stream yet
+}
+
+// order of subscription: policies first, so that they are there when workloads name them.
+var order = []string{TypeAuthorization, TypeAddress}
+
+// NewClient makes a client; Run runs it.
+func NewClient(o ClientOptions) (*Client, error) {
+	if o.Conn == nil || o.NodeID == "" || o.Handler == nil {
+		return nil, errors.New("xds client: Conn, NodeID and Handler are required")
+	}
+	if o.MinBackoff == 0 {
+		o.MinBackoff = 500 * time.Millisecond
+	}
+	if o.MaxBackoff == 0 {
+		o.MaxBackoff = 5 * time.Second
+	}
+	if o.Clock == nil {
+		o.Clock = ca.SystemClock{}
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	c := &Client{o: o, synced: make(chan struct{}), types: map[string]*subscription{}}
+	for _, t := range order {
+		c.types[t] = &subscription{versions: map[string]string{}, stand: map[string]bool{}}
+	}
+	return c, nil
+}
+
+// Synced is closed once policies, workloads and services have all been applied for the first time.
+func (c *Client) Synced() <-chan struct{} { return c.synced }
+
+// Run stays connected until ctx ends, and then returns nil.
+func (c *Client) Run(ctx context.Context) error {
+	backoff := c.o.MinBackoff
+	for ctx.Err() == nil {
+		answered, err := c.stream(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		if answered {
+			backoff = c.o.MinBackoff
+		}
+		wait := time.Duration(float64(backoff) * (0.8 + 0.4*rand.Float64()))
+		c.o.Logger.Warn("not connected to the controller; what is known stays in use", zap.Duration("retryIn", wait), zap.Error(err))
+		backoff = min(backoff*2, c.o.MaxBackoff)
+		select {
+		case <-c.o.Clock.After(wait):
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// stream runs one stream to its end; answered says whether anything came.
+func (c *Client) stream(ctx context.Context) (answered bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s, err := discoveryv3.NewAggregatedDiscoveryServiceClient(c.o.Conn).DeltaAggregatedResources(ctx)
+	if err != nil {
+		return false, fmt.Errorf("open discovery stream: %w", err)
+	}
+	for _, t := range order {
+		sub := c.types[t]
+		sub.fresh = true
+		req := &discoveryv3.DeltaDiscoveryRequest{
+			Node: &corev3.Node{Id: c.o.NodeID}, TypeUrl: t, ResourceNamesSubscribe: []string{"*"}, InitialResourceVersions: sub.versions,
+		}
+		if err := s.Send(req); err != nil {
+			return false, fmt.Errorf("subscribe to %s: %w", t, recvError(s, err))
+		}
+	}
+	for {
+		resp, err := s.Recv()
+		if err != nil {
+			return answered, fmt.Errorf("discovery stream: %w", err)
+		}
+		if !answered && c.o.OnConnect != nil {
+			c.o.OnConnect()
+		}
+		answered = true
+		refusal, err := c.receive(resp)
+		ack := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: resp.GetTypeUrl(), ResponseNonce: resp.GetNonce()}
+		if refusal = errors.Join(refusal, err); refusal != nil {
+			ack.ErrorDetail = &status.Status{Code: int32(codes.InvalidArgument), Message: refusal.Error()}
+			c.o.Logger.Warn("configuration refused; the last good one stays in use", zap.String("type", resp.GetTypeUrl()), zap.Error(refusal))
+		}
+		if serr := s.Send(ack); serr != nil {
+			return answered, fmt.Errorf("acknowledge: %w", recvError(s, serr))
+		}
+		if err != nil {
+			return answered, drain(s, cancel, err)
+		}
+	}
+}
+
+// recvError finds the status behind a failed Send, which by itself is only io.EOF.
+func recvError(s discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient, err error) error {
+	if !errors.Is(err, io.EOF) {
+		return err
+	}
+	for {
+		if _, err := s.Recv(); err != nil {
+			return err
+		}
+	}
+}
+
+// drain ends a stream so that what was sent last still arrives, and returns cause.
+func drain(s discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient, cancel func(), cause error) error {
+	defer time.AfterFunc(2*time.Second, cancel).Stop()
+	if err := s.CloseSend(); err != nil {
+		return errors.Join(cause, err)
+	}
+	for {
+		if _, err := s.Recv(); err != nil {
+			return cause
+		}
+	}
+}

@@ -1,0 +1,126 @@
+package xds
+
+import (
+	"maps"
+	"net/netip"
+
+	cachetypes "github.com/envoyproxy/go-control-plane/pkg/cache/types"
+	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
+	"istio.io/istio/pkg/workloadapi"
+)
+
+// aliases serves clients that subscribe to single addresses: by resource name, or by network/IP as
+// the messages define it. Such a client gets the resource under the name it asked for.
+type aliases struct {
+	cache *cache.LinearCache
+	owner map[string]string   // alias → resource name
+	names map[string][]string // resource name → its aliases
+}
+
+// onDemand makes the cache of aliases when the first client needs it: it doubles what is kept.
+func (w *workloads) onDemand() (*cache.LinearCache, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.aliases == nil {
+		a := &aliases{
+			cache: cache.NewLinearCache(TypeAddress, cache.WithLogger(w.log)),
+			owner: map[string]string{}, names: map[string][]string{},
+		}
+		if err := a.apply(change{update: w.addresses.GetResources()}); err != nil {
+			return nil, err
+		}
+		w.aliases = a
+	}
+	return w.aliases.cache, nil
+}
+
+// apply brings the aliases up to date with a change of the addresses.
+func (a *aliases) apply(c change) error {
+	out := change{update: maps.Clone(c.update)}
+	for _, name := range c.remove {
+		out.remove = append(out.remove, name)
+		a.drop(name, &out)
+	}
+	for name := range c.update {
+		a.drop(name, &out)
+	}
+	for name, res := range c.update {
+		for _, alias := range aliasesOf(res) {
+			a.owner[alias] = name
+			a.names[name] = append(a.names[name], alias)
+			out.update[alias] = res
+		}
+	}
+	// An address that moved from one resource to another was dropped and then set.
+	gone := out.remove[:0]
+	for _, name := range out.remove {
+		if _, set := out.update[name]; !set {
+			gone = append(gone, name)
+		}
+	}
+	return a.cache.UpdateResources(out.update, gone)
+}
+
+// drop forgets the aliases of a resource, but not those that another resource has taken over.
+func (a *aliases) drop(name string, out *change) {
+	for _, alias := range a.names[name] {
+		if a.owner[alias] == name {
+			delete(a.owner, alias)
+			out.remove = append(out.remove, alias)
+		}
+	}
+	delete(a.names, name)
+}
+
+// aliasesOf lists network/IP of a resource. Pods on the host's network share its address, so it names none of them.
+func aliasesOf(r cachetypes.Resource) []string {
+	addr, ok := r.(*workloadapi.Address)
+	if !ok {
+		return nil
+	}
+	var out []string
+	add := func(network string, b []byte) {
+		if ip, ok := netip.AddrFromSlice(b); ok {
+			out = append(out, network+"/"+ip.String())
+		}
+	}
+	if w := addr.GetWorkload(); w != nil && w.GetNetworkMode() != workloadapi.NetworkMode_HOST_NETWORK {
+		for _, b := range w.GetAddresses() {
+			add(w.GetNetwork(), b)
+		}
+	}
+	for _, na := range addr.GetService().GetAddresses() {
+		add(na.GetNetwork(), na.GetAddress())
+	}
+	return out
+}
+
+// answerAll makes the linear cache answer also for names that do not exist: as removed. It would stay
+// silent, and a client that waits for "what is this address" would wait for ever.
+func answerAll(r *cache.DeltaRequest, sub cache.Subscription) cache.Subscription {
+	known := sub.ReturnedResources()
+	var asked map[string]string
+	for _, name := range r.GetResourceNamesSubscribe() {
+		if _, ok := known[name]; ok || name == "*" {
+			continue
+		}
+		if asked == nil {
+			asked = maps.Clone(known)
+			if asked == nil {
+				asked = map[string]string{}
+			}
+		}
+		asked[name] = "" // an old version of it: it changed, or it is gone
+	}
+	if asked == nil {
+		return sub
+	}
+	return askedFor{Subscription: sub, known: asked}
+}
+
+type askedFor struct {
+	cache.Subscription
+	known map[string]string
+}
+
+func (s askedFor) ReturnedResources() map[string]string { return s.known }

@@ -1,0 +1,150 @@
+package xds
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/protobuf/proto"
+	"istio.io/istio/pkg/workloadapi"
+	"istio.io/istio/pkg/workloadapi/security"
+)
+
+// maxReasons bounds how many unreadable resources one refusal names.
+const maxReasons = 5
+
+// receive applies a response. What can be read is applied even when something else in it cannot;
+// refusal then names what was left at its last good value. err means that nothing was applied.
+func (c *Client) receive(resp *discoveryv3.DeltaDiscoveryResponse) (refusal, err error) {
+	sub := c.types[resp.GetTypeUrl()]
+	if sub == nil {
+		return unreadable("type %q was not subscribed to", resp.GetTypeUrl()), nil
+	}
+	d := Delta{Initial: !sub.applied}
+	got := map[string]string{} // versions of what was read
+	var bad []error
+	unread := map[string]bool{}
+	for _, r := range resp.GetResources() {
+		if err := d.add(resp.GetTypeUrl(), r); err != nil {
+			bad = append(bad, fmt.Errorf("%s: %w", r.GetName(), err))
+			unread[r.GetName()] = true
+			c.standIn(sub, &d, resp.GetTypeUrl(), r.GetName(), err)
+			continue
+		}
+		got[r.GetName()] = r.GetVersion()
+	}
+	removed := slices.Clone(resp.GetRemovedResources())
+	if sub.fresh {
+		// The first response on a stream is complete: what stood in for an unreadable policy that
+		// is neither there nor readable now has gone while we were away.
+		for name := range sub.stand {
+			if _, ok := got[name]; !ok && !unread[name] {
+				removed = append(removed, name)
+			}
+		}
+	}
+	if resp.GetTypeUrl() == TypeAddress {
+		d.RemovedAddresses = removed
+	} else {
+		d.RemovedPolicies = removed
+	}
+	if err := c.o.Handler.Apply(d); err != nil {
+		return nil, fmt.Errorf("apply: %w", err)
+	}
+	sub.commit(got, removed, unread, resp.GetTypeUrl() == TypeAuthorization)
+	c.markSynced()
+	return summary(bad), nil
+}
+
+// commit records what was applied.
+func (s *subscription) commit(got map[string]string, removed []string, unread map[string]bool, policies bool) {
+	for name, version := range got {
+		s.versions[name] = version
+		delete(s.stand, name)
+	}
+	for _, name := range removed {
+		delete(s.versions, name)
+		delete(s.stand, name)
+	}
+	for name := range unread {
+		if _, good := s.versions[name]; policies && !good {
+			s.stand[name] = true
+		}
+	}
+	s.applied, s.fresh = true, false
+}
+
+// standIn puts a denying policy in the place of one that cannot be read and was not known before.
+func (c *Client) standIn(sub *subscription, d *Delta, typeURL, name string, err error) {
+	if _, good := sub.versions[name]; good || typeURL != TypeAuthorization {
+		return
+	}
+	if ns, n, ok := strings.Cut(name, "/"); ok && n != "" {
+		d.Policies = append(d.Policies, denyAll(ns, n, err))
+	}
+}
+
+func (c *Client) markSynced() {
+	select {
+	case <-c.synced:
+		return
+	default:
+	}
+	for _, s := range c.types {
+		if !s.applied {
+			return
+		}
+	}
+	close(c.synced)
+}
+
+// add reads one resource into the delta.
+func (d *Delta) add(typeURL string, r *discoveryv3.Resource) error {
+	if r.GetResource() == nil {
+		return unreadable("no content")
+	}
+	if got := r.GetResource().GetTypeUrl(); got != typeURL {
+		return unreadable("it is a %s in a response of %s", got, typeURL)
+	}
+	if typeURL == TypeAuthorization {
+		a := &security.Authorization{}
+		if err := proto.Unmarshal(r.GetResource().GetValue(), a); err != nil {
+			return unreadable("%w", err)
+		}
+		p, err := DecodePolicy(a)
+		if err != nil {
+			return err
+		}
+		if p.Key() != r.GetName() {
+			return unreadable("it names itself %s", p.Key())
+		}
+		d.Policies = append(d.Policies, p)
+		return nil
+	}
+	a := &workloadapi.Address{}
+	if err := proto.Unmarshal(r.GetResource().GetValue(), a); err != nil {
+		return unreadable("%w", err)
+	}
+	w, s, err := DecodeAddress(a)
+	switch {
+	case err != nil:
+		return err
+	case w != nil && w.UID == r.GetName():
+		d.Workloads = append(d.Workloads, w)
+	case s != nil && s.Key() == r.GetName():
+		d.Services = append(d.Services, s)
+	default:
+		return unreadable("its content has another name")
+	}
+	return nil
+}
+
+func summary(bad []error) error {
+	if len(bad) > maxReasons {
+		n := len(bad) - maxReasons
+		bad = append(bad[:maxReasons:maxReasons], fmt.Errorf("and %d more", n))
+	}
+	return errors.Join(bad...)
+}
