@@ -18,95 +18,166 @@ type socketInfo struct {
 
 const (
 	sockDiagByFamily = 20
-	stateListen      = 10 // TCP_LISTEN
-	stateClose       = 7  // TCP_CLOSE: a bound, unconnected UDP socket
+	sockDestroy      = 21
 	diagMsgLen       = 72 // struct inet_diag_msg
+	diagIDLen        = 48 // struct inet_diag_sockid inside it
+
+	// Sets of TCP states by number.
+	statesListen    = 1 << 10                                                        // TCP_LISTEN
+	statesUnused    = 1 << 7                                                         // TCP_CLOSE: also a bound, unconnected UDP socket
+	statesConnected = 1<<1 | 1<<2 | 1<<3 | 1<<4 | 1<<5 | 1<<8 | 1<<9 | 1<<11 | 1<<12 // all but TIME_WAIT, CLOSE, LISTEN, NEW_SYN_RECV
 )
 
-// boundSockets lists the listening TCP or unconnected UDP sockets of the namespace.
+// boundSockets lists the listening TCP or unconnected UDP sockets.
 func (n *NS) boundSockets(proto int) ([]socketInfo, error) {
+	fd, err := n.openDiag()
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	states := uint32(statesListen)
+	if proto == unix.IPPROTO_UDP {
+		states = statesUnused
+	}
+	var all []socketInfo
+	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
+		err := dump(fd, family, proto, states, func(b []byte) {
+			local, _ := endpoints(b)
+			all = append(all, socketInfo{proto: proto, addr: local, inode: binary.NativeEndian.Uint32(b[68:])})
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list sockets by sock_diag: %w", err)
+		}
+	}
+	return all, nil
+}
+
+func (n *NS) openDiag() (int, error) {
 	fd := -1
 	err := n.Do(func() (err error) {
 		fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_INET_DIAG)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open sock_diag: %w (kernel without CONFIG_INET_DIAG?)", err)
+		return -1, fmt.Errorf("open sock_diag: %w (kernel without CONFIG_INET_DIAG?)", err)
 	}
-	defer unix.Close(fd)
 	// A lost answer must become an error, not a hang.
 	tv := unix.Timeval{Sec: 5}
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
-		return nil, fmt.Errorf("sock_diag timeout: %w", err)
+		unix.Close(fd)
+		return -1, fmt.Errorf("sock_diag timeout: %w", err)
 	}
-	var all []socketInfo
-	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
-		some, err := dump(fd, family, proto)
-		if err != nil {
-			return nil, fmt.Errorf("list sockets by sock_diag: %w", err)
-		}
-		all = append(all, some...)
-	}
-	return all, nil
+	return fd, nil
 }
 
-// dump sends one SOCK_DIAG_BY_FAMILY request and reads the answer to its end.
-func dump(fd int, family byte, proto int) ([]socketInfo, error) {
+// request builds nlmsghdr and struct inet_diag_req_v2 with an empty socket id.
+func request(kind, flags uint16, family byte, proto int, states uint32) []byte {
 	ne := binary.NativeEndian
-	req := make([]byte, 72) // nlmsghdr + struct inet_diag_req_v2
+	req := make([]byte, 72)
 	ne.PutUint32(req, 72)
-	ne.PutUint16(req[4:], sockDiagByFamily)
-	ne.PutUint16(req[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
+	ne.PutUint16(req[4:], kind)
+	ne.PutUint16(req[6:], flags)
 	req[16], req[17] = family, byte(proto)
-	states := uint32(1 << stateListen)
-	if proto == unix.IPPROTO_UDP {
-		states = 1 << stateClose
-	}
 	ne.PutUint32(req[20:], states)
+	return req
+}
+
+// dump calls each with every struct inet_diag_msg of the sockets asked for.
+func dump(fd int, family byte, proto int, states uint32, each func([]byte)) error {
+	req := request(sockDiagByFamily, unix.NLM_F_REQUEST|unix.NLM_F_DUMP, family, proto, states)
 	if err := unix.Sendto(fd, req, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return nil, err
+		return err
 	}
-	var out []socketInfo
+	return answers(fd, each)
+}
+
+// answers reads until the kernel says that it is done, or an error or
+// acknowledgement ends it.
+func answers(fd int, each func([]byte)) error {
+	ne := binary.NativeEndian
 	buf := make([]byte, 1<<16)
 	for {
 		size, _, err := unix.Recvfrom(fd, buf, 0)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for m := buf[:size]; len(m) >= unix.NLMSG_HDRLEN; {
 			l := int(ne.Uint32(m))
 			if l < unix.NLMSG_HDRLEN || l > len(m) {
-				return nil, errors.New("truncated answer")
+				return errors.New("truncated answer")
 			}
 			switch ne.Uint16(m[4:]) {
 			case unix.NLMSG_DONE:
-				return out, nil
+				return nil
 			case unix.NLMSG_ERROR:
 				if l < unix.NLMSG_HDRLEN+4 {
-					return nil, errors.New("truncated error")
+					return errors.New("truncated error")
 				}
-				return nil, unix.Errno(-int32(ne.Uint32(m[16:])))
+				if code := -int32(ne.Uint32(m[16:])); code != 0 {
+					return unix.Errno(code)
+				}
+				return nil
 			}
-			if body := m[16:l]; len(body) >= diagMsgLen {
-				out = append(out, parseDiag(body, proto))
+			if body := m[unix.NLMSG_HDRLEN:l]; len(body) >= diagMsgLen {
+				each(body)
 			}
 			m = m[min(len(m), (l+3)&^3):]
 		}
 	}
 }
 
-// parseDiag reads family, port, address and inode of struct inet_diag_msg.
-func parseDiag(b []byte, proto int) socketInfo {
-	port := binary.BigEndian.Uint16(b[4:])
-	var a netip.Addr
-	if b[0] == unix.AF_INET {
-		a = netip.AddrFrom4([4]byte(b[8:12]))
-	} else {
-		a = netip.AddrFrom16([16]byte(b[8:24]))
+// endpoints reads both addresses of struct inet_diag_msg; IPv4 ones that an
+// IPv6 socket uses come out as IPv4, except for listeners' wildcards.
+func endpoints(b []byte) (local, remote netip.AddrPort) {
+	at := func(addr []byte, port []byte) netip.AddrPort {
+		var a netip.Addr
+		if b[0] == unix.AF_INET {
+			a = netip.AddrFrom4([4]byte(addr[:4]))
+		} else {
+			a = netip.AddrFrom16([16]byte(addr[:16])).Unmap()
+		}
+		return netip.AddrPortFrom(a, binary.BigEndian.Uint16(port))
 	}
-	return socketInfo{
-		proto: proto,
-		addr:  netip.AddrPortFrom(a, port),
-		inode: binary.NativeEndian.Uint32(b[68:]),
+	return at(b[8:], b[4:]), at(b[24:], b[6:])
+}
+
+// DestroyTCP aborts the namespace's TCP connections for which match returns
+// true, as SOCK_DESTROY does: the application gets ECONNABORTED, the peer an
+// RST. Listeners and TIME_WAIT are left alone. It returns how many it ended.
+func (n *NS) DestroyTCP(match func(local, remote netip.AddrPort) bool) (int, error) {
+	fd, err := n.openDiag()
+	if err != nil {
+		return 0, err
 	}
+	defer unix.Close(fd)
+	ended := 0
+	var errs []error
+	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
+		var ids [][diagIDLen]byte
+		err := dump(fd, family, unix.IPPROTO_TCP, statesConnected, func(b []byte) {
+			local, remote := endpoints(b)
+			if match(local, remote) {
+				ids = append(ids, [diagIDLen]byte(b[4:]))
+			}
+		})
+		errs = append(errs, err)
+		for _, id := range ids {
+			if err := destroy(fd, family, id); err == nil {
+				ended++
+			} else if !errors.Is(err, unix.ENOENT) {
+				errs = append(errs, fmt.Errorf("end connection: %w (kernel without CONFIG_INET_DIAG_DESTROY?)", err))
+				return ended, errors.Join(errs...)
+			}
+		}
+	}
+	return ended, errors.Join(errs...)
+}
+
+func destroy(fd int, family byte, id [diagIDLen]byte) error {
+	req := request(sockDestroy, unix.NLM_F_REQUEST|unix.NLM_F_ACK, family, unix.IPPROTO_TCP, ^uint32(0))
+	copy(req[24:], id[:])
+	if err := unix.Sendto(fd, req, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return err
+	}
+	return answers(fd, func([]byte) {})
 }

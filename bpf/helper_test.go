@@ -1,0 +1,383 @@
+package bpf
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weftmesh/weft/pkg/netns"
+)
+
+// Helpers are this test binary again, started in a namespace and cgroup of the
+// lab: applications, clients, attackers and a ztunnel without TLS.
+var roles = map[string]func(args []string) error{
+	"echo":    roleEcho,
+	"client":  roleClient,
+	"dns":     roleDNS,
+	"ztunnel": roleZtunnel,
+	"attack":  roleAttack,
+}
+
+const roleEnv = "WFT_BPF_ROLE"
+
+func TestMain(m *testing.M) {
+	if role := os.Getenv(roleEnv); role != "" {
+		if err := roles[role](os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, role+":", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+type helper struct {
+	cmd    *exec.Cmd
+	out    *bufio.Reader
+	stderr *bytes.Buffer
+	kill   func()
+}
+
+// start runs a role until the test ends, and waits for it to say that it is ready.
+func (l *lab) start(role string, ns *netns.NS, cgroup string, files []*os.File, args ...string) *helper {
+	l.t.Helper()
+	h := l.spawn(role, ns, cgroup, files, args...)
+	line, err := h.out.ReadString('\n')
+	if err != nil || line != "ready\n" {
+		h.kill()
+		l.t.Fatalf("%s did not start: %q %v %s", role, line, err, h.stderr)
+	}
+	return h
+}
+
+func (l *lab) spawn(role string, ns *netns.NS, cgroup string, files []*os.File, args ...string) *helper {
+	l.t.Helper()
+	dir, err := os.Open(l.mkCgroup(cgroup))
+	must(l.t, err)
+	defer dir.Close()
+	h := &helper{cmd: exec.Command("/proc/self/exe", args...), stderr: &bytes.Buffer{}}
+	h.cmd.Env = append(os.Environ(), roleEnv+"="+role)
+	h.cmd.Stderr = h.stderr
+	h.cmd.ExtraFiles = files
+	h.cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
+	pipe, err := h.cmd.StdoutPipe()
+	must(l.t, err)
+	h.out = bufio.NewReader(pipe)
+	// The child is cloned by this very thread, and so starts in the namespace.
+	inside(l.t, ns, h.cmd.Start)
+	var once sync.Once
+	h.kill = func() {
+		once.Do(func() {
+			h.cmd.Process.Kill()
+			h.cmd.Wait()
+		})
+	}
+	l.t.Cleanup(h.kill)
+	return h
+}
+
+// run runs a role to its end and returns what it printed.
+func (l *lab) run(role string, ns *netns.NS, cgroup string, args ...string) string {
+	l.t.Helper()
+	h := l.spawn(role, ns, cgroup, nil, args...)
+	b, _ := io.ReadAll(h.out)
+	if err := h.cmd.Wait(); err != nil {
+		l.t.Fatalf("%s %v: %v %s", role, args, err, h.stderr)
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// outcome of one client connection.
+type outcome struct {
+	OK      bool
+	Saw     string // the client's address as the server saw it
+	Via     string // the server's own address
+	Err     string
+	Errno   int
+	Elapsed time.Duration
+}
+
+// dial connects from pod name (in its own cgroup) and exchanges one line.
+func (l *lab) dial(name string, to netip.AddrPort, args ...string) outcome {
+	l.t.Helper()
+	return l.dialFrom(l.pods[name].ns, "pod-"+name, to, args...)
+}
+
+func (l *lab) dialFrom(ns *netns.NS, cgroup string, to netip.AddrPort, args ...string) outcome {
+	l.t.Helper()
+	var o outcome
+	out := l.run("client", ns, cgroup, append([]string{to.String()}, args...)...)
+	if err := json.Unmarshal([]byte(out), &o); err != nil {
+		l.t.Fatalf("client printed %q: %v", out, err)
+	}
+	return o
+}
+
+// roleEcho answers each line with the addresses of the connection: LISTEN…
+func roleEcho(args []string) error {
+	for _, at := range args {
+		li, err := net.Listen("tcp", at)
+		if err != nil {
+			return err
+		}
+		go func() {
+			for {
+				c, err := li.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer c.Close()
+					for s := bufio.NewScanner(c); s.Scan(); {
+						fmt.Fprintf(c, "%v %v %s\n", netns.Source(c), netns.OriginalDst(c), s.Text())
+					}
+				}()
+			}
+		}()
+	}
+	fmt.Println("ready")
+	select {}
+}
+
+// roleClient: DST [mark=N] [dev=NAME] [source=IP]
+func roleClient(args []string) error {
+	d := net.Dialer{Timeout: 3 * time.Second}
+	d.SetMultipathTCP(false)
+	d.Control = func(_, _ string, rc syscall.RawConn) (err error) {
+		cerr := rc.Control(func(fd uintptr) {
+			for _, a := range args[1:] {
+				k, v, _ := strings.Cut(a, "=")
+				switch k {
+				case "mark":
+					var m int
+					fmt.Sscanf(v, "%v", &m)
+					err = errors.Join(err, unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, m))
+				case "dev":
+					err = errors.Join(err, unix.BindToDevice(int(fd), v))
+				case "source":
+					err = errors.Join(err, unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_TRANSPARENT, 1),
+						unix.Bind(int(fd), &unix.SockaddrInet4{Addr: netip.MustParseAddr(v).As4()}))
+				}
+			}
+		})
+		return errors.Join(err, cerr)
+	}
+	start := time.Now()
+	c, err := d.Dial("tcp", args[0])
+	o := outcome{}
+	if err == nil {
+		c.SetDeadline(start.Add(3 * time.Second))
+		fmt.Fprintln(c, "hello")
+		var line string
+		line, err = bufio.NewReader(c).ReadString('\n')
+		if f := strings.Fields(line); len(f) == 3 {
+			o.OK, o.Saw, o.Via = true, f[0], f[1]
+		}
+	}
+	o.Elapsed = time.Since(start)
+	if err != nil {
+		o.Err = err.Error()
+		var no syscall.Errno
+		if errors.As(err, &no) {
+			o.Errno = int(no)
+		}
+	}
+	return json.NewEncoder(os.Stdout).Encode(o)
+}
+
+// roleDNS: SERVER connected|unconnected; prints the answer or the error.
+func roleDNS(args []string) error {
+	to := netip.MustParseAddrPort(args[0])
+	b := make([]byte, 512)
+	start := time.Now()
+	var err error
+	var n int
+	from := to
+	if args[1] == "connected" {
+		var c net.Conn
+		if c, err = net.Dial("udp", args[0]); err == nil {
+			c.SetDeadline(time.Now().Add(2 * time.Second))
+			if _, err = c.Write([]byte("query")); err == nil {
+				n, err = c.Read(b)
+			}
+		}
+	} else {
+		var c *net.UDPConn
+		if c, err = net.ListenUDP("udp", nil); err == nil {
+			c.SetDeadline(time.Now().Add(2 * time.Second))
+			if _, err = c.WriteToUDPAddrPort([]byte("query"), to); err == nil {
+				n, from, err = c.ReadFromUDPAddrPort(b)
+			}
+		}
+	}
+	if err != nil {
+		fmt.Printf("error after %v: %v\n", time.Since(start).Round(100*time.Millisecond), err)
+		return nil
+	}
+	fmt.Printf("%s from %v\n", b[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port()))
+	return nil
+}
+
+// roleZtunnel serves the pods whose namespaces are its files 3…: MESH-ADDRESSES.
+// To a mesh address it sends a line "DST SOURCE" to port 15008 instead of HBONE.
+func roleZtunnel(args []string) error {
+	mesh := map[string]bool{}
+	for _, a := range strings.Split(args[0], ",") {
+		mesh[a] = true
+	}
+	for i := range len(strings.Split(args[0], ",")) / 2 {
+		ns, err := netns.FromFile(os.NewFile(uintptr(3+i), "pod"))
+		if err != nil {
+			return err
+		}
+		for _, ip := range []string{"127.0.0.1", "::1"} {
+			if err := serve(ns, netip.MustParseAddr(ip), mesh); err != nil {
+				return err
+			}
+		}
+	}
+	fmt.Println("ready")
+	select {}
+}
+
+func serve(ns *netns.NS, at netip.Addr, mesh map[string]bool) error {
+	for port, handle := range map[uint16]func(*netns.NS, net.Conn, map[string]bool) error{
+		PortOutbound: outbound, PortInbound: plaintext, PortHBONE: tunnelled} {
+		o := netns.ListenOptions{Addr: netip.AddrPortFrom(at, port), Transparent: true, ReusePort: true}
+		if port != PortOutbound {
+			o.Mark = MarkZtunnel
+		}
+		l, err := ns.ListenTCP(o)
+		if err != nil {
+			return err
+		}
+		go func() {
+			for {
+				c, err := l.AcceptTCP()
+				if err != nil {
+					return
+				}
+				go func() {
+					if err := handle(ns, c, mesh); err != nil {
+						c.SetLinger(0)
+						fmt.Fprintln(os.Stderr, "ztunnel:", err)
+					}
+					c.Close()
+				}()
+			}
+		}()
+	}
+	u, err := ns.ListenPacket(netns.ListenOptions{Addr: netip.AddrPortFrom(at, PortDNS), ReusePort: true})
+	if err != nil {
+		return err
+	}
+	go func() {
+		b := make([]byte, 512)
+		for {
+			n, from, to, err := u.Receive(b)
+			if err != nil {
+				return
+			}
+			if err := u.Reply(fmt.Appendf(nil, "answer to %s", b[:n]), from, to); err != nil {
+				fmt.Fprintln(os.Stderr, "ztunnel:", err)
+			}
+		}
+	}()
+	return nil
+}
+
+func outbound(ns *netns.NS, c net.Conn, mesh map[string]bool) error {
+	dst, src := netns.OriginalDst(c), netns.Source(c)
+	to, tunnel := dst, mesh[dst.Addr().String()]
+	if tunnel {
+		to = netip.AddrPortFrom(dst.Addr(), PortHBONE)
+	}
+	u, err := ns.DialTCP(context.Background(), to, netns.DialOptions{Mark: MarkZtunnel, Timeout: 3 * time.Second})
+	if err != nil {
+		return err
+	}
+	defer u.Close()
+	if tunnel {
+		fmt.Fprintf(u, "%v %v\n", dst, src.Addr())
+	}
+	return both(c, u, u)
+}
+
+func tunnelled(ns *netns.NS, c net.Conn, _ map[string]bool) error {
+	r := bufio.NewReader(c)
+	line, err := r.ReadString('\n')
+	if err != nil {
+		return err
+	}
+	dst, src, _ := strings.Cut(strings.TrimSpace(line), " ")
+	return application(ns, c, r, netip.MustParseAddrPort(dst), netip.MustParseAddr(src))
+}
+
+func plaintext(ns *netns.NS, c net.Conn, _ map[string]bool) error {
+	return application(ns, c, c, netns.OriginalDst(c), netns.Source(c).Addr())
+}
+
+func application(ns *netns.NS, c net.Conn, r io.Reader, dst netip.AddrPort, src netip.Addr) error {
+	u, err := ns.DialTCP(context.Background(), dst, netns.DialOptions{
+		Mark: MarkApplication, Interface: 1, Source: src, Timeout: 3 * time.Second})
+	if err != nil {
+		return err
+	}
+	defer u.Close()
+	return both(u, c, r)
+}
+
+func both(a, b net.Conn, fromB io.Reader) error {
+	done := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(b, a)
+		b.(*net.TCPConn).CloseWrite()
+		done <- err
+	}()
+	_, err := io.Copy(a, fromB)
+	a.(*net.TCPConn).CloseWrite()
+	return errors.Join(err, <-done)
+}
+
+// ztunnel starts the stand-in for pods p1 and p2.
+func (l *lab) ztunnel() *helper {
+	l.t.Helper()
+	var files []*os.File
+	var addrs []string
+	for _, name := range []string{"p1", "p2"} {
+		p := l.pods[name]
+		f, err := p.ns.File()
+		must(l.t, err)
+		defer f.Close()
+		files = append(files, f)
+		addrs = append(addrs, p.ip4.String(), p.ip6.String())
+	}
+	return l.start("ztunnel", l.node, "ztunnel", files, strings.Join(addrs, ","))
+}
+
+func (p *labPod) at(port uint16, v6 bool) netip.AddrPort {
+	if v6 {
+		return netip.AddrPortFrom(p.ip6, port)
+	}
+	return netip.AddrPortFrom(p.ip4, port)
+}
+
+func bothFamilies(t *testing.T, fn func(t *testing.T, v6 bool)) {
+	t.Run("IPv4", func(t *testing.T) { fn(t, false) })
+	t.Run("IPv6", func(t *testing.T) { fn(t, true) })
+}

@@ -1,0 +1,1 @@
+/* the generic byte swaps of linux/swab.h do */

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * tcx ingress, host's end of the pod's veth: what may leave the pod.
+ * Out of the pod's reach, below every socket option, raw and packet socket.
+ * The socket that made a packet crosses the veth with it, and with the socket
+ * its cgroup: that is the proof; marks and addresses can be forged.
+ */
+#include "packet.h"
+
+static __always_inline int answers_probe(const struct segment *s)
+{
+	struct flow f = {
+		.peer = s->dst, .pod = pod_slot, .family = s->family,
+		.peer_port = s->dport, .pod_port = s->sport,
+	};
+	struct seen *v = bpf_map_lookup_elem(&probes, &f);
+	__u64 now;
+
+	if (!v || opens(s))
+		return 0;
+	now = bpf_ktime_get_ns();
+	if (now - v->syn > IDLE_NS && now - v->reply > IDLE_NS)
+		return 0;
+	v->reply = now;
+	return 1;
+}
+
+SEC("tcx/ingress")
+int weft_guard(struct __sk_buff *skb)
+{
+	struct segment s = {};
+	int r = read_packet(skb, &s);
+	__u64 cgroup;
+
+	if (r == READ_OTHER) {
+		count(SENT_NOT_TCP);
+		return TCX_NEXT;
+	}
+	if (r != READ_TCP) {
+		count(r);
+		return TCX_DROP;
+	}
+	if (!own(&s, &s.src)) {
+		count(DROPPED_FOREIGN_SOURCE);
+		return TCX_DROP;
+	}
+	cgroup = bpf_skb_cgroup_id(skb);
+	if (cgroup && bpf_map_lookup_elem(&ztunnel_cgroups, &cgroup)) {
+		count(SENT_ZTUNNEL);
+		return TCX_NEXT;
+	}
+	if (answers_probe(&s)) {
+		count(SENT_PROBE_REPLY);
+		return TCX_NEXT;
+	}
+	/*
+	 * The kernel's own answers (RST to a closed port, ACK of TIME_WAIT) come
+	 * from no socket or from its control socket in the root cgroup, id 1.
+	 * Without payload they tell nothing and can open nothing.
+	 */
+	if (cgroup <= 1 && !s.payload && (s.flags & (TCP_RST | TCP_ACK)) && !(s.flags & TCP_SYN)) {
+		count(SENT_KERNEL);
+		return TCX_NEXT;
+	}
+	count(DROPPED_NOT_ZTUNNEL);
+	return TCX_DROP;
+}
