@@ -1,0 +1,89 @@
+package telemetry
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+func record() *Record {
+	return &Record{
+		Time: time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC), Duration: 1500 * time.Microsecond, Direction: "outbound",
+		Source:  End{Address: netip.MustParseAddrPort("10.0.0.1:4000"), Identity: "spiffe://cluster.local/ns/shop/sa/frontend", Workload: "shop/frontend-1"},
+		Dest:    End{Address: netip.MustParseAddrPort("[fd00::2]:8080"), Workload: "shop/cart-1"},
+		Service: "cart.shop.svc.cluster.local", Host: netip.MustParseAddrPort("10.96.0.5:80"), Security: SecurityMutualTLS,
+		Flags: FlagDenied, Sent: 12, Received: 34, Policy: "shop/only-cart", DryRun: []string{"a/b", "c/d"},
+		Cause: "refused \"by\" policy\n", Hint: "look",
+	}
+}
+
+func TestJSONIsValidAndComplete(t *testing.T) {
+	var out bytes.Buffer
+	NewAccessLog(&out, FormatJSON).Write(record())
+	var got map[string]any
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
+		t.Fatalf("%v in %s", err, out.String())
+	}
+	for k, want := range map[string]any{
+		"time": "2026-01-02T03:04:05.006Z", "direction": "outbound", "src_addr": "10.0.0.1:4000", "dst_addr": "[fd00::2]:8080",
+		"src_identity": "spiffe://cluster.local/ns/shop/sa/frontend", "security": "mutual_tls", "bytes_sent": 12.0, "bytes_received": 34.0,
+		"duration_ms": 1.5, "flags": "UAEX", "policy": "shop/only-cart", "dry_run": "a/b,c/d", "cause": "refused \"by\" policy\n", "hint": "look",
+		"dst_dialled": "10.96.0.5:80",
+	} {
+		if got[k] != want {
+			t.Errorf("%s = %v, want %v", k, got[k], want)
+		}
+	}
+}
+
+func TestTextIsOneLine(t *testing.T) {
+	var out bytes.Buffer
+	NewAccessLog(&out, FormatText).Write(record())
+	want := `2026-01-02T03:04:05.006Z outbound 10.0.0.1:4000(shop/frontend-1 spiffe://cluster.local/ns/shop/sa/frontend) -> ` +
+		`[fd00::2]:8080(shop/cart-1) dialled=10.96.0.5:80 service=cart.shop.svc.cluster.local security=mutual_tls sent=12 received=34 ` +
+		`duration=1.5ms flags=UAEX policy=shop/only-cart dry_run=a/b,c/d cause="refused \"by\" policy\n" hint=look` + "\n"
+	if out.String() != want {
+		t.Errorf("got  %s\nwant %s", out.String(), want)
+	}
+}
+
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+func TestFullDiskLosesLinesOnly(t *testing.T) {
+	l := NewAccessLog(fullDisk{}, FormatJSON)
+	l.Write(record())
+	if l.Lost() != 1 {
+		t.Errorf("lost = %d", l.Lost())
+	}
+	var off *AccessLog = NewAccessLog(fullDisk{}, FormatOff)
+	off.Write(record())
+	if off.Lost() != 0 {
+		t.Error("a log that is off writes")
+	}
+}
+
+func TestParseFormat(t *testing.T) {
+	if _, err := ParseFormat("yaml"); err == nil || !strings.Contains(err.Error(), "json, text or off") {
+		t.Errorf("err = %v", err)
+	}
+}
+
+func BenchmarkJSON(b *testing.B) {
+	l := NewAccessLog(discard{}, FormatJSON)
+	r := record()
+	r.Cause = ""
+	b.ReportAllocs()
+	for b.Loop() {
+		l.Write(r)
+	}
+}
+
+type discard struct{}
+
+func (discard) Write(b []byte) (int, error) { return len(b), nil }
