@@ -16,10 +16,10 @@ import (
 
 // Transport carries the packets of one pod.
 type Transport interface {
-	// Read returns the next packet, who sent it and which address it was sent to.
-	Read(b []byte) (n int, from, to netip.AddrPort, err error)
+	// Receive returns the next packet, who sent it and which address it was sent to.
+	Receive(b []byte) (n int, from, to netip.AddrPort, err error)
 	// Reply sends b to a client as if it came from the address that the client asked.
-	Reply(b []byte, from, to netip.AddrPort) error
+	Reply(b []byte, client, asked netip.AddrPort) error
 }
 
 // Dialer reaches name servers from the pod's network namespace. network is udp or tcp.
@@ -71,7 +71,7 @@ func (s *Server) Serve(ctx context.Context, t Transport) error {
 	defer cancel()
 	buf := make([]byte, dns.MaxMsgSize)
 	for {
-		n, from, to, err := t.Read(buf)
+		n, from, to, err := t.Receive(buf)
 		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 			return ctx.Err()
 		}
@@ -95,14 +95,14 @@ func (s *Server) packet(ctx context.Context, t Transport, b []byte, from, to net
 	if reply := s.o.Zone.Answer(q, s.o.Namespace); reply != nil {
 		s.count("mesh", reply.Rcode)
 		fit(q, reply)
-		s.send(t, reply, to, from)
+		s.send(t, reply, from, to)
 		return
 	}
 	select {
 	case s.forwards <- struct{}{}:
 	default:
 		s.count("none", dns.RcodeServerFailure)
-		s.send(t, failure(q), to, from)
+		s.send(t, failure(q), from, to)
 		return
 	}
 	raw := append([]byte(nil), b...)
@@ -111,10 +111,10 @@ func (s *Server) packet(ctx context.Context, t Transport, b []byte, from, to net
 		answer, err := s.forward(ctx, "udp", raw, q, to)
 		if err != nil {
 			s.o.Log.Debug("cannot forward a DNS question", zap.Error(err))
-			s.send(t, failure(q), to, from)
+			s.send(t, failure(q), from, to)
 			return
 		}
-		if err := t.Reply(answer, to, from); err != nil {
+		if err := t.Reply(answer, from, to); err != nil {
 			s.o.Log.Debug("cannot answer a DNS question", zap.Error(err))
 		}
 	})
@@ -165,13 +165,13 @@ func (s *Server) answerTCP(ctx context.Context, dc *dns.Conn, raw []byte, q *dns
 	return err
 }
 
-func (s *Server) send(t Transport, m *dns.Msg, from, to netip.AddrPort) {
+func (s *Server) send(t Transport, m *dns.Msg, client, asked netip.AddrPort) {
 	b, err := m.Pack()
 	if err == nil {
-		err = t.Reply(b, from, to)
+		err = t.Reply(b, client, asked)
 	}
 	if err != nil {
-		s.o.Log.Debug("cannot answer a DNS question", zap.Stringer("client", to), zap.Error(err))
+		s.o.Log.Debug("cannot answer a DNS question", zap.Stringer("client", client), zap.Error(err))
 	}
 }
 
