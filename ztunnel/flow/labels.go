@@ -1,0 +1,60 @@
+package flow
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/weftmesh/weft/pkg/identity"
+	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/telemetry"
+)
+
+// PeerOf describes a workload in metric labels; nil is unknown.
+func PeerOf(w *model.Workload) telemetry.Peer {
+	if w == nil {
+		return telemetry.Peer{}
+	}
+	name := w.OwnerName
+	if name == "" {
+		name = w.Name
+	}
+	return telemetry.Peer{
+		Workload: name, Namespace: w.Namespace, Principal: w.Identity().String(), App: w.CanonicalName, Version: w.CanonicalRev,
+		CanonicalService: w.CanonicalName, CanonicalRevision: w.CanonicalRev, Cluster: w.Cluster,
+	}
+}
+
+// EndOf describes one side in the access log. id is given only where it was verified or is ours.
+func EndOf(w *model.Workload, addr netip.AddrPort, id identity.Identity) telemetry.End {
+	e := telemetry.End{Address: addr, Identity: id.String()}
+	if w != nil {
+		e.Workload = w.Namespace + "/" + w.Name
+	}
+	return e
+}
+
+// SetService names the service dialled, in labels and log. nil clears it.
+func (f *Flow) SetService(s *model.Service) {
+	if s == nil {
+		f.Service, f.Labels.Service, f.Labels.ServiceName, f.Labels.ServiceNamespace = "", "", "", ""
+		return
+	}
+	f.Service = s.Hostname
+	f.Labels.Service, f.Labels.ServiceName, f.Labels.ServiceNamespace = s.Hostname, s.Name, s.Namespace
+}
+
+// ServiceOf is the service that a port of w most likely was called by, where a connection does not say.
+// It is for telemetry only; among several the first by name is taken, so that all reporters agree.
+func ServiceOf(byHostname func(string) *model.Service, w *model.Workload, port uint16) *model.Service {
+	for _, key := range slices.Sorted(maps.Keys(w.Services)) {
+		for _, p := range w.Services[key] {
+			if p.TargetPort == port {
+				_, host, _ := strings.Cut(key, "/")
+				return byHostname(host)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,202 @@
+// Package outbound carries the connections that an enrolled pod opens.
+//
+// A connection arrives captured, with its original destination as its local address. Decide (pure) says
+// where it goes: through a tunnel to the pod or waypoint that the configuration names, plainly to what is
+// outside the mesh, to the pod's own application, or nowhere. The client's connection is accepted before
+// its destination is known to answer, so a failure shows as a reset, as quickly as it is known.
+package outbound
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/weftmesh/weft/pkg/identity"
+	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/netns"
+	"github.com/weftmesh/weft/pkg/policy"
+	"github.com/weftmesh/weft/pkg/telemetry"
+	"github.com/weftmesh/weft/ztunnel/flow"
+	"github.com/weftmesh/weft/ztunnel/pod"
+	"github.com/weftmesh/weft/ztunnel/relay"
+)
+
+const (
+	tunnelPort  = 15008
+	dialTimeout = 10 * time.Second
+)
+
+// ownPorts in the pod's namespace are ztunnel's.
+func ownPort(p uint16) bool { return p == 15001 || p == 15006 || p == 15008 || p == 15053 }
+
+// Options of a Handler.
+type Options struct {
+	// Pod that connects. Required.
+	Pod *pod.Pod
+	// Mesh to route by. nil: the pod's state.
+	Mesh Mesh
+	// Flows registers connections. Required.
+	Flows *flow.Table
+	// Tunnels opens streams to other pods and waypoints. Required.
+	Tunnels Tunnels
+	// DNS answers connections to port 53. nil: they are routed like all others.
+	DNS func(ctx context.Context, c relay.Conn, to netip.AddrPort)
+	// Log of oddities. nil: none.
+	Log *zap.Logger
+}
+
+// Handler serves one pod.
+type Handler struct{ o Options }
+
+// New makes a handler.
+func New(o Options) *Handler {
+	if o.Mesh == nil {
+		o.Mesh = o.Pod.State
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	return &Handler{o: o}
+}
+
+// Serve carries one captured connection and returns when it is over. It closes c.
+func (h *Handler) Serve(ctx context.Context, c relay.Conn) {
+	dst := netns.OriginalDst(c)
+	if dst.Port() == 53 && h.o.DNS != nil && !dst.Addr().IsLoopback() {
+		h.o.DNS(ctx, c, dst)
+		return
+	}
+	f := &flow.Flow{Pod: h.o.Pod.Key(), PodUID: h.o.Pod.UID, Direction: flow.Outbound, Host: dst}
+	f.Source = telemetry.End{Address: netns.Source(c), Workload: h.o.Pod.Key(), Identity: h.o.Pod.Identity.String()}
+	f.Dest.Address = dst
+	f.Labels = telemetry.Labels{Reporter: telemetry.ReporterSource, Security: telemetry.SecurityNone}
+	h.o.Flows.Open(f)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	f.OnKill(func() {
+		cancel()
+		relay.Reset(c)
+	})
+	failure := h.carry(ctx, f, c, dst)
+	if failure != nil {
+		relay.Reset(c)
+	}
+	f.End(failure)
+}
+
+// carry routes the connection and moves its bytes.
+func (h *Handler) carry(ctx context.Context, f *flow.Flow, c relay.Conn, dst netip.AddrPort) *flow.Failure {
+	w, failure := h.o.Pod.Workload(ctx)
+	if failure != nil {
+		return failure
+	}
+	f.Labels.Source = h.o.Pod.Labels(w)
+	if dst.Addr().IsLoopback() || ownPort(dst.Port()) && hasAddress(w, dst.Addr()) {
+		return &flow.Failure{Flag: telemetry.FlagNoRoute, Cause: "connection to ztunnel's own port " + dst.String() + " refused",
+			Hint: "ports 15001, 15006, 15008 and 15053 of a pod belong to the mesh"}
+	}
+	r := Decide(h.o.Mesh, w, dst)
+	describe(f, r)
+	switch r.Kind {
+	case Plain:
+		return h.plain(ctx, f, c, r)
+	case Hairpin:
+		return h.hairpin(ctx, f, c, w, r)
+	case Tunnel:
+		return h.tunnel(ctx, f, c, w, r)
+	}
+	return r.Refusal
+}
+
+// describe tells the flow where its connection goes. The other end's identity is not known before it is verified.
+func describe(f *flow.Flow, r Route) {
+	f.SetService(r.Service)
+	if r.Dest != nil {
+		f.Labels.Destination = flow.PeerOf(r.Dest)
+		if r.Kind != Tunnel {
+			f.Labels.Destination.Principal = ""
+		}
+	} else if r.Waypoint != nil {
+		f.Labels.Destination = flow.PeerOf(r.Waypoint)
+	}
+	f.Dest = flow.EndOf(r.Dest, r.Dial, identity.Identity{})
+	if r.Kind == Tunnel {
+		f.Dest.Address = r.Authority
+	}
+	if r.Waypoint != nil {
+		f.Via = r.Waypoint.Namespace + "/" + r.Waypoint.Name
+	}
+}
+
+func (h *Handler) plain(ctx context.Context, f *flow.Flow, c relay.Conn, r Route) *flow.Failure {
+	server, err := dial(ctx, func(ctx context.Context) (relay.Conn, error) { return h.o.Pod.Network.Dial(ctx, r.Dial) })
+	if err != nil {
+		return flow.Dial(r.Dial.String(), err)
+	}
+	return move(f, c, server)
+}
+
+// hairpin reaches the pod's own application, which a service of its own led back to. It stays inside the
+// pod, and so is no mutual TLS, but the pod's policies hold as for any other client.
+func (h *Handler) hairpin(ctx context.Context, f *flow.Flow, c relay.Conn, w *model.Workload, r Route) *flow.Failure {
+	conn := policy.Conn{Source: h.o.Pod.Identity, SourceIP: r.Dial.Addr(), Dest: r.Dial}
+	f.Govern(conn)
+	v := h.o.Pod.State.Decide(w, conn)
+	f.DryRun = v.DryRun
+	if !v.Allowed {
+		return flow.Denied(v.Policy, v.Reason)
+	}
+	server, err := dial(ctx, func(ctx context.Context) (relay.Conn, error) {
+		return h.o.Pod.Network.DialApp(ctx, netip.Addr{}, r.Dial)
+	})
+	if err != nil {
+		return flow.Dial("the pod's own application at "+r.Dial.String(), err)
+	}
+	return move(f, c, server)
+}
+
+func (h *Handler) tunnel(ctx context.Context, f *flow.Flow, c relay.Conn, w *model.Workload, r Route) *flow.Failure {
+	dctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	stream, err := h.o.Tunnels.Open(dctx, Request{
+		Source: h.o.Pod.Identity, Client: f.Source.Address, From: w, Dial: r.Dial, Authority: r.Authority, Expect: r.Expect, Service: f.Service,
+	})
+	cancel()
+	if err != nil {
+		return tunnelFailure(r, err)
+	}
+	// The stream exists only on a verified connection: from here on the label is true.
+	f.Labels.Security = telemetry.SecurityMutualTLS
+	f.Dest.Identity = r.Expect.String()
+	f.OnKill(func() {
+		stream.Reset()
+		relay.Reset(c)
+	})
+	f.Established()
+	return flow.Broken(stream.Splice(c, &f.Sent, &f.Received))
+}
+
+func move(f *flow.Flow, c, server relay.Conn) *flow.Failure {
+	f.OnKill(func() {
+		relay.Reset(c)
+		relay.Reset(server)
+	})
+	f.Established()
+	return flow.Broken(relay.TCP(c, server, &f.Sent, &f.Received))
+}
+
+func dial(ctx context.Context, f func(context.Context) (relay.Conn, error)) (relay.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	return f(ctx)
+}
+
+func hasAddress(w *model.Workload, a netip.Addr) bool {
+	for _, x := range w.Addresses {
+		if x == a {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,73 @@
+// Package pod is an enrolled pod of this node as the handlers of its connections see it: who it is, and
+// how to make connections as if from inside it.
+package pod
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/weftmesh/weft/pkg/identity"
+	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/telemetry"
+	"github.com/weftmesh/weft/ztunnel/flow"
+	"github.com/weftmesh/weft/ztunnel/relay"
+	"github.com/weftmesh/weft/ztunnel/state"
+)
+
+// UnknownFor is how long a connection waits for the controller to make its pod known.
+const UnknownFor = 2 * time.Second
+
+// Network makes connections in a pod's network namespace.
+type Network interface {
+	// Dial connects to the outside, past the redirection of the pod's own connections.
+	Dial(ctx context.Context, dst netip.AddrPort) (relay.Conn, error)
+	// DialApp connects to the pod's application over loopback. The application sees client as its peer;
+	// an invalid client, or one of another family than dst, is replaced by the pod's own address.
+	DialApp(ctx context.Context, client netip.Addr, dst netip.AddrPort) (relay.Conn, error)
+}
+
+// Pod is one enrolled pod. It is not changed after it was made.
+type Pod struct {
+	UID       string // of the agent, not the controller's
+	Namespace string
+	Name      string
+	Identity  identity.Identity
+	Network   Network
+	State     *state.State
+
+	mu     sync.Mutex // protects of, labels
+	of     *model.Workload
+	labels telemetry.Peer
+}
+
+// Key is how flows name the pod.
+func (p *Pod) Key() string { return p.Namespace + "/" + p.Name }
+
+// Workload is what the controller says of this pod, or why there is nothing to decide on.
+func (p *Pod) Workload(ctx context.Context) (*model.Workload, *flow.Failure) {
+	if !p.State.Synced() {
+		return nil, flow.NoConfiguration()
+	}
+	w := p.State.WaitPod(ctx, p.Namespace, p.Name, UnknownFor)
+	if w == nil {
+		return nil, flow.UnknownPod(p.Namespace, p.Name)
+	}
+	if w.Identity() != p.Identity {
+		return nil, &flow.Failure{Flag: telemetry.FlagNoRoute, Cause: "identity of pod " + p.Key() + " is not clear",
+			Hint: "the agent enrolled it as " + p.Identity.String() + ", the controller says " + w.Identity().String() +
+				": a pod of the same name may just have been replaced"}
+	}
+	return w, nil
+}
+
+// Labels are those of the pod's workload, made once for each version of it.
+func (p *Pod) Labels(w *model.Workload) telemetry.Peer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.of != w {
+		p.of, p.labels = w, flow.PeerOf(w)
+	}
+	return p.labels
+}
