@@ -17,15 +17,18 @@ const (
 
 // Tags of a log entry, beside what Envoy's own message says.
 const (
-	TagPeer     = "peer"     // caller's SPIFFE URI
-	TagBaggage  = "baggage"  // caller's workload
-	TagDst      = "dst"      // address:port asked for
-	TagService  = "service"  // Service.Key() or workload/<uid>; of the route
-	TagKind     = "kind"     // http, tcp or auto; of the route
-	TagSAN      = "san"      // SPIFFE URI expected of the endpoint; empty outside the mesh
-	TagEndpoint = "endpoint" // address:port of the endpoint's application
-	TagDenyDry  = "dry_deny" // result of DENY policies in dry run: denied, allowed or empty
-	TagAllowDry = "dry_allow"
+	TagPeer     = "peer"      // caller's SPIFFE URI
+	TagBaggage  = "baggage"   // caller's workload
+	TagDst      = "dst"       // address:port asked for
+	TagService  = "service"   // Service.Key() or workload/<uid>; of the route
+	TagKind     = "kind"      // http, tcp or auto; of the route
+	TagSAN      = "san"       // SPIFFE URI expected of the endpoint; empty outside the mesh
+	TagEndpoint = "endpoint"  // address:port of the endpoint's application
+	TagWorkload = "workload"  // <namespace>/<owner> of the endpoint
+	TagFlags    = "flags"     // Envoy's short codes, comma separated; "-" none
+	TagGRPC     = "grpc"      // gRPC status; empty for anything else
+	TagDenyDry  = "dry_deny"  // what a DENY policy in dry run would have done: namespace/name[rule], else empty
+	TagAllowDry = "dry_allow" // denied when the ALLOW policies in dry run would have refused it, else empty
 )
 
 // rbacMetadata is where Envoy's RBAC filters leave what their shadow rules decided.
@@ -33,21 +36,17 @@ const rbacMetadata = "envoy.filters.http.rbac"
 
 func (b *builder) httpAccessLog() []*accesslogv3.AccessLog {
 	return b.accessLog(LogHTTP, map[string]string{
-		TagPeer:     "%FILTER_STATE(" + statePeer + ":PLAIN)%",
-		TagBaggage:  "%FILTER_STATE(" + stateBaggage + ":PLAIN)%",
-		TagDst:      "%FILTER_STATE(" + stateDst + ":PLAIN)%",
-		TagDenyDry:  "%DYNAMIC_METADATA(" + rbacMetadata + ":" + shadowDeny + "shadow_engine_result)%",
-		TagAllowDry: "%DYNAMIC_METADATA(" + rbacMetadata + ":" + shadowAllow + "shadow_engine_result)%",
+		TagPeer:    "%FILTER_STATE(" + statePeer + ":PLAIN)%",
+		TagBaggage: "%FILTER_STATE(" + stateBaggage + ":PLAIN)%",
+		TagDst:     "%FILTER_STATE(" + stateDst + ":PLAIN)%",
 	})
 }
 
 func (b *builder) tcpAccessLog() []*accesslogv3.AccessLog {
 	return b.accessLog(LogTCP, map[string]string{
-		TagPeer:     "%DOWNSTREAM_PEER_URI_SAN%",
-		TagBaggage:  "%REQ(baggage)%",
-		TagDst:      "%REQ(:AUTHORITY)%",
-		TagDenyDry:  "%DYNAMIC_METADATA(" + rbacMetadata + ":" + shadowDeny + "shadow_engine_result)%",
-		TagAllowDry: "%DYNAMIC_METADATA(" + rbacMetadata + ":" + shadowAllow + "shadow_engine_result)%",
+		TagPeer:    "%DOWNSTREAM_PEER_URI_SAN%",
+		TagBaggage: "%REQ(baggage)%",
+		TagDst:     "%REQ(:AUTHORITY)%",
 	})
 }
 
@@ -57,6 +56,11 @@ func (b *builder) accessLog(name string, tags map[string]string) []*accesslogv3.
 	}
 	tags[TagService] = "%METADATA(ROUTE:" + metaNS + ":" + TagService + ")%"
 	tags[TagKind] = "%METADATA(ROUTE:" + metaNS + ":" + TagKind + ")%"
+	tags[TagDenyDry] = "%DYNAMIC_METADATA(" + rbacMetadata + ":" + shadowDeny + "shadow_effective_policy_id)%"
+	tags[TagAllowDry] = "%DYNAMIC_METADATA(" + rbacMetadata + ":" + shadowAllow + "shadow_engine_result)%"
+	tags[TagFlags] = "%RESPONSE_FLAGS%"
+	tags[TagGRPC] = "%GRPC_STATUS_NUMBER%"
+	tags[TagWorkload] = "%METADATA(UPSTREAM_HOST:" + metaNS + ":" + metaWorkload + ")%"
 	tags[TagSAN] = "%METADATA(UPSTREAM_HOST:" + metaNS + ":" + metaSAN + ")%"
 	tags[TagEndpoint] = "%METADATA(UPSTREAM_HOST:" + metaNS + ":" + metaAuthority + ")%"
 	common := &alsv3.CommonGrpcAccessLogConfig{

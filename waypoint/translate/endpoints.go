@@ -95,21 +95,30 @@ func (b *builder) endpoint(w *model.Workload, port uint16, anyPort bool) *endpoi
 	addr := w.Addresses[0].Unmap()
 	app := hostPort(addr, port)
 	if w.Protocol != model.HBONE {
-		meta := strMeta(metaNS, map[string]string{metaAuthority: app})
+		meta := strMeta(metaNS, map[string]string{metaAuthority: app, metaWorkload: ownerName(w)})
 		meta.FilterMetadata["envoy.transport_socket_match"] = &structpb.Struct{
 			Fields: map[string]*structpb.Value{plainKey: structpb.NewBoolValue(true)},
 		}
 		return lbEndpoint(socketAddress(addr, port), meta)
 	}
 	fields := map[string]string{
-		metaTunnel: hostPort(addr, b.cfg.EndpointPort),
-		metaSAN:    w.Identity().String(),
+		metaTunnel:   hostPort(addr, b.cfg.EndpointPort),
+		metaSAN:      w.Identity().String(),
+		metaWorkload: ownerName(w),
 	}
 	if anyPort {
 		return lbEndpoint(internalAddress(listenTunnel, addr.String()), strMeta(metaNS, fields))
 	}
 	fields[metaAuthority] = app
 	return lbEndpoint(internalAddress(listenTunnel, app), strMeta(metaNS, fields))
+}
+
+// ownerName is what telemetry calls a workload: its Deployment, or the pod itself.
+func ownerName(w *model.Workload) string {
+	if w.OwnerName != "" {
+		return w.Namespace + "/" + w.OwnerName
+	}
+	return w.Namespace + "/" + w.Name
 }
 
 func lbEndpoint(a *corev3.Address, meta *corev3.Metadata) *endpointv3.LbEndpoint {

@@ -34,6 +34,7 @@ const (
 	metaTunnel    = "tunnel"    // address of the pod's HBONE port
 	metaAuthority = "authority" // address:port of the application
 	metaSAN       = "san"       // SPIFFE URI expected
+	metaWorkload  = "workload"  // namespace/owner, for telemetry
 	metaSource    = "source"    // of the forwarded header: the application's socket
 )
 

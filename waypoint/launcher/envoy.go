@@ -1,0 +1,177 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/weftmesh/weft/waypoint/bootstrap"
+)
+
+const (
+	minRestart = 200 * time.Millisecond
+	maxRestart = 10 * time.Second
+	// healthyAfter is how long a run must have lasted for the wait to start from minRestart again.
+	healthyAfter = 30 * time.Second
+	// stopTimeout is how long Envoy may take to end before it is killed.
+	stopTimeout = 5 * time.Second
+)
+
+// envoy is the child process, run again whenever it ends.
+type envoy struct {
+	binary, dir, logLevel string
+	concurrency           int
+	out                   io.Writer
+	log                   *zap.Logger
+	admin                 *http.Client
+	restarts              atomic.Uint64
+	stopping              atomic.Bool
+}
+
+func newEnvoy(o Options, dir, binary string) *envoy {
+	e := &envoy{binary: binary, dir: dir, logLevel: o.LogLevel, concurrency: o.Concurrency, out: o.Err, log: o.Logger}
+	if e.concurrency <= 0 {
+		e.concurrency = runtime.GOMAXPROCS(0) // follows the cgroup's CPU limit
+	}
+	e.admin = &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(dir, bootstrap.AdminSocket))
+		},
+	}}
+	return e
+}
+
+// supervise runs Envoy until ctx ends or drain stopped it. It gives up only when Envoy cannot even be
+// started.
+func (e *envoy) supervise(ctx context.Context) error {
+	// The kernel sends Pdeathsig when the thread that started the child ends, so it must not end early.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	wait := minRestart
+	for {
+		start := time.Now()
+		err := e.once(ctx)
+		if ctx.Err() != nil || e.stopping.Load() {
+			return nil
+		}
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) {
+			return fmt.Errorf("start envoy: %w", err)
+		}
+		if time.Since(start) > healthyAfter {
+			wait = minRestart
+		}
+		e.restarts.Add(1)
+		e.log.Error("envoy ended, starting it again", zap.Error(err), zap.Duration("in", wait))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, maxRestart)
+	}
+}
+
+func (e *envoy) once(ctx context.Context) error {
+	cmd := exec.Command(e.binary, "-c", filepath.Join(e.dir, bootstrap.File), "--concurrency", strconv.Itoa(e.concurrency),
+		"--log-level", e.logLevel, "--use-dynamic-base-id", "--drain-time-s", "5", "--drain-strategy", "immediate")
+	cmd.Stdout, cmd.Stderr = e.out, e.out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	defer close(done)
+	stop := context.AfterFunc(ctx, func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-done:
+		case <-time.After(stopTimeout):
+			_ = cmd.Process.Kill()
+		}
+	})
+	defer stop()
+	return cmd.Wait()
+}
+
+// call asks the admin page.
+func (e *envoy) call(ctx context.Context, method, path string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://envoy"+path, nil)
+	if err != nil {
+		return "", err
+	}
+	res, err := e.admin.Do(req)
+	if err != nil {
+		return "", fmt.Errorf("envoy's admin page: %w", err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, 4<<20))
+	if err != nil {
+		return "", fmt.Errorf("envoy's admin page: %w", err)
+	}
+	if res.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("envoy answers %s with %d: %s", path, res.StatusCode, strings.TrimSpace(string(body)))
+	}
+	return string(body), nil
+}
+
+// ready reports whether Envoy has its configuration and listens for ztunnels.
+func (e *envoy) ready(ctx context.Context) error {
+	if _, err := e.call(ctx, http.MethodGet, "/ready"); err != nil {
+		return err
+	}
+	listeners, err := e.call(ctx, http.MethodGet, "/listeners")
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(listeners, "hbone::") {
+		return errors.New("envoy has no hbone listener yet: the controller has not sent this waypoint's configuration")
+	}
+	return nil
+}
+
+// drain asks clients to go, waits until none is left or limit is over, and ends Envoy.
+func (e *envoy) drain(ctx context.Context, limit time.Duration) {
+	e.log.Info("draining", zap.Duration("for", limit))
+	if _, err := e.call(ctx, http.MethodPost, "/drain_listeners?graceful"); err != nil {
+		e.log.Warn("cannot drain", zap.Error(err))
+	} else {
+		e.waitIdle(ctx, limit)
+	}
+	e.stopping.Store(true)
+	if _, err := e.call(ctx, http.MethodPost, "/quitquitquit"); err != nil {
+		e.log.Warn("cannot ask envoy to end, it will be told by a signal", zap.Error(err))
+	}
+}
+
+func (e *envoy) waitIdle(ctx context.Context, limit time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		stats, err := e.call(ctx, http.MethodGet, "/stats?filter=^http.hbone.downstream_cx_active$")
+		if err == nil && strings.HasSuffix(strings.TrimSpace(stats), " 0") {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
