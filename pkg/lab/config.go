@@ -27,6 +27,8 @@ type Config struct {
 	NoMesh bool `json:"noMesh,omitempty"`
 	// CertTTL is the lifetime of workload certificates. Default: the controller's.
 	CertTTL time.Duration `json:"certTTL,omitempty"`
+	// Owner, when set, is the process that the lab lives for: when it is gone, the lab goes.
+	Owner ProcessID `json:"owner,omitzero"`
 	// Debug makes the mesh's programs log at debug level.
 	Debug bool `json:"debug,omitempty"`
 }
@@ -54,6 +56,14 @@ func (c *Config) Complete() error {
 			return fmt.Errorf("manifests %s: want a folder of YAML files, the lab watches it", dir)
 		}
 		c.Manifests[i] = abs
+	}
+	for _, program := range meshBinaries {
+		if c.NoMesh {
+			break
+		}
+		if _, err := os.Stat(filepath.Join(c.BinDir, program)); err != nil {
+			return fmt.Errorf("the mesh's programs: %w (run make build, name their folder with --bin, or go without a mesh: --no-mesh)", err)
+		}
 	}
 	return c.Validate()
 }

@@ -46,6 +46,14 @@ func newZone(services []*corev1.Service, pods []*corev1.Pod) *zone {
 	return z
 }
 
+// withController adds the name that a cluster would give the mesh's controller; in a lab it runs on the
+// first node.
+func (z *zone) withController() *zone {
+	n := netOf(1)
+	z.hosts[ControllerHost+"."] = []netip.Addr{n.ip4, n.ip6}
+	return z
+}
+
 func (z *zone) headless(name string, s *corev1.Service, pods []*corev1.Pod) {
 	for _, p := range pods {
 		if !selects(s, p) || !isReady(p) && !s.Spec.PublishNotReadyAddresses {

@@ -22,6 +22,9 @@ var (
 	DNSAddress = netip.MustParseAddr("10.96.0.10")
 )
 
+// ControllerHost is the controller's name in a cluster's DNS.
+const ControllerHost = "weft-controller.weft-system.svc." + ClusterDomain
+
 // ClusterDomain is the DNS domain of a lab's services.
 const ClusterDomain = "cluster.local"
 

@@ -8,6 +8,9 @@ import (
 	"github.com/weftmesh/weft/pkg/api"
 )
 
+// meshBinaries have to be there for a mesh.
+var meshBinaries = []string{"weft-controller", "weft-agent", "weft-ztunnel"}
+
 // meshPrograms are the mesh's own: one controller, on each node an agent and a ztunnel, with the flags
 // that a Deployment and two DaemonSets would give them.
 func (s *supervisor) meshPrograms() []program {

@@ -26,7 +26,7 @@ func RunNodeProxy(ctx context.Context, o NodeProxyOptions) error {
 		o.Log = zap.NewNop()
 	}
 	var current atomic.Pointer[zone]
-	current.Store(newZone(nil, nil))
+	current.Store(newZone(nil, nil).withController())
 	g, ctx := errgroup.WithContext(ctx)
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) { _ = w.WriteMsg(current.Load().answer(q)) })
 	for _, network := range []string{"udp", "tcp"} {
@@ -45,7 +45,7 @@ func RunNodeProxy(ctx context.Context, o NodeProxyOptions) error {
 			if err != nil {
 				o.Log.Error("cannot read the cluster", zap.Error(err))
 			}
-			current.Store(newZone(all.Services, all.Pods))
+			current.Store(newZone(all.Services, all.Pods).withController())
 			next := forwards(all.Services, all.Pods)
 			if last != nil && reflect.DeepEqual(next, last) {
 				return

@@ -84,6 +84,9 @@ type ProcessID struct {
 	Start uint64 `json:"start"` // in clock ticks since boot, field 22 of /proc/PID/stat
 }
 
+// OwnID names the calling process.
+func OwnID() (ProcessID, error) { return identify(os.Getpid()) }
+
 // identify reads the start time of a running process.
 func identify(pid int) (ProcessID, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

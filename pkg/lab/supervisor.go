@@ -114,7 +114,26 @@ func (s *supervisor) run(ctx context.Context) {
 			cancel()
 		}
 	})
+	wg.Go(func() { s.mournOwner(ctx, cancel) })
 	<-ctx.Done()
 	cancel()
 	wg.Wait()
+}
+
+// mournOwner ends the lab when the process that it lives for is gone, however that died.
+func (s *supervisor) mournOwner(ctx context.Context, end func()) {
+	if s.Owner.PID == 0 {
+		return
+	}
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for s.Owner.Alive() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+	s.log.Warn("the process that this lab lives for is gone: taking it down")
+	end()
 }

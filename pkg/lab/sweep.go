@@ -79,8 +79,13 @@ func unmountBPF(l Layout) error {
 		return nil
 	}
 	entries, err := os.ReadDir(bpffs)
-	if err != nil || len(entries) > 0 || !isMounted(bpffs) {
+	if err != nil || !isMounted(bpffs) {
 		return nil
+	}
+	for _, e := range entries {
+		if e.Name() != "maps.debug" && e.Name() != "progs.debug" { // the kernel's own are always there
+			return nil
+		}
 	}
 	if err := unix.Unmount(bpffs, unix.MNT_DETACH); err != nil {
 		return fmt.Errorf("unmount %s: %w", bpffs, err)
@@ -100,4 +105,22 @@ func isMounted(path string) bool {
 		}
 	}
 	return false
+}
+
+// Leftovers names what a lab has left on the machine; after Down there is nothing.
+func Leftovers(l Layout) []string {
+	left := netNSNames(l.Prefix())
+	for i, name := range left {
+		left[i] = filepath.Join(netnsDir, name)
+	}
+	paths := []string{l.Dir(), l.BPFRoot()}
+	if root, err := CgroupRoot(); err == nil {
+		paths = append(paths, filepath.Join(root, l.Cgroup()))
+	}
+	for _, p := range paths {
+		if _, err := os.Stat(p); err == nil {
+			left = append(left, p)
+		}
+	}
+	return left
 }

@@ -13,7 +13,7 @@ import (
 const tokenTTL = 24 * time.Hour
 
 // rootConfigMap is the only ConfigMap that a pod of the lab can mount: the mesh's root certificates.
-const rootConfigMap = "weft-ca-root-cert"
+const rootConfigMap = "weft-root"
 
 func (l Layout) caDir() string          { return l.Path("ca") }
 func (l Layout) tokenKey() string       { return l.Path("tokens", "key.pem") }

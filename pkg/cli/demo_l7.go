@@ -1,0 +1,152 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/weftmesh/weft/pkg/lab"
+)
+
+// loadReport is what shop-client load prints; times are in milliseconds.
+type loadReport struct {
+	Requests, OK, Slow int
+	Statuses           map[string]int
+	Versions           map[string]int
+	Errors             map[string]int
+	P50                float64 `json:"p50ms"`
+	P90                float64 `json:"p90ms"`
+	Seconds            float64
+	Outages            []struct {
+		AtMS, LastMS float64
+		Failed       int
+		Open         bool
+	}
+}
+
+// load runs shop-client load in the frontend.
+func (s *story) load(ctx context.Context, args ...string) (loadReport, error) {
+	var rep loadReport
+	r, err := s.must(ctx, "shop/frontend", append([]string{"shop-client", "load"}, args...)...)
+	if err != nil {
+		return rep, err
+	}
+	if err := json.Unmarshal([]byte(r.out), &rep); err != nil {
+		return rep, fmt.Errorf("shop-client load said %q: %w", r.out, err)
+	}
+	return rep, nil
+}
+
+// awaitRoute waits for the waypoint's pod and for testers to get v2, which only the route brings about.
+func (s *story) awaitRoute(ctx context.Context) error {
+	return s.until(ctx, 45*time.Second, func() (string, error) {
+		r, err := s.load(ctx, "-n", "20", "-timeout", "2s", "-H", "x-user: tester", "http://cart/")
+		if err == nil && (r.OK != 20 || r.Versions["v2"] != 20) {
+			return fmt.Sprintf("of 20 testers' requests %d succeeded and %d got v2; errors: %v", r.OK, r.Versions["v2"], r.Errors), nil
+		}
+		return "", err
+	})
+}
+
+func (s *story) checkRoute(ctx context.Context) error {
+	p, err := s.pod("shop/shop")
+	if err != nil {
+		return err
+	}
+	s.proved("the controller deployed waypoint %s on %s (a stock Envoy)", p.Name, p.Spec.NodeName)
+	const n = 1000
+	r, err := s.load(ctx, "-n", fmt.Sprint(n), "-c", "8", "http://cart/")
+	if err != nil {
+		return err
+	}
+	v1, v2 := r.Versions["v1"], r.Versions["v2"]
+	// 100 ± 4 standard deviations of a draw of 1 in 10: chance fails this once in 15,000 runs.
+	if r.OK != n || v1+v2 != n || v2 < 62 || v2 > 138 {
+		return fmt.Errorf("of %d requests %d succeeded: v1 %d, v2 %d, want about 900 and 100; errors: %v", n, r.OK, v1, v2, r.Errors)
+	}
+	s.proved("%d requests: v1 %d, v2 %d (asked for 90/10), p50 %.1f ms", n, v1, v2, r.P50)
+	t, err := s.load(ctx, "-n", "200", "-H", "x-user: tester", "http://cart/")
+	if err != nil {
+		return err
+	}
+	if t.Versions["v2"] != 200 {
+		return fmt.Errorf("of 200 testers' requests only %d got v2: %v", t.Versions["v2"], t.Versions)
+	}
+	s.proved("200 requests with \"x-user: tester\": 200 from v2")
+	return nil
+}
+
+func (s *story) awaitFault(ctx context.Context) error {
+	return s.until(ctx, 15*time.Second, func() (string, error) {
+		r, err := s.load(ctx, "-n", "4", "-c", "4", "-timeout", "2s", "-H", "x-user: patient", "http://catalog/list")
+		if err == nil && (r.OK != 4 || r.Slow != 4) {
+			return fmt.Sprintf("of 4 requests %d succeeded and %d were slow; errors: %v", r.OK, r.Slow, r.Errors), nil
+		}
+		return "", err
+	})
+}
+
+func (s *story) checkFault(ctx context.Context) error {
+	const n = 1000
+	r, err := s.load(ctx, "-n", fmt.Sprint(n), "-c", "8", "http://catalog/list")
+	if err != nil {
+		return err
+	}
+	aborted := r.Statuses["503"]
+	// 300 ± 4 standard deviations.
+	if aborted+r.Statuses["200"] != n || aborted < 242 || aborted > 358 {
+		return fmt.Errorf("of %d requests %d were aborted, want about 300: %v", n, aborted, r.Statuses)
+	}
+	s.proved("%d requests: %d aborted with 503 (asked for 30 %%), %d answered, p50 %.1f ms", n, aborted, r.Statuses["200"], r.P50)
+	d, err := s.load(ctx, "-n", "80", "-c", "8", "-slow", "200ms", "-H", "x-user: patient", "http://catalog/list")
+	if err != nil {
+		return err
+	}
+	if d.OK != 80 || d.Slow != 80 || d.P50 > 400 {
+		return fmt.Errorf("of 80 patient requests %d succeeded, %d took 200 ms or more, p50 %.0f ms", d.OK, d.Slow, d.P50)
+	}
+	s.proved("80 requests with \"x-user: patient\": all answered, all delayed, p50 %.0f ms", d.P50)
+	return nil
+}
+
+// checkKill kills the frontend's ztunnel in the middle of a stream of requests.
+func (s *story) checkKill(ctx context.Context) error {
+	const victim = "ztunnel/n1"
+	var rep loadReport
+	r, err := s.watchWire(func() error {
+		done := make(chan error, 1)
+		go func() {
+			var err error
+			rep, err = s.load(ctx, "-duration", "6s", "-every", "10ms", "-c", "16", "-timeout", "1s", "-fresh", "-H", "x-card: "+card, "http://cart/")
+			done <- err
+		}()
+		select {
+		case <-time.After(2 * time.Second):
+		case err := <-done:
+			return fmt.Errorf("the load ended early: %w", err)
+		}
+		pid, err := lab.Kill(s.c.Layout, victim)
+		if err != nil {
+			return err
+		}
+		s.proved("killed %s (pid %d) with SIGKILL while the frontend makes 100 new connections a second", victim, pid)
+		return <-done
+	}, card)
+	if err != nil {
+		return err
+	}
+	if err := onlyTLS(r); err != nil {
+		return err
+	}
+	s.proved("capture of %d frames: %d packets of TLS to port 15008, not one packet past the tunnel, the marker is nowhere", r.Frames, r.Tunnel.Packets)
+	last, failed := 0.0, rep.Requests-rep.OK
+	for _, o := range rep.Outages {
+		if o.Open {
+			return fmt.Errorf("requests did not succeed again: %d of %d failed; %v", failed, rep.Requests, rep.Errors)
+		}
+		last = max(last, o.LastMS)
+	}
+	s.proved("requests succeeded again after %.0f ms; %d of %d failed meanwhile, by refusal and not in clear text", last, failed, rep.Requests)
+	return nil
+}

@@ -1,0 +1,139 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weftmesh/weft/pkg/ca"
+)
+
+// fromZtunnels asks every ztunnel for one page. Those that do not answer are reported, unless none does.
+func fromZtunnels[T any](ctx context.Context, r *remote, path string) (byNode map[string][]T, err error) {
+	sockets, err := r.ztunnelSockets()
+	if err != nil {
+		return nil, err
+	}
+	byNode = map[string][]T{}
+	var errs []error
+	for node, socket := range sockets {
+		var page []T
+		if err := askJSON(ctx, socket, path, &page); err != nil {
+			errs = append(errs, fmt.Errorf("ztunnel %s: %w", node, err))
+			continue
+		}
+		byNode[node] = page
+	}
+	return byNode, errors.Join(errs...)
+}
+
+// certificateView is a certificate and who holds it.
+type certificateView struct {
+	Node string `json:"node"`
+	ca.Status
+}
+
+func getCertificates(cmd *cobra.Command, o *getOptions) (*listing, error) {
+	byNode, err := fromZtunnels[ca.Status](cmd.Context(), &o.remote, "/certificates")
+	if err != nil {
+		return nil, err
+	}
+	l := &listing{
+		header: []string{"NODE", "IDENTITY", "STATE", "VALID FOR", "RENEWED IN"}, wide: []string{"SERIAL", "ERROR"},
+		empty: "no certificates: no pod is enrolled",
+	}
+	kept, now := []certificateView{}, time.Now()
+	for _, node := range sortedKeys(byNode) {
+		for _, c := range byNode[node] {
+			if !o.keep(c.Identity.Namespace) {
+				continue
+			}
+			kept = append(kept, certificateView{node, c})
+			l.add(node, c.Identity.String(), string(c.State), until(now, c.NotAfter), until(now, c.NextTry), c.Serial, c.Error)
+		}
+	}
+	l.values = kept
+	return l, nil
+}
+
+// until writes how long it is until a moment.
+func until(now, then time.Time) string {
+	switch {
+	case then.IsZero():
+		return "-"
+	case then.Before(now):
+		return "over"
+	}
+	return age(then.Sub(now))
+}
+
+// connectionView is one connection that a ztunnel carries, as its admin page shows it.
+type connectionView struct {
+	Node      string          `json:"node"`
+	Pod       string          `json:"pod"`
+	Direction json.RawMessage `json:"direction"`
+	Since     time.Time       `json:"since"`
+	Source    string          `json:"source"`
+	SourceID  string          `json:"sourceIdentity,omitempty"`
+	Dest      string          `json:"destination"`
+	DestID    string          `json:"destinationIdentity,omitempty"`
+	Service   string          `json:"service,omitempty"`
+	Waypoint  string          `json:"waypoint,omitempty"`
+	Security  string          `json:"security"`
+	Sent      uint64          `json:"bytesSent"`
+	Received  uint64          `json:"bytesReceived"`
+}
+
+func getConnections(cmd *cobra.Command, o *getOptions) (*listing, error) {
+	byNode, err := fromZtunnels[connectionView](cmd.Context(), &o.remote, "/connections")
+	if err != nil {
+		return nil, err
+	}
+	l := &listing{
+		header: []string{"NODE", "POD", "DIRECTION", "SOURCE", "DESTINATION", "SECURITY", "SENT", "RECEIVED", "AGE"},
+		wide:   []string{"SOURCE IDENTITY", "DESTINATION IDENTITY", "SERVICE", "WAYPOINT"}, empty: "no connections now",
+	}
+	kept, now := []connectionView{}, time.Now()
+	for _, node := range sortedKeys(byNode) {
+		for _, c := range byNode[node] {
+			if o.namespace != "" && !strings.Contains(c.Pod, "/"+o.namespace+"/") && !strings.HasPrefix(c.Pod, o.namespace+"/") {
+				continue
+			}
+			c.Node = node
+			kept = append(kept, c)
+			l.add(node, c.Pod, strings.Trim(string(c.Direction), `"`), c.Source, c.Dest, c.Security, bytesText(c.Sent), bytesText(c.Received),
+				age(now.Sub(c.Since)), c.SourceID, c.DestID, c.Service, c.Waypoint)
+		}
+	}
+	l.values = kept
+	return l, nil
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// bytesText writes a size in its largest unit.
+func bytesText(n uint64) string {
+	const k = 1024
+	switch {
+	case n < k:
+		return fmt.Sprintf("%d B", n)
+	case n < k*k:
+		return fmt.Sprintf("%.1f KiB", float64(n)/k)
+	case n < k*k*k:
+		return fmt.Sprintf("%.1f MiB", float64(n)/k/k)
+	}
+	return fmt.Sprintf("%.1f GiB", float64(n)/k/k/k)
+}
