@@ -11,6 +11,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"go.uber.org/zap"
 )
 
 const listenersPin = "listeners"
@@ -180,16 +181,28 @@ func (r *Redirector) takeOver(p *pod) error {
 	return nil
 }
 
-// detach ends the named links, open or only pinned.
+// detach ends the named links, held or only pinned. Unpinning alone would do it
+// too, but later: the kernel frees a pinned link in the background.
 func (r *Redirector) detach(p *pod, names ...string) error {
 	var errs []error
 	for _, name := range names {
-		if l := p.links[name]; l != nil {
-			l.Close()
-			delete(p.links, name)
+		pin, l := r.podPin(p, name), p.links[name]
+		if l == nil {
+			var err error
+			if l, err = link.LoadPinnedLink(pin, nil); err != nil {
+				if !errors.Is(err, os.ErrNotExist) {
+					errs = append(errs, fmt.Errorf("open %s: %w", name, err))
+				}
+				continue
+			}
 		}
-		// Unpinned and unheld, a link is gone, and its program with it.
-		if err := os.Remove(r.podPin(p, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		delete(p.links, name)
+		// Fails only when what it was attached to is gone already.
+		if err := l.Detach(); err != nil {
+			r.log.Debug("detach", zap.String("pod", p.UID), zap.String("link", name), zap.Error(err))
+		}
+		l.Close()
+		if err := os.Remove(pin); err != nil && !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, fmt.Errorf("unpin %s: %w", name, err))
 		}
 	}

@@ -1,3 +1,389 @@
 package bpf
 
-func roleAttack(args []string) error { return nil }
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	"golang.org/x/sys/unix"
+
+	"github.com/weftmesh/weft/pkg/netns"
+)
+
+// An attack is one way of a root process in the pod to get TCP past the mesh.
+// Each carries its own token as sequence number and payload; a packet capture
+// on the remote host must not show it, while the same attack from a pod outside
+// the mesh must arrive (control), where a router lets it through at all.
+type attack struct {
+	name    string
+	v6      bool
+	how     string  // raw, packet, bypass, or a socket option of the client role
+	expect  Counter // the guard's reason
+	control bool
+	frames  func(a *packets) [][]byte // IP packets; for how=packet with frame type
+	kind    uint16                    // frame type if not IP
+}
+
+var attacks = []attack{
+	{name: "mark of ztunnel", how: "mark=0x539", expect: DroppedNotZtunnel, control: true},
+	{name: "mark of inbound", how: "mark=0x53b", expect: DroppedNotZtunnel, control: true},
+	{name: "mark bit", how: "mark=0x100", expect: DroppedNotZtunnel, control: true},
+	{name: "mark of ztunnel, IPv6", v6: true, how: "mark=0x539", expect: DroppedNotZtunnel, control: true},
+	{name: "bind to device", how: "dev=eth0", expect: DroppedNotZtunnel, control: true},
+	{name: "bind to device, IPv6", v6: true, how: "dev=eth0", expect: DroppedNotZtunnel, control: true},
+	{name: "raw socket SYN", how: "raw", expect: DroppedNotZtunnel, control: true, frames: one(tcp{syn: true})},
+	{name: "raw socket data", how: "raw", expect: DroppedNotZtunnel, control: true, frames: one(tcp{ack: true, data: true})},
+	{name: "raw socket SYN-ACK", how: "raw", expect: DroppedNotZtunnel, control: true, frames: one(tcp{syn: true, ack: true})},
+	{name: "raw socket empty ACK", how: "raw", expect: DroppedNotZtunnel, control: true, frames: one(tcp{ack: true})},
+	{name: "packet socket SYN", how: "packet", expect: DroppedNotZtunnel, control: true, frames: one(tcp{syn: true})},
+	{name: "packet socket, qdisc bypass", how: "bypass", expect: DroppedNotZtunnel, control: true, frames: one(tcp{syn: true})},
+	{name: "packet socket data, qdisc bypass", how: "bypass", expect: DroppedNotZtunnel, control: true, frames: one(tcp{ack: true, data: true})},
+	{name: "packet socket, qdisc bypass, IPv6", v6: true, how: "bypass", expect: DroppedNotZtunnel, control: true, frames: one(tcp{syn: true})},
+	{name: "foreign source", how: "bypass", expect: DroppedForeignSource, control: true, frames: one(tcp{syn: true, foreign: true})},
+	{name: "IP options", how: "bypass", expect: DroppedNotZtunnel, control: true, frames: one(tcp{syn: true, options: true})},
+	{name: "fragments", how: "bypass", expect: DroppedFragment, control: true, frames: fragments4},
+	{name: "IPIP", how: "bypass", expect: DroppedTunnel, control: true, frames: inside4(layers.IPProtocolIPv4)},
+	{name: "GRE", how: "bypass", expect: DroppedTunnel, control: true, frames: inside4(layers.IPProtocolGRE)},
+	{name: "authentication header", how: "bypass", expect: DroppedTunnel, control: true, frames: inside4(layers.IPProtocolAH)},
+	{name: "short header", how: "bypass", expect: DroppedMalformed, frames: patched(0, 0x44)},
+	{name: "TCP offset 0", how: "bypass", expect: DroppedMalformed, frames: patched(20+12, 0)},
+	{name: "VLAN tag", how: "bypass", expect: DroppedLink, frames: vlan, kind: 0x8100},
+	{name: "double VLAN tag", how: "bypass", expect: DroppedLink, frames: vlan, kind: 0x88a8},
+	{name: "MPLS", how: "bypass", expect: DroppedLink, frames: one(tcp{syn: true}), kind: 0x8847},
+	{name: "IPv6 hop-by-hop", v6: true, how: "bypass", expect: DroppedExtension, control: true, frames: extension(0)},
+	{name: "IPv6 destination options", v6: true, how: "bypass", expect: DroppedExtension, control: true, frames: extension(60)},
+	{name: "IPv6 fragment header", v6: true, how: "bypass", expect: DroppedFragment, control: true, frames: extension(44)},
+	{name: "IPv6 in IPv6", v6: true, how: "bypass", expect: DroppedTunnel, control: true, frames: inside6},
+}
+
+func TestAttacks(t *testing.T) {
+	l := newLab(t)
+	r := l.pods["r"]
+	l.start("echo", r.ns, "pod-r", nil, ":8080")
+	z := l.ztunnel()
+	l.open()
+	l.enrol(z, "p1")
+	cap := l.capture(r.ns)
+	for i, a := range attacks {
+		t.Run(a.name, func(t *testing.T) {
+			l.t = t
+			if a.control {
+				l.launch(a, l.pods["p3"], i)
+				eventually(t, "control: the unenrolled pod's packet arrives", func() bool { return cap.saw(i) })
+				cap.forget()
+			}
+			before := l.counters("p1")[a.expect]
+			l.launch(a, l.pods["p1"], i)
+			eventually(t, "counter "+a.expect.String(), func() bool { return l.counters("p1")[a.expect] > before })
+			l.fence(cap, i)
+			if cap.saw(i) {
+				t.Errorf("it left the pod")
+			}
+		})
+	}
+	l.t = t
+	if o := l.dial("p1", r.at(8080, false)); !o.OK {
+		t.Errorf("honest traffic after the attacks: %+v", o)
+	}
+}
+
+// TestForgedApplicationMark: the mark that leads to lo leads into ztunnel.
+func TestForgedApplicationMark(t *testing.T) {
+	l := newLab(t)
+	l.start("echo", l.pods["r"].ns, "pod-r", nil, ":8080")
+	z := l.ztunnel()
+	l.open()
+	l.enrol(z, "p1")
+	bothFamilies(t, func(t *testing.T, v6 bool) {
+		l.t = t
+		before := l.counters("p1")
+		opts := []string{"mark=0x53a"}
+		if !v6 { // IPv4 picks no source address there
+			opts = append(opts, "source="+l.pods["p1"].ip4.String())
+		}
+		o := l.dial("p1", l.pods["r"].at(8080, v6), opts...)
+		after := l.counters("p1")
+		if after[RedirectedOutbound] == before[RedirectedOutbound] {
+			t.Errorf("not captured: %+v", o)
+		}
+	})
+}
+
+const tokenPort = 47000 // + number of the attack: destination port, and part of the token
+
+func token(i int) []byte { return fmt.Appendf(nil, "WFT%c", '0'+i) }
+
+func (l *lab) launch(a attack, from *labPod, i int) {
+	l.t.Helper()
+	to := l.pods["r"].at(tokenPort+uint16(i), a.v6)
+	if a.frames == nil {
+		l.run("client", from.ns, "pod-"+from.name, to.String(), a.how, "wait=300ms")
+		return
+	}
+	l.run("attack", from.ns, "pod-"+from.name, strconv.Itoa(i), from.at(0, a.v6).Addr().String(), to.String(), from.gateway.String())
+}
+
+// fence sends a datagram from p1 after the attack: once it has arrived, so
+// would everything sent before it.
+func (l *lab) fence(c *capture, i int) {
+	l.t.Helper()
+	mark := fmt.Appendf(nil, "fence %d", i)
+	eventually(l.t, "the fence arrives", func() bool {
+		inside(l.t, l.pods["p1"].ns, func() error {
+			u, err := net.Dial("udp", l.pods["r"].at(9, false).String())
+			if err != nil {
+				return err
+			}
+			defer u.Close()
+			_, err = u.Write(mark)
+			return err
+		})
+		return c.contains(mark)
+	})
+}
+
+// capture records every frame that a namespace's eth0 receives.
+type capture struct {
+	mu     sync.Mutex
+	frames [][]byte
+}
+
+func (l *lab) capture(ns *netns.NS) *capture {
+	l.t.Helper()
+	c := &capture{}
+	var fd int
+	inside(l.t, ns, func() (err error) {
+		e, err := net.InterfaceByName("eth0")
+		if err != nil {
+			return err
+		}
+		all := uint16(unix.ETH_P_ALL<<8 | unix.ETH_P_ALL>>8)
+		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(all)); err != nil {
+			return err
+		}
+		return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: e.Index})
+	})
+	must(l.t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 50000}))
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		b := make([]byte, 65536)
+		for {
+			n, from, err := unix.Recvfrom(fd, b, 0)
+			if sa, ok := from.(*unix.SockaddrLinklayer); err == nil && ok && sa.Pkttype != unix.PACKET_OUTGOING {
+				c.mu.Lock()
+				c.frames = append(c.frames, slices.Clone(b[:n]))
+				c.mu.Unlock()
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	}()
+	l.t.Cleanup(func() { close(stop); <-done; unix.Close(fd) })
+	return c
+}
+
+// saw tells whether attack i left a trace: its token, or TCP to its port.
+func (c *capture) saw(i int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, f := range c.frames {
+		if bytes.Contains(f, token(i)) {
+			return true
+		}
+		p := gopacket.NewPacket(f, layers.LayerTypeEthernet, gopacket.NoCopy)
+		if t, ok := p.Layer(layers.LayerTypeTCP).(*layers.TCP); ok && int(t.DstPort) == tokenPort+i {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *capture) contains(b []byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(c.frames, func(f []byte) bool { return bytes.Contains(f, b) })
+}
+
+func (c *capture) forget() {
+	c.mu.Lock()
+	c.frames = nil
+	c.mu.Unlock()
+}
+
+// packets builds what one attack sends.
+type packets struct {
+	i        int
+	src, dst netip.Addr
+	port     uint16
+}
+
+type tcp struct{ syn, ack, data, foreign, options bool }
+
+func (a *packets) segment(o tcp) (*layers.TCP, gopacket.Payload) {
+	t := &layers.TCP{SrcPort: 33333, DstPort: layers.TCPPort(a.port), Seq: binary.BigEndian.Uint32(token(a.i)),
+		SYN: o.syn, ACK: o.ack, Window: 65535}
+	var data gopacket.Payload
+	if o.data {
+		data = gopacket.Payload(token(a.i))
+	}
+	return t, data
+}
+
+func (a *packets) ip(t *layers.TCP, o tcp) gopacket.NetworkLayer {
+	src := a.src
+	if o.foreign {
+		src = netip.MustParseAddr("10.77.0.99")
+	}
+	if a.src.Is4() {
+		ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolTCP, SrcIP: src.AsSlice(), DstIP: a.dst.AsSlice()}
+		if o.options {
+			ip.Options = []layers.IPv4Option{{OptionType: 1}, {OptionType: 1}, {OptionType: 1}, {OptionType: 0}}
+		}
+		t.SetNetworkLayerForChecksum(ip)
+		return ip
+	}
+	ip := &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: layers.IPProtocolTCP, SrcIP: src.AsSlice(), DstIP: a.dst.AsSlice()}
+	t.SetNetworkLayerForChecksum(ip)
+	return ip
+}
+
+func (a *packets) build(o tcp) []byte {
+	t, data := a.segment(o)
+	return serialize(a.ip(t, o).(gopacket.SerializableLayer), t, data)
+}
+
+func serialize(ls ...gopacket.SerializableLayer) []byte {
+	b := gopacket.NewSerializeBuffer()
+	if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, ls...); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}
+
+func one(o tcp) func(*packets) [][]byte {
+	return func(a *packets) [][]byte { return [][]byte{a.build(o)} }
+}
+
+// fragments4 puts the ports into the first fragment and the flags into the second.
+func fragments4(a *packets) [][]byte {
+	body := a.build(tcp{syn: true, data: true})[20:]
+	body = append(body, make([]byte, 16)...)
+	frag := func(flags layers.IPv4Flag, offset uint16, b []byte) []byte {
+		return serialize(&layers.IPv4{Version: 4, TTL: 64, Id: uint16(a.i) + 1, Flags: flags, FragOffset: offset,
+			Protocol: layers.IPProtocolTCP, SrcIP: a.src.AsSlice(), DstIP: a.dst.AsSlice()}, gopacket.Payload(b))
+	}
+	return [][]byte{frag(layers.IPv4MoreFragments, 0, body[:8]), frag(0, 1, body[8:])}
+}
+
+func inside4(proto layers.IPProtocol) func(*packets) [][]byte {
+	return func(a *packets) [][]byte {
+		return [][]byte{serialize(&layers.IPv4{Version: 4, TTL: 64, Protocol: proto, SrcIP: a.src.AsSlice(), DstIP: a.dst.AsSlice()},
+			gopacket.Payload(a.build(tcp{syn: true})))}
+	}
+}
+
+func inside6(a *packets) [][]byte {
+	return [][]byte{serialize(&layers.IPv6{Version: 6, HopLimit: 64, NextHeader: 41, SrcIP: a.src.AsSlice(), DstIP: a.dst.AsSlice()},
+		gopacket.Payload(a.build(tcp{syn: true})))}
+}
+
+func extension(next uint8) func(*packets) [][]byte {
+	return func(a *packets) [][]byte {
+		header := []byte{6, 0, 1, 4, 0, 0, 0, 0} // PadN; as a fragment header: whole, TCP inside
+		if next == 44 {
+			header = []byte{6, 0, 0, 0, 0, 0, 0, byte(a.i)}
+		}
+		return [][]byte{serialize(&layers.IPv6{Version: 6, HopLimit: 64, NextHeader: layers.IPProtocol(next), SrcIP: a.src.AsSlice(), DstIP: a.dst.AsSlice()},
+			gopacket.Payload(append(header, a.build(tcp{syn: true})[40:]...)))}
+	}
+}
+
+// patched is a SYN with one byte changed.
+func patched(at int, to byte) func(*packets) [][]byte {
+	return func(a *packets) [][]byte {
+		b := a.build(tcp{syn: true})
+		b[at] = to
+		return [][]byte{b}
+	}
+}
+
+func vlan(a *packets) [][]byte {
+	return [][]byte{append([]byte{0, 5, 8, 0}, a.build(tcp{syn: true})...)}
+}
+
+// roleAttack: NUMBER SOURCE DST GATEWAY-MAC
+func roleAttack(args []string) error {
+	i, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	gw, err := net.ParseMAC(args[3])
+	if err != nil {
+		return err
+	}
+	to := netip.MustParseAddrPort(args[2])
+	a := attacks[i]
+	for _, p := range a.frames(&packets{i: i, src: netip.MustParseAddr(args[1]), dst: to.Addr(), port: to.Port()}) {
+		if a.how == "raw" {
+			err = errors.Join(err, sendRaw(p, to.Addr()))
+		} else {
+			err = errors.Join(err, sendFrame(p, gw, a))
+		}
+	}
+	if err == nil {
+		fmt.Fprintln(os.Stdout, "sent")
+	}
+	return err
+}
+
+func sendRaw(p []byte, to netip.Addr) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, MarkZtunnel); err != nil {
+		return err
+	}
+	return unix.Sendto(fd, p, 0, &unix.SockaddrInet4{Addr: to.As4()})
+}
+
+func sendFrame(p []byte, gw net.HardwareAddr, a attack) error {
+	e, err := net.InterfaceByName("eth0")
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if a.how == "bypass" {
+		if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1); err != nil {
+			return err
+		}
+	}
+	kind := uint16(0x0800)
+	if a.v6 {
+		kind = 0x86dd
+	}
+	if a.kind != 0 {
+		kind = a.kind
+	}
+	frame := append(append(slices.Clone(gw), e.HardwareAddr...), byte(kind>>8), byte(kind))
+	return unix.Sendto(fd, append(frame, p...), 0, &unix.SockaddrLinklayer{Ifindex: e.Index, Halen: 6})
+}

@@ -26,6 +26,8 @@ import (
 // Helpers are this test binary again, started in a namespace and cgroup of the
 // lab: applications, clients, attackers and a ztunnel without TLS.
 var roles = map[string]func(args []string) error{
+	"hold":    roleHold,
+	"many":    roleMany,
 	"echo":    roleEcho,
 	"client":  roleClient,
 	"dns":     roleDNS,
@@ -154,9 +156,14 @@ func roleEcho(args []string) error {
 	select {}
 }
 
-// roleClient: DST [mark=N] [dev=NAME] [source=IP]
+// roleClient: DST [mark=N] [dev=NAME] [source=IP] [wait=DURATION]
 func roleClient(args []string) error {
 	d := net.Dialer{Timeout: 3 * time.Second}
+	for _, a := range args[1:] {
+		if v, ok := strings.CutPrefix(a, "wait="); ok {
+			d.Timeout, _ = time.ParseDuration(v)
+		}
+	}
 	d.SetMultipathTCP(false)
 	d.Control = func(_, _ string, rc syscall.RawConn) (err error) {
 		cerr := rc.Control(func(fd uintptr) {
@@ -170,8 +177,7 @@ func roleClient(args []string) error {
 				case "dev":
 					err = errors.Join(err, unix.BindToDevice(int(fd), v))
 				case "source":
-					err = errors.Join(err, unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_TRANSPARENT, 1),
-						unix.Bind(int(fd), &unix.SockaddrInet4{Addr: netip.MustParseAddr(v).As4()}))
+					err = errors.Join(err, borrow(int(fd), netip.MustParseAddr(v)))
 				}
 			}
 		})
@@ -198,6 +204,60 @@ func roleClient(args []string) error {
 		}
 	}
 	return json.NewEncoder(os.Stdout).Encode(o)
+}
+
+func borrow(fd int, a netip.Addr) error {
+	if a.Is4() {
+		return errors.Join(unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_TRANSPARENT, 1),
+			unix.Bind(fd, &unix.SockaddrInet4{Addr: a.As4()}))
+	}
+	return errors.Join(unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_TRANSPARENT, 1),
+		unix.Bind(fd, &unix.SockaddrInet6{Addr: a.As16()}))
+}
+
+// roleHold: DST… opens a connection, says so, and reports how it ended.
+func roleHold(args []string) error {
+	c, err := net.Dial("tcp", args[0])
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(c, "hello")
+	r := bufio.NewReader(c)
+	if _, err := r.ReadString('\n'); err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	_, err = r.ReadString('\n')
+	fmt.Println(err)
+	return nil
+}
+
+// roleMany: DST UNTIL-FILE connects again and again until the file is there,
+// then prints how many connections were made and how many failed.
+func roleMany(args []string) error {
+	fmt.Println("ready")
+	var good, bad int
+	var last error
+	for {
+		if _, err := os.Stat(args[1]); err == nil {
+			break
+		}
+		c, err := net.DialTimeout("tcp", args[0], 2*time.Second)
+		if err == nil {
+			c.SetDeadline(time.Now().Add(2 * time.Second))
+			fmt.Fprintln(c, "hello")
+			_, err = bufio.NewReader(c).ReadString('\n')
+			c.Close()
+		}
+		if err != nil {
+			bad++
+			last = err
+		} else {
+			good++
+		}
+	}
+	fmt.Println(good, bad, last)
+	return nil
 }
 
 // roleDNS: SERVER connected|unconnected; prints the answer or the error.

@@ -37,12 +37,14 @@ type labPod struct {
 	gateway  net.HardwareAddr // of the host's end
 }
 
+// spec names the namespace by a path that a successor finds again.
 func (p *labPod) spec() Pod {
-	f, err := p.ns.File()
-	if err != nil {
-		panic(err)
-	}
-	return Pod{UID: p.name, File: f, Addresses: []netip.Addr{p.ip4, p.ip6}}
+	s := Pod{UID: p.name, Addresses: []netip.Addr{p.ip4, p.ip6}}
+	p.ns.WithFd(func(fd int) error {
+		s.Netns = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd)
+		return nil
+	})
+	return s
 }
 
 func privileged(t *testing.T) {
@@ -241,7 +243,6 @@ func (l *lab) enrol(z *helper, names ...string) {
 			defer ls.Close()
 		}
 		must(l.t, l.r.Enrol(s))
-		s.File.Close()
 	}
 }
 

@@ -137,6 +137,9 @@ func (r *Redirector) apply(p *pod, ls *Listeners) error {
 	if err := r.attachPod(p, progs); err != nil {
 		return err
 	}
+	if first {
+		r.resetOld(p) // while their RSTs still find the way out
+	}
 	if err := p.addRoutes(); err != nil {
 		return err
 	}
@@ -147,7 +150,7 @@ func (r *Redirector) apply(p *pod, ls *Listeners) error {
 		return err
 	}
 	if first {
-		r.resetOld(p)
+		r.resetOld(p) // and what slipped in between
 	}
 	p.Done = true
 	return r.state.put(&p.record)
@@ -198,7 +201,10 @@ func (r *Redirector) remove(p *pod) error {
 func (r *Redirector) undo(p *pod) error {
 	var errs []error
 	if p.ns == nil {
-		p.ns = findNS(&p.record)
+		if p.ns = findNS(&p.record); p.ns == nil {
+			r.log.Info("the pod's namespace is gone, or not to be found: its own rules go with it",
+				zap.String("pod", p.UID), zap.String("path", p.Path))
+		}
 	}
 	if r.node.Selves != nil {
 		errs = append(errs, ignoreMissing(r.node.Selves.Delete(p.Cookie)), ignoreMissing(r.node.Slots.Delete(p.Cookie)))

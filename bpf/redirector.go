@@ -46,6 +46,7 @@ type Redirector struct {
 	node  nodeObjects          // programs and maps that all pods share
 	links map[string]link.Link // cgroup hooks by program name
 	kube  *ebpf.Map            // kubelet_cgroups
+	probe *ebpf.Map            // probes, held so that it is there from the start
 	spec  *ebpf.CollectionSpec // of one pod, before its constants are set
 	state *state
 	last  uint32 // slot given out last
@@ -62,6 +63,9 @@ func Open(o Options) (*Redirector, error) {
 	}
 	if err := r.load(); err != nil {
 		r.Close()
+		if lack := Lacking(Probe()); lack != nil && !errors.Is(err, ErrIncompatible) {
+			return nil, fmt.Errorf("load eBPF programs: %w: %w", lack, err)
+		}
 		return nil, fmt.Errorf("load eBPF programs: %w", err)
 	}
 	if err := r.adopt(); err != nil {
@@ -130,6 +134,9 @@ func (r *Redirector) load() error {
 	if r.kube, err = ebpf.NewMapWithOptions(r.spec.Maps[podMapKubeletCgroups], opts.Maps); err != nil {
 		return r.explain(err)
 	}
+	if r.probe, err = ebpf.NewMapWithOptions(r.spec.Maps[podMapProbes], opts.Maps); err != nil {
+		return r.explain(err)
+	}
 	if r.state, err = openState(r.o.Root, uint32(r.o.MaxPods)); err != nil {
 		return r.explain(err)
 	}
@@ -171,10 +178,6 @@ func (r *Redirector) resize(spec *ebpf.CollectionSpec) {
 func (r *Redirector) explain(err error) error {
 	if errors.Is(err, ebpf.ErrMapIncompatible) {
 		return fmt.Errorf("%s: %w: %w (run the agent's cleanup, which unenrols all pods, then start again)", r.o.Root, ErrIncompatible, err)
-	}
-	var ve *ebpf.VerifierError
-	if errors.As(err, &ve) {
-		return fmt.Errorf("%w (the kernel may be too old: see Probe)", err)
 	}
 	return err
 }
@@ -250,9 +253,8 @@ func (r *Redirector) Close() error {
 	for _, l := range r.links {
 		l.Close()
 	}
-	if r.kube != nil {
-		r.kube.Close()
-	}
+	r.kube.Close() // both may be nil
+	r.probe.Close()
 	if r.state != nil {
 		r.state.Close()
 	}

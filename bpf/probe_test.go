@@ -1,0 +1,84 @@
+package bpf
+
+import (
+	"net/netip"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestProbes: with no ztunnel at all, only what the kubelet itself opens from
+// the node reaches the application.
+func TestProbes(t *testing.T) {
+	l := newLab(t)
+	l.start("echo", l.pods["p1"].ns, "pod-p1", nil, ":8080")
+	l.open()
+	l.enrol(nil, "p1")
+	p1 := l.pods["p1"]
+	bothFamilies(t, func(t *testing.T, v6 bool) {
+		l.t = t
+		o := l.dialFrom(l.node, "kubelet", p1.at(8080, v6))
+		if !o.OK || o.Elapsed > time.Second {
+			t.Errorf("probe: %+v", o)
+		}
+		if !v6 && addrOf(o.Saw) != netip.MustParseAddr("10.77.255.1") {
+			t.Errorf("probe came with address %s, want the node's", o.Saw)
+		}
+		o = l.dialFrom(l.node, "kubelet", p1.at(81, v6))
+		if o.Errno != int(syscall.ECONNREFUSED) || o.Elapsed > time.Second {
+			t.Errorf("probe of a closed port: %+v", o)
+		}
+		o = l.dialFrom(l.node, "other", p1.at(8080, v6))
+		if o.Errno != int(syscall.ECONNREFUSED) || o.Elapsed > time.Second {
+			t.Errorf("another process of the node: %+v", o)
+		}
+		// A process of the right cgroup, but in a pod.
+		o = l.dialFrom(l.pods["p3"].ns, "kubelet", p1.at(8080, v6))
+		if o.OK {
+			t.Errorf("kubelet's cgroup in another namespace: %+v", o)
+		}
+	})
+	l.t = t
+
+	// Another pod with an address of the node: it must not be taken for a
+	// probe. (IPv4 routers drop such a source by themselves.)
+	inside(t, l.node, func() error { return address("hp1", "fd77:ff::1/128") })
+	before := l.counters("p1")
+	o := l.dial("p3", p1.at(8080, true), "source=fd77:ff::1", "wait=300ms")
+	if o.OK {
+		t.Errorf("forged address of the node: %+v", o)
+	}
+	eventually(t, "forged SYN refused", func() bool {
+		return l.counters("p1")[RefusedNoListener] > before[RefusedNoListener]
+	})
+	if after := l.counters("p1"); after[PassedProbe] != before[PassedProbe] {
+		t.Error("forged address of the node passed as a probe")
+	}
+	if c := l.counters("p1"); c[PassedProbe] < 2 || c[SentProbeReply] == 0 {
+		t.Errorf("counters of probes: passed %d, replies %d", c[PassedProbe], c[SentProbeReply])
+	}
+
+	must(t, l.r.SetKubeletCgroups())
+	if o := l.dialFrom(l.node, "kubelet", p1.at(8080, false)); o.OK {
+		t.Error("a probe passed after the kubelet's cgroup was taken away")
+	}
+}
+
+// TestProbeTupleIsNotADoor: an application that was probed may answer on that
+// connection, and nothing else.
+func TestProbeTupleIsNotADoor(t *testing.T) {
+	l := newLab(t)
+	l.start("echo", l.pods["p1"].ns, "pod-p1", nil, ":8080")
+	z := l.ztunnel()
+	l.open()
+	l.enrol(z, "p1")
+	if o := l.dialFrom(l.node, "kubelet", l.pods["p1"].at(8080, false)); !o.OK {
+		t.Fatalf("probe: %+v", o)
+	}
+	before := l.counters("p1")
+	o := l.dial("p1", netip.MustParseAddrPort("10.77.255.1:22"), "mark=0x539", "wait=300ms")
+	after := l.counters("p1")
+	if o.OK || after[DroppedNotZtunnel] == before[DroppedNotZtunnel] {
+		t.Errorf("pod to the node after a probe: %+v", o)
+	}
+}
