@@ -23,6 +23,8 @@ type CA struct {
 	t    testing.TB
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
+	// Life of what Sign signs; 0 as asked for.
+	Life time.Duration
 }
 
 // NewCA makes a root.
@@ -68,23 +70,57 @@ func (ca *CA) pem(uri string, from, until time.Time) (cert, key []byte) {
 	if err != nil {
 		ca.t.Fatal(err)
 	}
+	cert = ca.sign(&x509.Certificate{NotBefore: from, NotAfter: until, URIs: []*url.URL{u}}, k.Public())
+	return cert, ca.keyPEM(k)
+}
+
+// Sign makes a certificate for somebody else's key.
+func (ca *CA) Sign(uri string, pub any, life time.Duration) []byte {
+	u, err := url.Parse(uri)
+	if err != nil {
+		ca.t.Error(err)
+		return nil
+	}
+	if ca.Life > 0 {
+		life = ca.Life
+	}
+	return ca.sign(&x509.Certificate{NotBefore: time.Now().Add(-time.Second), NotAfter: time.Now().Add(life), URIs: []*url.URL{u}}, pub)
+}
+
+// Host makes a server certificate for a DNS name.
+func (ca *CA) Host(name string) tls.Certificate {
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		ca.t.Fatal(err)
+	}
+	return ca.pair(ca.sign(&x509.Certificate{
+		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{name},
+	}, k.Public()), ca.keyPEM(k))
+}
+
+func (ca *CA) sign(tmpl *x509.Certificate, pub any) []byte {
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
 	if err != nil {
-		ca.t.Fatal(err)
+		ca.t.Error(err)
+		return nil
 	}
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: serial, NotBefore: from, NotAfter: until, URIs: []*url.URL{u},
-		KeyUsage:    x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}, ca.cert, k.Public(), ca.key)
+	tmpl.SerialNumber = serial
+	tmpl.KeyUsage = x509.KeyUsageDigitalSignature
+	tmpl.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, ca.cert, pub, ca.key)
+	if err != nil {
+		ca.t.Error(err)
+		return nil
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+func (ca *CA) keyPEM(k *ecdsa.PrivateKey) []byte {
+	b, err := x509.MarshalPKCS8PrivateKey(k)
 	if err != nil {
 		ca.t.Fatal(err)
 	}
-	kb, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		ca.t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: kb})
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: b})
 }
 
 // Pair makes a certificate for a SPIFFE URI.

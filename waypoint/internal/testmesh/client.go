@@ -33,14 +33,17 @@ type Client struct {
 func NewClient(t testing.TB, ca *CA, own tls.Certificate, addr, expect string) *Client {
 	t.Helper()
 	c := &Client{addr: addr, cfg: ca.ClientTLS(own, expect)}
-	t.Cleanup(func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.cc != nil {
-			c.cc.Close()
-		}
-	})
+	t.Cleanup(c.Close)
 	return c
+}
+
+// Close ends the client's connection with all its tunnels.
+func (c *Client) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cc != nil {
+		c.cc.Close()
+	}
 }
 
 func (c *Client) conn() (*http2.ClientConn, error) {
