@@ -28,7 +28,9 @@ type getOptions struct {
 }
 
 // keep reports whether an object of the namespace is asked for.
-func (o *getOptions) keep(namespace string) bool { return o.namespace == "" || o.namespace == namespace }
+func (o *getOptions) keep(namespace string) bool {
+	return o.namespace == "" || o.namespace == namespace
+}
 
 type getter func(cmd *cobra.Command, o *getOptions) (*listing, error)
 

@@ -73,6 +73,7 @@ func (r *podRuntime) run(ctx context.Context) {
 	r.deleted = &now
 	r.mu.Unlock()
 	r.publish() // endpoints go before processes do
+	r.linger(ctx)
 	cancel()
 	wg.Wait()
 	r.remove()
@@ -110,6 +111,15 @@ func (r *podRuntime) hold(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// linger leaves everyone time to hear that the pod is going, before it refuses connections. A lab that goes
+// down does not wait.
+func (r *podRuntime) linger(ctx context.Context) {
+	select {
+	case <-time.After(200 * time.Millisecond):
+	case <-ctx.Done():
 	}
 }
 
