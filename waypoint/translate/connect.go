@@ -11,9 +11,6 @@ import (
 func (b *builder) connectTable(targets []*target) *routev3.RouteConfiguration {
 	rc := &routev3.RouteConfiguration{Name: connectTableName, ValidateClusters: boolValue(false)}
 	for _, t := range targets {
-		if len(t.vips) == 0 {
-			continue
-		}
 		vh := &routev3.VirtualHost{
 			Name:    t.name,
 			Domains: t.vips,

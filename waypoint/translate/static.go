@@ -92,6 +92,10 @@ func (s *inliner) manager(hcm *hcmv3.HttpConnectionManager) {
 		hcm.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: s.routes[rds.RouteConfigName]}
 	}
 	if scoped := hcm.GetScopedRoutes(); scoped != nil {
+		if len(s.scopes) == 0 { // the static form wants at least one
+			hcm.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{Name: "none"}}
+			return
+		}
 		scoped.RdsConfigSource = nil
 		scoped.ConfigSpecifier = &hcmv3.ScopedRoutes_ScopedRouteConfigurationsList{
 			ScopedRouteConfigurationsList: &hcmv3.ScopedRouteConfigurationsList{ScopedRouteConfigurations: s.scopes},

@@ -2,6 +2,7 @@ package translate
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"github.com/weftmesh/weft/pkg/model"
@@ -61,7 +62,25 @@ func (b *builder) targets() []*target {
 		}
 		out = append(out, b.workloadTargets(w)...)
 	}
+	b.claim(out)
 	return out
+}
+
+// claim gives each address to the first target that has it: Envoy refuses a table with an address twice.
+// Pods of one host network share theirs.
+func (b *builder) claim(targets []*target) {
+	owner := map[string]*target{}
+	for _, t := range targets {
+		t.vips = slices.DeleteFunc(t.vips, func(vip string) bool {
+			first, taken := owner[vip]
+			if taken {
+				b.problem(t.source, "%s is not served for it: the address belongs to %s", vip, first.source)
+				return true
+			}
+			owner[vip] = t
+			return false
+		})
+	}
 }
 
 // names reports whether a reference means this waypoint.

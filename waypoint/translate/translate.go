@@ -64,6 +64,7 @@ func Translate(snap *model.Snapshot, key string, cfg Config) (*Resources, []Prob
 	}
 	b.index()
 	targets := b.targets()
+	targets = slices.DeleteFunc(targets, func(t *target) bool { return len(t.vips) == 0 })
 	for _, t := range targets {
 		b.target(t)
 	}
