@@ -130,7 +130,9 @@ func (f *Flow) End(cause *Failure) {
 	f.mu.Unlock()
 	f.table.remove(f)
 	f.count(cause)
-	f.table.log.Write(f.record(cause))
+	if f.table.log != nil {
+		f.table.log.Write(f.record(cause))
+	}
 }
 
 // count closes the connection in the metrics. One that was refused is opened and closed under its flag.

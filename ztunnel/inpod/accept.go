@@ -5,13 +5,12 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
-
-	"github.com/weftmesh/weft/ztunnel/relay"
 )
 
 // Acceptor takes connections from listeners and survives the shortage of descriptors: it then refuses
@@ -32,6 +31,9 @@ func NewAcceptor(log *zap.Logger, failures prometheus.Counter) *Acceptor {
 }
 
 func (a *Acceptor) refill() {
+	if a.reserve != nil {
+		return
+	}
 	if f, err := os.Open(os.DevNull); err == nil {
 		a.reserve = f
 	}
@@ -74,35 +76,48 @@ func (a *Acceptor) Loop(l net.Listener, serve func(net.Conn)) {
 	}
 }
 
-// refuse resets one waiting connection by means of the reserved descriptor: better refused than left waiting.
+// refuse resets the connections that wait, by means of the reserved descriptor, as long as there is no
+// other: better refused than left waiting.
 func (a *Acceptor) refuse(l net.Listener) {
-	d, ok := l.(interface{ SetDeadline(time.Time) error })
+	sc, ok := l.(syscall.Conn)
 	if !ok {
+		return
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.reserve == nil {
-		if a.refill(); a.reserve == nil {
-			return
-		}
+	for a.starved() && a.resetOne(raw) {
+		a.refill()
 	}
-	a.reserve.Close()
-	a.reserve = nil
-	defer a.refill()
-	for range 64 { // what waits now; more comes after the pause
-		if d.SetDeadline(time.Now().Add(2*time.Millisecond)) != nil {
-			return
-		}
-		c, err := l.Accept()
-		if err != nil {
-			break
-		}
-		if tcp, ok := c.(relay.Conn); ok {
-			relay.Reset(tcp)
-		} else {
-			c.Close()
-		}
+	a.refill()
+}
+
+// starved reports that no descriptor is to be had. a.mu is held.
+func (a *Acceptor) starved() bool {
+	f, err := os.Open(os.DevNull)
+	if err == nil {
+		f.Close()
 	}
-	_ = d.SetDeadline(time.Time{}) // fails only on a closed listener, which Loop sees
+	return err != nil
+}
+
+// resetOne gives up the reserve to take a connection and reset it; false when none waits. a.mu is held.
+func (a *Acceptor) resetOne(raw syscall.RawConn) (reset bool) {
+	if a.reserve != nil {
+		a.reserve.Close()
+		a.reserve = nil
+	}
+	err := raw.Control(func(l uintptr) {
+		fd, _, err := unix.Accept4(int(l), unix.SOCK_CLOEXEC)
+		if err == nil {
+			// Without linger the close is a plain end, which still frees the client.
+			_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+			_ = unix.Close(fd)
+			reset = true
+		}
+	})
+	return reset && err == nil
 }

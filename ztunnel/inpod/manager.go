@@ -7,11 +7,13 @@
 package inpod
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -202,6 +204,30 @@ func (m *Manager) Pods() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.pods)
+}
+
+// View is one pod as the admin page shows it.
+type View struct {
+	UID       string `json:"uid"`
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Identity  string `json:"identity"`
+	Known     bool   `json:"knownToController"`
+}
+
+// Views lists the pods served, by name.
+func (m *Manager) Views() []View {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make([]View, 0, len(m.pods))
+	for uid, p := range m.pods {
+		out = append(out, View{UID: uid, Namespace: p.pod.Namespace, Name: p.pod.Name, Identity: p.pod.Identity.String(),
+			Known: m.o.State.PodByKey(p.pod.Key()) != nil})
+	}
+	slices.SortFunc(out, func(a, b View) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.UID, b.UID))
+	})
+	return out
 }
 
 // Drain stops taking connections and returns when all have ended or ctx does; then the rest is cut.

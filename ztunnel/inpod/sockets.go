@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -68,8 +69,14 @@ type Sockets interface {
 // namespace makes sockets in a network namespace of the kernel.
 type namespace struct{ ns *netns.NS }
 
-// InNamespace makes sockets in ns and owns it.
-func InNamespace(ns *netns.NS) Sockets { return namespace{ns} }
+// KernelSockets makes sockets in the namespace that f stands for; f stays the caller's.
+func KernelSockets(f *os.File) (Sockets, error) {
+	ns, err := netns.FromFile(f)
+	if err != nil {
+		return nil, err
+	}
+	return namespace{ns}, nil
+}
 
 func (n namespace) Close() error { return n.ns.Close() }
 

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// config is what the flags say.
+type config struct {
+	node, controller, controllerName, tokenFile, rootCert string
+	zdsSocket, trustDomain, clusterDomain                 string
+	admin, adminSocket, metrics, ready                    string
+	dnsUpstream                                           string
+	dnsAuthoritative                                      bool
+	drainSeconds                                          int
+	certTTL                                               time.Duration
+	accessLog, metricPrefix, logLevel, logFormat          string
+}
+
+func (c config) validate() error {
+	var errs []error
+	for flag, v := range map[string]string{"--node": c.node, "--controller": c.controller, "--root-cert": c.rootCert, "--token-file": c.tokenFile, "--zds-socket": c.zdsSocket} {
+		if v == "" {
+			errs = append(errs, fmt.Errorf("%s is required", flag))
+		}
+	}
+	if c.drainSeconds < 0 {
+		errs = append(errs, fmt.Errorf("--drain-seconds %d: want 0 or more", c.drainSeconds))
+	}
+	return errors.Join(errs...)
+}
+
+// upstream reads --dns-upstream; the zero value means the pod's own choice.
+func (c config) upstream() (netip.AddrPort, error) {
+	if c.dnsUpstream == "" {
+		return netip.AddrPort{}, nil
+	}
+	if a, err := netip.ParseAddr(c.dnsUpstream); err == nil {
+		return netip.AddrPortFrom(a, 53), nil
+	}
+	ap, err := netip.ParseAddrPort(c.dnsUpstream)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("--dns-upstream %q: want an IP address, with a port or without", c.dnsUpstream)
+	}
+	return ap, nil
+}
+
+// logger writes to standard error: standard output is the access log's.
+func (c config) logger() (*zap.Logger, zap.AtomicLevel, error) {
+	l, err := zapcore.ParseLevel(c.logLevel)
+	if err != nil {
+		return nil, zap.AtomicLevel{}, fmt.Errorf("--log-level %q: want debug, info, warn or error", c.logLevel)
+	}
+	cfg := zap.NewProductionConfig()
+	cfg.Level = zap.NewAtomicLevelAt(l)
+	cfg.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
+	cfg.DisableStacktrace = true
+	switch c.logFormat {
+	case "json":
+	case "text":
+		cfg.Encoding = "console"
+	default:
+		return nil, zap.AtomicLevel{}, fmt.Errorf("--log-format %q: want text or json", c.logFormat)
+	}
+	log, err := cfg.Build()
+	if err != nil {
+		return nil, zap.AtomicLevel{}, fmt.Errorf("log: %w", err)
+	}
+	return log, cfg.Level, nil
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weftmesh/weft/pkg/ca"
+	"github.com/weftmesh/weft/pkg/identity"
+	"github.com/weftmesh/weft/pkg/telemetry"
+	"github.com/weftmesh/weft/pkg/xds"
+	"github.com/weftmesh/weft/pkg/zds"
+	"github.com/weftmesh/weft/ztunnel"
+	"github.com/weftmesh/weft/ztunnel/admin"
+	"github.com/weftmesh/weft/ztunnel/inpod"
+	"github.com/weftmesh/weft/ztunnel/state"
+)
+
+// run wires everything, and returns after the drain that the end of ctx begins.
+func run(ctx context.Context, c config) error {
+	if err := c.validate(); err != nil {
+		return err
+	}
+	upstream, err := c.upstream()
+	if err != nil {
+		return err
+	}
+	format, err := telemetry.ParseFormat(c.accessLog)
+	if err != nil {
+		return fmt.Errorf("--access-log: %w", err)
+	}
+	log, level, err := c.logger()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Sync() }()
+	conn, err := ca.Dial(ca.DialOptions{Address: c.controller, RootFile: c.rootCert, ServerName: c.controllerName, TokenFile: c.tokenFile})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	certs := ca.NewManager(ca.ManagerOptions{Issuer: ca.NewClient(conn, identity.Identity{}), TrustDomain: c.trustDomain, TTL: c.certTTL, Logger: log})
+	defer certs.Close()
+	z := ztunnel.New(ztunnel.Options{
+		Node: c.node, TrustDomain: c.trustDomain, ClusterDomain: c.clusterDomain, Certificates: certs,
+		Metrics:   telemetry.NewMetrics(telemetry.Options{Prefix: c.metricPrefix}),
+		AccessLog: telemetry.NewAccessLog(os.Stdout, format), DNSUpstream: upstream, DNSAuthoritative: c.dnsAuthoritative, Log: log,
+	})
+	client, err := xds.NewClient(xds.ClientOptions{
+		Conn: conn, NodeID: xds.ZtunnelNode(c.node), Handler: xds.HandlerFunc(apply(z.State)), OnConnect: certs.Kick, Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	return serve(ctx, c, z, client, certs, log, level)
+}
+
+// apply carries deltas from the wire's package to the state, which stands on the same floor.
+func apply(s *state.State) func(xds.Delta) error {
+	return func(d xds.Delta) error {
+		s.Apply(state.Delta{Workloads: d.Workloads, Services: d.Services, Policies: d.Policies,
+			RemovedAddresses: d.RemovedAddresses, RemovedPolicies: d.RemovedPolicies})
+		return nil
+	}
+}
+
+func serve(ctx context.Context, c config, z *ztunnel.Ztunnel, client *xds.Client, certs *ca.Manager, log *zap.Logger, level zap.AtomicLevel) error {
+	stopping, stop := context.WithCancel(ctx) // ends when the drain begins
+	defer stop()
+	running, end := context.WithCancel(context.Background()) // ends after the drain
+	defer end()
+	g, running := errgroup.WithContext(running)
+	if err := pages(running, g, c, z, certs, stop, level); err != nil {
+		return err
+	}
+	g.Go(func() error { return client.Run(running) })
+	g.Go(func() error { z.Run(running); return nil })
+	g.Go(func() error {
+		select {
+		case <-client.Synced():
+			z.State.SetSynced()
+			log.Info("configuration received; ready")
+		case <-running.Done():
+		}
+		return nil
+	})
+	g.Go(func() error {
+		return zds.NewProxy(zds.ProxyOptions{Path: c.zdsSocket, Handler: agentHandler{z.Pods}, Logger: log}).Run(stopping)
+	})
+	g.Go(func() error {
+		defer end()
+		select {
+		case <-stopping.Done():
+		case <-running.Done(): // something failed: leave orderly all the same
+		}
+		drain, cancel := context.WithTimeout(context.Background(), time.Duration(c.drainSeconds)*time.Second)
+		defer cancel()
+		log.Info("draining", zap.Int("connections", z.Flows.Len()))
+		z.Drain(drain)
+		return nil
+	})
+	log.Info("ztunnel started", zap.String("node", c.node), zap.String("controller", c.controller))
+	return g.Wait()
+}
+
+// pages starts the admin page, metrics and readiness.
+func pages(ctx context.Context, g *errgroup.Group, c config, z *ztunnel.Ztunnel, certs *ca.Manager, quit func(), level zap.AtomicLevel) error {
+	full := admin.Handler(admin.Options{
+		Dump: z.Dump, Ready: z.Ready, Quit: quit, Level: level, Metrics: z.Metrics.Registry(),
+		Sections: map[string]func() any{
+			"connections":  func() any { return z.Flows.Views() },
+			"certificates": func() any { return certs.List() },
+		},
+	})
+	metrics, ready := http.NewServeMux(), http.NewServeMux()
+	metrics.Handle("GET /metrics", admin.MetricsHandler(z.Metrics.Registry()))
+	metrics.Handle("GET /stats/prometheus", admin.MetricsHandler(z.Metrics.Registry()))
+	ready.Handle("GET /ready", admin.ReadyHandler(z.Ready))
+	ready.Handle("GET /healthz/ready", admin.ReadyHandler(z.Ready))
+	for _, p := range []struct {
+		flag, addr string
+		handler    http.Handler
+		listen     func(string) (net.Listener, error)
+	}{
+		{"--admin", c.admin, full, admin.Listen},
+		{"--admin-socket", c.adminSocket, full, admin.Listen},
+		{"--metrics", c.metrics, metrics, listenTCP},
+		{"--ready", c.ready, ready, listenTCP},
+	} {
+		if p.addr == "" || p.addr == "off" {
+			continue
+		}
+		l, err := p.listen(p.addr)
+		if err != nil {
+			return fmt.Errorf("%s: %w (is another ztunnel running on this node?)", p.flag, err)
+		}
+		g.Go(func() error { return admin.Serve(ctx, l, p.handler) })
+	}
+	return nil
+}
+
+func listenTCP(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
+
+// agentHandler gives the agent's words to the manager.
+type agentHandler struct{ pods *inpod.Manager }
+
+func (h agentHandler) Connected() { h.pods.Connected() }
+
+func (h agentHandler) Add(uid string, w zds.WorkloadInfo, ns *os.File) error {
+	return h.pods.Add(uid, inpod.Info{Name: w.Name, Namespace: w.Namespace, ServiceAccount: w.ServiceAccount}, ns)
+}
+
+func (h agentHandler) Keep(uid string) error { return h.pods.Keep(uid) }
+
+func (h agentHandler) Del(uid string) { h.pods.Del(uid) }
+
+func (h agentHandler) Snapshot() { h.pods.Snapshot() }

@@ -1,0 +1,143 @@
+// Package ztunnel is the node's proxy: it carries the connections of every enrolled pod of its node.
+//
+//	agent ──ZDS──► inpod.Manager ──► listeners in each pod's namespace
+//	                                   ├─ 15001 outbound.Handler ─► tunnel, plain, own application
+//	                                   ├─ 15006 inbound.Handler.Plaintext ─► application
+//	                                   ├─ 15008 inbound.Handler.Tunnelled ─► application
+//	                                   └─ 15053 dns.Server
+//	controller ──xDS──► state.State: lookups, policies, what changed
+//	flow.Table: every live connection; metrics and access log; cut when policy changes
+//
+// Everything is refused until the first configuration is there, and whatever is not known to be allowed
+// stays refused. Folders below are the parts, each with its own manual; this package joins them. Wiring to
+// sockets, controller and agent is the program's (cmd/weft-ztunnel).
+package ztunnel
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/weftmesh/weft/internal/version"
+	"github.com/weftmesh/weft/pkg/ca"
+	"github.com/weftmesh/weft/pkg/identity"
+	"github.com/weftmesh/weft/pkg/telemetry"
+	"github.com/weftmesh/weft/ztunnel/dns"
+	"github.com/weftmesh/weft/ztunnel/flow"
+	"github.com/weftmesh/weft/ztunnel/inpod"
+	"github.com/weftmesh/weft/ztunnel/pod"
+	"github.com/weftmesh/weft/ztunnel/state"
+	"github.com/weftmesh/weft/ztunnel/tunnel"
+)
+
+// Options of New.
+type Options struct {
+	// Node that this ztunnel serves. Required.
+	Node string
+	// TrustDomain of the pods. Empty: cluster.local.
+	TrustDomain string
+	// ClusterDomain of service names. Empty: cluster.local.
+	ClusterDomain string
+	// Certificates of the pods' identities. Required.
+	Certificates *ca.Manager
+	// Sockets makes sockets in a network namespace that the agent sent. nil: the kernel's.
+	Sockets func(*os.File) (inpod.Sockets, error)
+	// Metrics of the process. nil: new ones with default names.
+	Metrics *telemetry.Metrics
+	// AccessLog gets a line per connection. nil: none.
+	AccessLog *telemetry.AccessLog
+	// DNSUpstream is asked for names outside the mesh. Zero: the name server that the pod asked.
+	DNSUpstream netip.AddrPort
+	// DNSAuthoritative answers NXDOMAIN for unknown service names instead of asking upstream: right where
+	// the controller knows every service of the cluster.
+	DNSAuthoritative bool
+	// Log; nil: none.
+	Log *zap.Logger
+}
+
+// Ztunnel is one node's proxy.
+type Ztunnel struct {
+	State   *state.State
+	Flows   *flow.Table
+	Pods    *inpod.Manager
+	Metrics *telemetry.Metrics
+
+	o       Options
+	tunnels *tunnel.Factory
+	mu      sync.Mutex // protects draining
+	drained bool
+}
+
+// New puts the parts together. Nothing runs before Run.
+func New(o Options) *Ztunnel {
+	if o.ClusterDomain == "" {
+		o.ClusterDomain = "cluster.local"
+	}
+	if o.TrustDomain == "" {
+		o.TrustDomain = identity.DefaultTrustDomain
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	if o.Metrics == nil {
+		o.Metrics = telemetry.NewMetrics(telemetry.Options{})
+	}
+	if o.Sockets == nil {
+		o.Sockets = inpod.KernelSockets
+	}
+	z := &Ztunnel{o: o, State: state.New(o.Node), Metrics: o.Metrics}
+	z.Flows = flow.NewTable(flow.TableOptions{Metrics: o.Metrics, Log: o.AccessLog})
+	z.tunnels = tunnel.NewFactory(tunnel.Options{Certificates: o.Certificates, Metrics: o.Metrics, Log: o.Log})
+	z.Pods = inpod.NewManager(inpod.Options{
+		State: z.State, Flows: z.Flows, Certificates: o.Certificates, Sockets: o.Sockets, TrustDomain: o.TrustDomain,
+		Tunnel:      func(p *pod.Pod) inpod.Tunnel { return z.tunnels.For(p) },
+		Acceptor:    inpod.NewAcceptor(o.Log, o.Metrics.Counter("accept_failures_total", "Failed accepts on the pods' listeners.")),
+		Zone:        &dns.Zone{Names: z.State, ClusterDomain: o.ClusterDomain, Authoritative: o.DNSAuthoritative},
+		DNSUpstream: o.DNSUpstream, DNSMetrics: &o.Metrics.DNS, Log: o.Log,
+	})
+	o.Metrics.GaugeFunc("ztunnel_pods", "Enrolled pods served by this ztunnel.", func() float64 { return float64(z.Pods.Pods()) })
+	o.Metrics.CounterFunc("access_log_lost_total", "Access log lines that could not be written.", func() float64 { return float64(o.AccessLog.Lost()) })
+	return z
+}
+
+// Run keeps connections in step with the configuration until ctx ends.
+func (z *Ztunnel) Run(ctx context.Context) {
+	go z.Metrics.Run(ctx)
+	revise(ctx, z.State, z.Flows)
+}
+
+// Drain stops taking connections and lets those that live go on until ctx ends; then they are cut.
+func (z *Ztunnel) Drain(ctx context.Context) {
+	z.mu.Lock()
+	z.drained = true
+	z.mu.Unlock()
+	z.Pods.Drain(ctx)
+	z.tunnels.Close()
+}
+
+// Ready returns nil once traffic can be carried, else what is missing.
+func (z *Ztunnel) Ready() error {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	switch {
+	case z.drained:
+		return errors.New("draining")
+	case !z.State.Synced():
+		return errors.New("no configuration from the controller yet")
+	}
+	return nil
+}
+
+// Dump is what the admin page shows.
+func (z *Ztunnel) Dump() map[string]any {
+	return map[string]any{
+		"version": version.Version, "commit": version.Commit(), "node": z.o.Node, "trustDomain": z.o.TrustDomain,
+		"clusterDomain": z.o.ClusterDomain, "synced": z.State.Synced(), "pods": z.Pods.Views(),
+		"workloads": z.State.Workloads(), "services": z.State.Services(), "policies": z.State.Policies(),
+		"certificates": z.o.Certificates.List(), "connections": z.Flows.Views(),
+	}
+}
