@@ -2,13 +2,64 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 )
 
 // checkWhy asks weftctl why frontend may not call payments.
 func (s *story) checkWhy(context.Context) error { return fmt.Errorf("why: missing") }
 
-func (s *story) checkMetrics(context.Context) error { return fmt.Errorf("metrics: missing") }
+// checkMetrics prints the graph that the ztunnels' metrics draw, and holds it against what happened.
+func (s *story) checkMetrics(ctx context.Context) error {
+	edges, err := (&remote{lab: s.c.Name}).traffic(ctx)
+	if err != nil {
+		return err
+	}
+	t := newTable("   SOURCE", "DESTINATION", "SECURITY", "RESULT", "CONNECTIONS", "BYTES")
+	secured, bare := 0, 0
+	for _, e := range edges {
+		if e.connections == 0 {
+			continue
+		}
+		security := s.e.green(e.security)
+		if e.security == "mutual_tls" {
+			secured++
+		} else {
+			security = s.e.red(e.security)
+			bare++
+		}
+		t.row("   "+e.source, e.destination, security, resultText(e.flags), fmt.Sprintf("%.0f", e.connections), bytesText(uint64(e.bytes)))
+		if e.security != "mutual_tls" && strings.HasPrefix(e.source, "shop/") && strings.HasPrefix(e.destination, "shop/") && e.flags == "-" {
+			return fmt.Errorf("%s → %s is reported as %q, yet it went through the tunnel", e.source, e.destination, e.security)
+		}
+	}
+	t.print(s.e.stdout)
+	if secured == 0 {
+		return errors.New("the metrics know of no connection secured by mutual TLS")
+	}
+	s.proved("%d pairs secured by mutual TLS, %d not: a caller without an identity", secured, bare)
+	return nil
+}
+
+// resultText explains a response flag.
+func resultText(flag string) string {
+	switch flag {
+	case "", "-":
+		return "ok"
+	case "UAEX":
+		return "refused by policy"
+	case "UF":
+		return "destination unreachable"
+	case "UH":
+		return "no healthy endpoint"
+	case "NR":
+		return "nowhere to go"
+	case "UC", "DC":
+		return "reset"
+	}
+	return flag
+}
 
 // sayHowToGoOn ends a demo that leaves its lab up.
 func (s *story) sayHowToGoOn() {
