@@ -74,9 +74,8 @@ func benchMesh(b *testing.B, n int) {
 
 	changes := make(chan int, 1000)
 	held := map[string]*model.Workload{}
-	base = heapMB()
 	start = time.Now()
-	c := runClient(b, ClientOptions{Conn: r.dial(b, at, ca.MintOptions{Node: "n1"}), Handler: HandlerFunc(func(d Delta) error {
+	c, stopClient := startClient(b, ClientOptions{Conn: r.dial(b, at, ca.MintOptions{Node: "n1"}), Handler: HandlerFunc(func(d Delta) error {
 		for _, w := range d.Workloads {
 			held[w.UID] = w
 		}
@@ -85,7 +84,7 @@ func benchMesh(b *testing.B, n int) {
 	})})
 	waitSynced(b, c)
 	b.ReportMetric(float64(time.Since(start).Milliseconds()), "ms-full-sync")
-	b.ReportMetric(heapMB()-base, "MB-sync-both-ends")
+	b.ReportMetric(heapMB()-base, "MB-server+1client")
 	for len(changes) > 0 {
 		<-changes
 	}
@@ -106,5 +105,11 @@ func benchMesh(b *testing.B, n int) {
 	if len(held) != n {
 		b.Fatalf("%d workloads arrived, want %d", len(held), n)
 	}
+	stopClient()
 	runtime.KeepAlive(snap)
+	runtime.KeepAlive(c)
+	all := heapMB()
+	clear(held)
+	c.types[TypeAddress].versions = nil
+	b.ReportMetric(all-heapMB(), "MB-client")
 }

@@ -21,6 +21,12 @@ import (
 
 func runClient(t testing.TB, o ClientOptions) *Client {
 	t.Helper()
+	c, _ := startClient(t, o)
+	return c
+}
+
+func startClient(t testing.TB, o ClientOptions) (c *Client, stop func()) {
+	t.Helper()
 	o.NodeID = ZtunnelNode("n1")
 	if o.MinBackoff == 0 {
 		o.MinBackoff, o.MaxBackoff = 10*time.Millisecond, 50*time.Millisecond
@@ -32,13 +38,14 @@ func runClient(t testing.TB, o ClientOptions) *Client {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
 		}
 	})
-	return c
+	t.Cleanup(stop)
+	return c, stop
 }
 
 func wantTranscript(t *testing.T, s *store, want string) {

@@ -74,9 +74,9 @@ func (a *aliases) drop(name string, out *change) {
 
 // aliasesOf lists network/IP of a resource. Pods on the host's network share its address, so it names none of them.
 func aliasesOf(r cachetypes.Resource) []string {
-	addr, ok := r.(*workloadapi.Address)
-	if !ok {
-		return nil
+	addr := &workloadapi.Address{}
+	if unpack(r, addr) != nil {
+		return nil // we encoded it ourselves; without alias it is still found by its name
 	}
 	var out []string
 	add := func(network string, b []byte) {

@@ -27,13 +27,14 @@ func (c *Client) receive(resp *discoveryv3.DeltaDiscoveryResponse) (refusal, err
 	var bad []error
 	unread := map[string]bool{}
 	for _, r := range resp.GetResources() {
-		if err := d.add(resp.GetTypeUrl(), r); err != nil {
+		name, err := d.add(resp.GetTypeUrl(), r)
+		if err != nil {
 			bad = append(bad, fmt.Errorf("%s: %w", r.GetName(), err))
 			unread[r.GetName()] = true
 			c.standIn(sub, &d, resp.GetTypeUrl(), r.GetName(), err)
 			continue
 		}
-		got[r.GetName()] = r.GetVersion()
+		got[name] = r.GetVersion()
 	}
 	removed := slices.Clone(resp.GetRemovedResources())
 	if sub.fresh {
@@ -100,45 +101,50 @@ func (c *Client) markSynced() {
 	close(c.synced)
 }
 
-// add reads one resource into the delta.
-func (d *Delta) add(typeURL string, r *discoveryv3.Resource) error {
+// add reads one resource into the delta. The name it returns is the value's own string, not the
+// response's, so that the many names are kept once.
+func (d *Delta) add(typeURL string, r *discoveryv3.Resource) (name string, err error) {
 	if r.GetResource() == nil {
-		return unreadable("no content")
+		return "", unreadable("no content")
 	}
 	if got := r.GetResource().GetTypeUrl(); got != typeURL {
-		return unreadable("it is a %s in a response of %s", got, typeURL)
+		return "", unreadable("it is a %s in a response of %s", got, typeURL)
 	}
 	if typeURL == TypeAuthorization {
-		a := &security.Authorization{}
-		if err := proto.Unmarshal(r.GetResource().GetValue(), a); err != nil {
-			return unreadable("%w", err)
-		}
-		p, err := DecodePolicy(a)
-		if err != nil {
-			return err
-		}
-		if p.Key() != r.GetName() {
-			return unreadable("it names itself %s", p.Key())
-		}
-		d.Policies = append(d.Policies, p)
-		return nil
+		return d.addPolicy(r)
 	}
 	a := &workloadapi.Address{}
 	if err := proto.Unmarshal(r.GetResource().GetValue(), a); err != nil {
-		return unreadable("%w", err)
+		return "", unreadable("%w", err)
 	}
 	w, s, err := DecodeAddress(a)
 	switch {
 	case err != nil:
-		return err
+		return "", err
 	case w != nil && w.UID == r.GetName():
 		d.Workloads = append(d.Workloads, w)
+		return w.UID, nil
 	case s != nil && s.Key() == r.GetName():
 		d.Services = append(d.Services, s)
-	default:
-		return unreadable("its content has another name")
+		return r.GetName(), nil
 	}
-	return nil
+	return "", unreadable("its content has another name")
+}
+
+func (d *Delta) addPolicy(r *discoveryv3.Resource) (name string, err error) {
+	a := &security.Authorization{}
+	if err := proto.Unmarshal(r.GetResource().GetValue(), a); err != nil {
+		return "", unreadable("%w", err)
+	}
+	p, err := DecodePolicy(a)
+	if err != nil {
+		return "", err
+	}
+	if p.Key() != r.GetName() {
+		return "", unreadable("it names itself %s", p.Key())
+	}
+	d.Policies = append(d.Policies, p)
+	return r.GetName(), nil
 }
 
 func summary(bad []error) error {

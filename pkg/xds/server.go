@@ -132,8 +132,7 @@ func (addressCache) Fetch(context.Context, *cache.Request) (cache.Response, erro
 // first one opens the server: until then clients wait. The snapshot must not be changed afterwards.
 func (s *Server) SetSnapshot(snap *model.Snapshot) {
 	if err := s.workloads.set(snap); err != nil {
-		// The caches fail only where a message cannot be marshalled.
-		s.o.Logger.Error("snapshot not published in full", zap.Error(err))
+		s.o.Logger.Error("some resources were not published, proxies keep their last version; do names contain bytes that are not UTF-8?", zap.Error(err))
 	}
 	s.readyOnce.Do(func() { close(s.ready) })
 }

@@ -378,3 +378,19 @@ func TestVersionsAreHashesOfContent(t *testing.T) {
 		}
 	}
 }
+
+// What cannot be encoded stays as it was and hinders nobody.
+func TestOneBadResourceDoesNotStopTheRest(t *testing.T) {
+	r := newRig(t)
+	s, at, _ := r.serve(t, anyPort, Options{})
+	s.SetSnapshot(mesh("a", "b"))
+	p := openPlain(t, r.dial(t, at, ca.MintOptions{Node: "n1"}))
+	p.subscribe("ztunnel~n1", TypeAddress, nil)
+	p.ack(p.recv())
+	s.SetSnapshot(mesh("a=\xff\xfe", "b=2"))
+	resp := p.recv()
+	expect(t, resp, "b")
+	p.ack(resp)
+	s.SetSnapshot(mesh("a=3", "b=2"))
+	expect(t, p.recv(), "a")
+}

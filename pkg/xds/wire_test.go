@@ -285,3 +285,29 @@ func FuzzDecodePolicy(f *testing.F) {
 		}
 	})
 }
+
+// A field that sameWorkload forgets would be a change that no ztunnel hears of.
+func TestSameWorkloadLooksAtEveryField(t *testing.T) {
+	if !sameWorkload(fullWorkload(), fullWorkload()) {
+		t.Error("two equal workloads differ")
+	}
+	n := reflect.TypeFor[model.Workload]().NumField()
+	for i := range n {
+		w := fullWorkload()
+		f := reflect.ValueOf(w).Elem().Field(i)
+		f.SetZero()
+		if name := reflect.TypeFor[model.Workload]().Field(i).Name; sameWorkload(w, fullWorkload()) || sameWorkload(fullWorkload(), w) {
+			t.Errorf("a change of %s is not seen", name)
+		}
+	}
+	w := fullWorkload()
+	w.Services["shop/cart.shop.svc.cluster.local"][1].TargetPort++
+	if sameWorkload(w, fullWorkload()) {
+		t.Error("a change of a port is not seen")
+	}
+	w = fullWorkload()
+	w.Waypoint.Port++
+	if sameWorkload(w, fullWorkload()) {
+		t.Error("a change of the waypoint is not seen")
+	}
+}
