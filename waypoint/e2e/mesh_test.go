@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,6 +39,7 @@ type mesh struct {
 	client *testmesh.Client // as frontend
 	http   *http.Client     // of client, to vip
 	hosts  byte
+	pods   []*testmesh.Pod
 }
 
 // newMesh has a service cart at vip (HTTP on 80, TCP on 9000, unknown on 81 and 82) with one pod v1.
@@ -96,7 +98,29 @@ func (m *mesh) pod(service, uri string) *testmesh.Pod {
 	name := fmt.Sprintf("%s-%d", service, m.hosts)
 	p := testmesh.StartPod(m.t, m.ca, name, m.addr(m.hosts), 15008, uri)
 	m.workload(p, service, uri)
+	m.pods = append(m.pods, p)
 	return p
+}
+
+func (m *mesh) podNamed(name string) *testmesh.Pod {
+	for _, p := range m.pods {
+		if p.Name == name {
+			return p
+		}
+	}
+	m.t.Fatalf("no pod %s", name)
+	return nil
+}
+
+// mirrored counts what the pods of cart-v2 saw.
+func (m *mesh) mirrored() int64 {
+	var n int64
+	for _, p := range m.pods {
+		if strings.HasPrefix(p.Name, "cart-v2") {
+			n += p.Requests.Load()
+		}
+	}
+	return n
 }
 
 func (m *mesh) workload(p *testmesh.Pod, service, uri string) *model.Workload {

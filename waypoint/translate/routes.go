@@ -36,7 +36,7 @@ func (b *builder) routeConfiguration(t *target) routeConfig {
 	return routeConfig{owners: owners, config: &routev3.RouteConfiguration{
 		Name:                   t.name,
 		VirtualHosts:           []*routev3.VirtualHost{vh},
-		RequestHeadersToRemove: []string{headerDst},
+		RequestHeadersToRemove: []string{headerDst, "x-envoy-external-address"},
 		RequestHeadersToAdd: []*corev3.HeaderValueOption{
 			setHeader(headerXFCC, "By="+escapePercent(b.identity().String())+";URI=%FILTER_STATE("+statePeer+":PLAIN)%"),
 		},
