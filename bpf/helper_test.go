@@ -73,7 +73,8 @@ func (l *lab) spawn(role string, ns *netns.NS, cgroup string, files []*os.File, 
 	must(l.t, err)
 	defer dir.Close()
 	h := &helper{cmd: exec.Command("/proc/self/exe", args...), stderr: &bytes.Buffer{}}
-	h.cmd.Env = append(os.Environ(), roleEnv+"="+role)
+	// The race detector's second of waiting at exit adds up.
+	h.cmd.Env = append(os.Environ(), roleEnv+"="+role, "GORACE=atexit_sleep_ms=0")
 	h.cmd.Stderr = h.stderr
 	h.cmd.ExtraFiles = files
 	h.cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}

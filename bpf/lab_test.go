@@ -120,6 +120,10 @@ func newNS(t *testing.T) *netns.NS {
 	ns, err := netns.FromFile(f)
 	must(t, err)
 	t.Cleanup(func() { ns.Close() })
+	// No waiting for duplicate addresses, of which there are none.
+	inside(t, ns, func() error {
+		return all(writeSysctl("ipv6/conf/all/accept_dad", "0"), writeSysctl("ipv6/conf/default/accept_dad", "0"))
+	})
 	return ns
 }
 
@@ -208,6 +212,19 @@ func (l *lab) addPod(name, ip4, ip6 string) *labPod {
 		}
 		return all(up("lo"), up("eth0"), address("eth0", ip4+"/32"), address("eth0", ip6+"/128"),
 			route("eth0", "10.77.255.1/32", ""), route("eth0", "0.0.0.0/0", "10.77.255.1"), route("eth0", "::/0", "fe80::1"))
+	})
+	eventually(l.t, "link-local address", func() bool {
+		n := 0
+		inside(l.t, p.ns, func() error {
+			e, err := netlink.LinkByName("eth0")
+			if err != nil {
+				return err
+			}
+			addrs, err := netlink.AddrList(e, unix.AF_INET6)
+			n = len(addrs)
+			return err
+		})
+		return n == 2
 	})
 	return p
 }
