@@ -66,11 +66,30 @@ func (e *entry) run(ctx context.Context) {
 			backoff = e.m.o.MinRetry
 		}
 		e.finish(err, wait)
+		if !e.sleep(ctx, wait) {
+			return
+		}
+	}
+}
+
+// maxSleep is the longest that a timer is trusted: it stands still while the machine is suspended,
+// certificates do not.
+const maxSleep = 10 * time.Minute
+
+// sleep waits by the wall clock, or until kicked; false when ctx ended.
+func (e *entry) sleep(ctx context.Context, wait time.Duration) bool {
+	until := e.m.o.Clock.Now().Round(0).Add(wait)
+	for {
+		rest := until.Sub(e.m.o.Clock.Now().Round(0))
+		if rest <= 0 {
+			return true
+		}
 		select {
 		case <-ctx.Done():
-			return
-		case <-e.m.o.Clock.After(wait):
+			return false
 		case <-e.kick:
+			return true
+		case <-e.m.o.Clock.After(min(rest, maxSleep)):
 		}
 	}
 }

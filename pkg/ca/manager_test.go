@@ -274,3 +274,19 @@ func TestRealRotation(t *testing.T) {
 		t.Errorf("handshake after renewal: server %v, client %v", s, c)
 	}
 }
+
+// A laptop that slept wakes with timers that stood still: the wall clock decides.
+func TestRenewalAfterSuspend(t *testing.T) {
+	clock := newFakeClock()
+	m := newManager(t, ManagerOptions{Issuer: direct{openAuthority(t, AuthorityOptions{Clock: clock})}, Clock: clock})
+	first := mustCert(t, m, cart)
+	eventually(t, "the manager waits", func() bool { return clock.next() > 0 })
+	if d := clock.next(); d > maxSleep {
+		t.Errorf("one timer of %v", d)
+	}
+	clock.mu.Lock()
+	clock.now = clock.now.Add(20 * time.Hour) // no timer fires
+	clock.mu.Unlock()
+	clock.Advance(time.Second) // the timer that was set before is due by the wall clock
+	eventually(t, "renewal", func() bool { c, err := m.Current(cart); return err == nil && c != first })
+}

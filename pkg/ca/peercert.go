@@ -15,7 +15,9 @@ type PeerCertAuthenticator struct {
 	Authority *Authority
 }
 
-// Authenticate reads the peer's certificate of the connection.
+// Authenticate reads the peer's certificate of the connection. It must have been valid when the
+// connection was made, which ServingTLS saw to; it may run out while the connection lives, since a
+// peer that has a new one by then has no reason to reconnect.
 func (p PeerCertAuthenticator) Authenticate(ctx context.Context) (Caller, error) {
 	pr, ok := peer.FromContext(ctx)
 	if !ok {
@@ -25,9 +27,11 @@ func (p PeerCertAuthenticator) Authenticate(ctx context.Context) (Caller, error)
 	if !ok || len(info.State.PeerCertificates) == 0 {
 		return Caller{}, fmt.Errorf("%w: %w: no client certificate", ErrUnauthenticated, ErrNoCredentials)
 	}
-	id, err := VerifyPeer(info.State.PeerCertificates, PeerPolicy{
-		Roots: p.Authority.Pool(), TrustDomain: p.Authority.TrustDomain(), Now: p.Authority.o.Clock.Now(), Client: true,
-	})
+	now := p.Authority.o.Clock.Now()
+	if end := info.State.PeerCertificates[0].NotAfter; now.After(end) {
+		now = end
+	}
+	id, err := VerifyPeer(info.State.PeerCertificates, p.Authority.clientPolicy(now))
 	if err != nil {
 		return Caller{}, fmt.Errorf("%w: %w", ErrUnauthenticated, err)
 	}

@@ -19,8 +19,8 @@ type ServingOptions struct {
 }
 
 // ServingTLS returns the tls.Config of the controller's own server: TLS 1.3, a certificate signed by
-// this authority that renews itself at half its life or when the authority changes, and client
-// certificates accepted but not demanded (see PeerCertAuthenticator, which verifies them).
+// this authority that renews itself at half its life or when the authority changes. A client
+// certificate is not demanded, but one that is presented must be of this mesh (see PeerCertAuthenticator).
 func (a *Authority) ServingTLS(o ServingOptions) *tls.Config {
 	s := &servingCert{a: a, o: o}
 	return &tls.Config{
@@ -28,9 +28,21 @@ func (a *Authority) ServingTLS(o ServingOptions) *tls.Config {
 		NextProtos:     []string{"h2"},
 		ClientAuth:     tls.RequestClientCert,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.get() },
+		VerifyConnection: func(cs tls.ConnectionState) error {
+			if len(cs.PeerCertificates) == 0 {
+				return nil
+			}
+			_, err := VerifyPeer(cs.PeerCertificates, a.clientPolicy(a.o.Clock.Now()))
+			return err
+		},
 		// A resumed session would skip the look at the client's certificate.
 		SessionTicketsDisabled: true,
 	}
+}
+
+// clientPolicy accepts every workload of this mesh.
+func (a *Authority) clientPolicy(now time.Time) PeerPolicy {
+	return PeerPolicy{Roots: a.Pool(), TrustDomain: a.o.TrustDomain, Now: now, Client: true}
 }
 
 type servingCert struct {

@@ -15,7 +15,7 @@ import (
 func bigMesh(n int) *model.Snapshot {
 	s := model.NewSnapshot()
 	for i := range n {
-		ns, app := fmt.Sprintf("ns-%d", i%100), fmt.Sprintf("app-%d", i/20)
+		ns, app := fmt.Sprintf("ns-%d", i/20%100), fmt.Sprintf("app-%d", i/20)
 		host := model.ServiceHostname(app, ns, "cluster.local")
 		key := ns + "/" + host
 		if s.Services[key] == nil {

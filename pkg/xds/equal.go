@@ -26,6 +26,10 @@ func sameGateway(a, b *model.Gateway) bool {
 	return a == b || (a != nil && b != nil && *a == *b)
 }
 
-func sameService(a, b *model.Service) bool { return reflect.DeepEqual(a, b) }
+func sameService(a, b *model.Service) bool {
+	return a.Name == b.Name && a.Namespace == b.Namespace && a.Hostname == b.Hostname && slices.Equal(a.Addresses, b.Addresses) &&
+		slices.Equal(a.Ports, b.Ports) && slices.Equal(a.SubjectAltNames, b.SubjectAltNames) && sameGateway(a.Waypoint, b.Waypoint) &&
+		slices.Equal(a.Preference, b.Preference) && a.StrictPreference == b.StrictPreference && a.PublishNotReady == b.PublishNotReady && a.Canonical == b.Canonical
+}
 
 func samePolicy(a, b *model.Policy) bool { return reflect.DeepEqual(a, b) }

@@ -286,28 +286,39 @@ func FuzzDecodePolicy(f *testing.F) {
 	})
 }
 
-// A field that sameWorkload forgets would be a change that no ztunnel hears of.
-func TestSameWorkloadLooksAtEveryField(t *testing.T) {
-	if !sameWorkload(fullWorkload(), fullWorkload()) {
-		t.Error("two equal workloads differ")
-	}
-	n := reflect.TypeFor[model.Workload]().NumField()
-	for i := range n {
+// A field that the comparison forgets would be a change that no ztunnel hears of.
+func TestComparisonLooksAtEveryField(t *testing.T) {
+	everyFieldCounts(t, fullWorkload, sameWorkload)
+	everyFieldCounts(t, fullService, sameService)
+	everyFieldCounts(t, fullPolicy, samePolicy)
+	for name, change := range map[string]func(*model.Workload){
+		"a port":       func(w *model.Workload) { w.Services["shop/cart.shop.svc.cluster.local"][1].TargetPort++ },
+		"the waypoint": func(w *model.Workload) { w.Waypoint.Port++ },
+		"an address":   func(w *model.Workload) { w.Addresses[1] = w.Addresses[0] },
+	} {
 		w := fullWorkload()
-		f := reflect.ValueOf(w).Elem().Field(i)
-		f.SetZero()
-		if name := reflect.TypeFor[model.Workload]().Field(i).Name; sameWorkload(w, fullWorkload()) || sameWorkload(fullWorkload(), w) {
+		change(w)
+		if sameWorkload(w, fullWorkload()) {
 			t.Errorf("a change of %s is not seen", name)
 		}
 	}
-	w := fullWorkload()
-	w.Services["shop/cart.shop.svc.cluster.local"][1].TargetPort++
-	if sameWorkload(w, fullWorkload()) {
-		t.Error("a change of a port is not seen")
+}
+
+func everyFieldCounts[T any](t *testing.T, full func() *T, same func(a, b *T) bool) {
+	t.Helper()
+	if !same(full(), full()) {
+		t.Errorf("two equal values of %T differ", full())
 	}
-	w = fullWorkload()
-	w.Waypoint.Port++
-	if sameWorkload(w, fullWorkload()) {
-		t.Error("a change of the waypoint is not seen")
+	typ := reflect.TypeFor[T]()
+	for i := range typ.NumField() {
+		v := full()
+		f := reflect.ValueOf(v).Elem().Field(i)
+		if f.IsZero() {
+			continue // Policy.Unsupported, which excludes rules
+		}
+		f.SetZero()
+		if same(v, full()) || same(full(), v) {
+			t.Errorf("a change of %s.%s is not seen", typ.Name(), typ.Field(i).Name)
+		}
 	}
 }
