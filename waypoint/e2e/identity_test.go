@@ -20,7 +20,8 @@ import (
 // once, a good part of them given up at birth. Envoy pools the connections between its listeners; not one
 // may carry what belongs to another caller.
 func TestIdentitiesAreNeverMixed(t *testing.T) {
-	m := newMesh(t)
+	// One worker, so that all callers share its pools.
+	m := newMeshWith(t, func(e *testmesh.Envoy) { e.Workers = 1 })
 	tunnels := 8000
 	if testing.Short() {
 		tunnels = 1000

@@ -45,6 +45,11 @@ type mesh struct {
 // newMesh has a service cart at vip (HTTP on 80, TCP on 9000, unknown on 81 and 82) with one pod v1.
 func newMesh(t *testing.T) *mesh {
 	t.Helper()
+	return newMeshWith(t, nil)
+}
+
+func newMeshWith(t *testing.T, setup func(*testmesh.Envoy)) *mesh {
+	t.Helper()
 	m := &mesh{t: t, ca: testmesh.NewCA(t), addr: testmesh.Network(), hosts: 9}
 	m.cfg = translate.Config{Listen: []netip.Addr{m.addr(1)}}
 	m.snap = model.NewSnapshot()
@@ -54,7 +59,7 @@ func newMesh(t *testing.T) *mesh {
 	}
 	m.service("cart", "10.96.0.1", "fd00:96::1")
 	m.pod("cart", pods)
-	m.envoy = testmesh.StartEnvoy(t, m.ca, waypoint, nil)
+	m.envoy = testmesh.StartEnvoy(t, m.ca, waypoint, setup)
 	m.publish()
 	m.envoy.WaitReady()
 	m.client = m.caller(frontend)

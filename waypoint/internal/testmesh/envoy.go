@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -67,6 +68,8 @@ type Envoy struct {
 	Node  string
 	Cache cache.SnapshotCache
 	Dir   string
+	// Workers of Envoy. Default 2.
+	Workers int
 
 	t       testing.TB
 	cmd     *exec.Cmd
@@ -94,7 +97,7 @@ func StartEnvoy(t testing.TB, ca *CA, uri string, setup func(*Envoy)) *Envoy {
 		t.Fatal(err)
 	}
 	e := &Envoy{
-		Node: "waypoint~test/wp~wp-0", Dir: dir, t: t, done: make(chan struct{}), out: &lockedBuffer{},
+		Node: "waypoint~test/wp~wp-0", Dir: dir, Workers: 2, t: t, done: make(chan struct{}), out: &lockedBuffer{},
 		Cache:   cache.NewSnapshotCache(true, cache.IDHash{}, nil),
 		secrets: cache.NewLinearCache(resource.SecretType),
 	}
@@ -229,7 +232,7 @@ func (e *Envoy) StreamAccessLogs(s accesslogv3.AccessLogService_StreamAccessLogs
 func (e *Envoy) run(binary string) {
 	cfg := bootstrap.Config(bootstrap.Options{NodeID: e.Node, Gateway: "test/wp", RunDir: e.Dir})
 	file := WriteBootstrap(e.t, e.Dir, cfg)
-	args := []string{"-c", file, "--concurrency", "2", "--use-dynamic-base-id", "-l", "warn"}
+	args := []string{"-c", file, "--concurrency", strconv.Itoa(e.Workers), "--use-dynamic-base-id", "-l", "warn"}
 	if extra := os.Getenv("WEFT_ENVOY_TEST_ARGS"); extra != "" {
 		args = append(args, strings.Fields(extra)...)
 	}
