@@ -39,6 +39,10 @@ const roleEnv = "WFT_BPF_ROLE"
 
 func TestMain(m *testing.M) {
 	if role := os.Getenv(roleEnv); role != "" {
+		go func() { // the test that started it is gone, however it went
+			io.Copy(io.Discard, os.Stdin)
+			os.Exit(2)
+		}()
 		if err := roles[role](os.Args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, role+":", err)
 			os.Exit(1)
@@ -81,6 +85,9 @@ func (l *lab) spawn(role string, ns *netns.NS, cgroup string, files []*os.File, 
 	pipe, err := h.cmd.StdoutPipe()
 	must(l.t, err)
 	h.out = bufio.NewReader(pipe)
+	alive, err := h.cmd.StdinPipe()
+	must(l.t, err)
+	l.t.Cleanup(func() { alive.Close() })
 	// The child is cloned by this very thread, and so starts in the namespace.
 	inside(l.t, ns, h.cmd.Start)
 	var once sync.Once

@@ -118,6 +118,34 @@ func TestAdoptWithoutGap(t *testing.T) {
 	}
 }
 
+// TestEnrolRepairs: an enrolment that lost a part is made whole by the next.
+func TestEnrolRepairs(t *testing.T) {
+	l := newLab(t)
+	l.start("echo", l.pods["r"].ns, "pod-r", nil, ":8080")
+	z := l.ztunnel()
+	l.open()
+	l.enrol(z, "p1")
+	p1 := l.pods["p1"]
+	whole := snapshot(t, l, p1)
+	must(t, l.r.detach(l.r.pods["p1"], podProgWeftGuard, podProgWeftLookup))
+	must(t, l.r.pods["p1"].delRoutes())
+	must(t, l.r.Close())
+	l.open()
+	if broken := snapshot(t, l, p1); broken == whole {
+		t.Fatal("nothing is broken")
+	}
+	l.enrol(z, "p1")
+	if got := snapshot(t, l, p1); got != whole {
+		t.Errorf("repaired to\n%s\nwanted\n%s", got, whole)
+	}
+	if o := l.dial("p1", l.pods["r"].at(8080, false)); !o.OK {
+		t.Errorf("after repair: %+v", o)
+	}
+	if o := l.dial("p1", l.pods["r"].at(8080, false), "mark=0x539", "wait=300ms"); o.OK {
+		t.Errorf("guard is not back: %+v", o)
+	}
+}
+
 // TestEnrolResetsOldConnections: what was open in the clear does not go on.
 func TestEnrolResetsOldConnections(t *testing.T) {
 	l := newLab(t)

@@ -82,3 +82,18 @@ func TestProbeTupleIsNotADoor(t *testing.T) {
 		t.Errorf("pod to the node after a probe: %+v", o)
 	}
 }
+
+// TestSpoofedOwnAddress: outside, nobody is the pod itself.
+func TestSpoofedOwnAddress(t *testing.T) {
+	l := newLab(t)
+	l.start("echo", l.pods["p1"].ns, "pod-p1", nil, ":8080")
+	z := l.ztunnel()
+	l.open()
+	l.enrol(z, "p1")
+	p1 := l.pods["p1"]
+	o := l.dial("p3", p1.at(8080, true), "source="+p1.ip6.String(), "wait=300ms")
+	if o.OK {
+		t.Errorf("connected with the pod's own address: %+v", o)
+	}
+	eventually(t, "spoofed packet dropped", func() bool { return l.counters("p1")[DroppedSpoofed] > 0 })
+}
