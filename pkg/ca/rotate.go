@@ -151,8 +151,10 @@ func promote(dir string, m *material, now time.Time) (RotationState, error) {
 func healPromotion(dir string) error {
 	next := filepath.Join(dir, fileNextCert)
 	nextPEM, err := os.ReadFile(next)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil // no rotation under way
+	} else if err != nil {
+		return fmt.Errorf("read the new root: %w", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, fileNextKey)); err == nil {
 		return nil // not begun
@@ -166,8 +168,11 @@ func healPromotion(dir string) error {
 		return fmt.Errorf("%s: %w", FileKey, err)
 	}
 	certs, err := ParseCertificates(nextPEM)
-	if err != nil || !samePublicKey(certs[0].PublicKey, key.Public()) {
-		return nil
+	if err != nil {
+		return fmt.Errorf("%s: %w", next, err)
+	}
+	if !samePublicKey(certs[0].PublicKey, key.Public()) {
+		return nil // whatever happened here, it was no promotion
 	}
 	if err := os.Rename(next, filepath.Join(dir, FileCert)); err != nil {
 		return fmt.Errorf("finish the promotion of the new root: %w", err)

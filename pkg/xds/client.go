@@ -110,24 +110,28 @@ func (c *Client) Synced() <-chan struct{} { return c.synced }
 
 // Run stays connected until ctx ends, and then returns nil.
 func (c *Client) Run(ctx context.Context) error {
-	backoff := c.o.MinBackoff
-	for ctx.Err() == nil {
-		answered, err := c.stream(ctx)
-		if ctx.Err() != nil {
-			break
-		}
-		if answered {
-			backoff = c.o.MinBackoff
-		}
-		wait := time.Duration(float64(backoff) * (0.8 + 0.4*rand.Float64()))
-		c.o.Logger.Warn("not connected to the controller; what is known stays in use", zap.Duration("retryIn", wait), zap.Error(err))
-		backoff = min(backoff*2, c.o.MaxBackoff)
-		select {
-		case <-c.o.Clock.After(wait):
-		case <-ctx.Done():
-		}
+	for backoff := c.o.MinBackoff; ctx.Err() == nil; {
+		backoff = c.turn(ctx, backoff)
 	}
 	return nil
+}
+
+// turn runs one stream and the wait after it; it returns how long to wait the next time.
+func (c *Client) turn(ctx context.Context, backoff time.Duration) time.Duration {
+	answered, err := c.stream(ctx)
+	if ctx.Err() != nil {
+		return backoff
+	}
+	if answered {
+		backoff = c.o.MinBackoff
+	}
+	wait := time.Duration(float64(backoff) * (0.8 + 0.4*rand.Float64()))
+	c.o.Logger.Warn("not connected to the controller; what is known stays in use", zap.Duration("retryIn", wait), zap.Error(err))
+	select {
+	case <-c.o.Clock.After(wait):
+	case <-ctx.Done():
+	}
+	return min(backoff*2, c.o.MaxBackoff)
 }
 
 // stream runs one stream to its end; answered says whether anything came.

@@ -128,7 +128,6 @@ type garbler struct {
 
 type garbled struct {
 	discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer
-	t     *testing.T
 	first map[string]*discoveryv3.DeltaDiscoveryRequest
 	end   chan struct{}
 }
