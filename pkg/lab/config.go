@@ -25,7 +25,7 @@ type Config struct {
 	Envoy string `json:"envoy,omitempty"`
 	// NoMesh leaves the mesh's programs out: only nodes, pods and services.
 	NoMesh bool `json:"noMesh,omitempty"`
-	// CertTTL is the lifetime of workload certificates. Default: the controller's.
+	// CertTTL is the lifetime of workload certificates. Default 24 h.
 	CertTTL time.Duration `json:"certTTL,omitempty"`
 	// Owner, when set, is the process that the lab lives for: when it is gone, the lab goes.
 	Owner ProcessID `json:"owner,omitzero"`

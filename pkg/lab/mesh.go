@@ -33,10 +33,10 @@ func (s *supervisor) meshPrograms() []program {
 					return mintFile(s.Layout, token, api.SystemNamespace+"/weft-ztunnel", n, "weft-ztunnel-"+n, "")
 				},
 				args: []string{
-					"--node", n, "--controller", controllerAddr, "--token-file", token, "--root-cert", s.rootCert(),
+					"--node", n, "--controller", controllerAddr, "--controller-name", ControllerHost, "--token-file", token, "--root-cert", s.rootCert(),
 					"--zds-socket", s.Path(n, "zds.sock"), "--trust-domain", trustDomain, "--cluster-domain", ClusterDomain,
 					"--admin-socket", s.ZtunnelSocket(n), "--dns-upstream", net.JoinHostPort(DNSAddress.String(), "53"),
-					"--log-level", level,
+					"--log-level", level, "--cert-ttl", s.certTTL(),
 				},
 			},
 			program{
@@ -58,10 +58,14 @@ func (s *supervisor) controllerArgs(level string) []string {
 		"--admin-socket", s.ControllerSocket(), "--trust-domain", trustDomain, "--cluster-domain", ClusterDomain,
 		"--ca-dir", s.caDir(), "--token-public-key", s.tokenPublicKey(), "--log-level", level,
 	}, s.sources()...)
-	if s.CertTTL > 0 {
-		args = append(args, "--cert-ttl", s.CertTTL.String())
+	return append(args, "--cert-ttl", s.certTTL())
+}
+
+func (s *supervisor) certTTL() string {
+	if s.CertTTL == 0 {
+		return "24h"
 	}
-	return args
+	return s.CertTTL.String()
 }
 
 // sources are the folders of objects: what people write, what the cluster says, what the mesh deploys.

@@ -18,7 +18,7 @@ const (
 	lastRestart  = 5 * time.Second
 	resetRestart = 10 * time.Second
 	// stopGrace is how long a program has between SIGTERM and SIGKILL when the lab goes down.
-	stopGrace = 3 * time.Second
+	stopGrace = time.Second
 )
 
 // program is something the supervisor keeps running.
