@@ -33,6 +33,17 @@ spec:
           env: [{name: ME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]
           ports: [{name: http, containerPort: 8080}]
           readinessProbe: {httpGet: {path: /, port: http}, periodSeconds: 1}
+          volumeMounts:
+            - {name: scratch, mountPath: /run/scratch}
+            - {name: trust, mountPath: /var/run/secrets/trust, readOnly: true}
+      volumes:
+        - {name: scratch, emptyDir: {}}
+        - name: trust
+          projected:
+            sources:
+              - {serviceAccountToken: {path: token, audience: weft-ca}}
+              - {configMap: {name: weft-root}}
+              - downwardAPI: {items: [{path: node, fieldRef: {fieldPath: spec.nodeName}}]}
 ---
 apiVersion: v1
 kind: Service
@@ -167,8 +178,35 @@ func TestLabServesAndRolls(t *testing.T) {
 	if out, err := FromNode(t.Context(), r.c.Layout, "n1", false, []string{"/proc/self/exe"}); err == nil {
 		t.Errorf("a program that does not exist ran: %s", out)
 	}
+	r.files(pods[0])
 	r.rollUnderLoad(pods)
 	r.restart()
+}
+
+// files looks at what a pod sees: its volumes, its own names, and nothing of the lab.
+func (r *rig) files(p *corev1.Pod) {
+	r.t.Helper()
+	script := `set -e
+cut -d. -f2 /run/secrets/trust/token | wc -l
+cat /var/run/secrets/trust/node; echo
+head -1 /run/secrets/trust/root-cert.pem
+echo kept > /run/scratch/x
+if echo no 2>/dev/null > /run/secrets/trust/new; then echo writable; fi
+hostname
+ls /run | tr '\n' ' '
+head -1 /etc/resolv.conf`
+	var out bytes.Buffer
+	if err := Exec(context.Background(), r.c.Layout, p, []string{"sh", "-c", script}, Streams{Out: &out, Err: &out}); err != nil {
+		r.t.Fatalf("%v: %s", err, out.String())
+	}
+	want := fmt.Sprintf("1\n%s\n-----BEGIN CERTIFICATE-----\n%s\nscratch secrets search shop.svc.cluster.local svc.cluster.local cluster.local\n", p.Spec.NodeName, p.Name)
+	if out.String() != want {
+		r.t.Errorf("the pod sees\n%s, want\n%s", out.String(), want)
+	}
+	out.Reset()
+	if err := Exec(context.Background(), r.c.Layout, p, []string{"cat", "/run/scratch/x"}, Streams{Out: &out}); err != nil || out.String() != "kept\n" {
+		r.t.Errorf("another process of the pod reads %q from the volume (%v)", out.String(), err)
+	}
 }
 
 // rollUnderLoad changes the version while a pod of another Deployment calls without pause: no call fails.

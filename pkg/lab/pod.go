@@ -83,7 +83,7 @@ func (r *podRuntime) raise() error {
 	if err := r.net.raise(); err != nil {
 		return err
 	}
-	return r.prepareFiles()
+	return errors.Join(r.forgetAnnouncement(), r.prepareFiles())
 }
 
 // hold keeps the containers of a pod that is to be enrolled from starting before it is captured, as the
@@ -93,12 +93,11 @@ func (r *podRuntime) hold(ctx context.Context) {
 	if r.pod.Annotations[annotationHold] == "" {
 		return
 	}
-	announced := r.k.Layout.Path("status", "pods", r.pod.Namespace+"_"+r.pod.Name+".json")
 	deadline := time.After(30 * time.Second)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if _, err := os.Stat(announced); err == nil {
+		if Enrolled(r.k.Layout, r.pod) {
 			return
 		}
 		select {

@@ -63,10 +63,13 @@ func (s *supervisor) raise() error {
 	if err := s.writeNodes(); err != nil {
 		return err
 	}
+	if err := prepareTrust(s.Layout, trustDomain); err != nil {
+		return err
+	}
 	if s.NoMesh {
 		return nil
 	}
-	return errors.Join(prepareTrust(s.Layout, trustDomain), mountBPF(s.Layout))
+	return mountBPF(s.Layout)
 }
 
 // trustDomain of every lab.

@@ -47,12 +47,6 @@ func Processes(l Layout, p *corev1.Pod) ([]ProcessID, error) {
 	return all, nil
 }
 
-// Enrolled reports whether the node's agent has announced the pod as captured.
-func Enrolled(l Layout, p *corev1.Pod) bool {
-	_, err := os.Stat(filepath.Join(l.StatusDir(), "pods", p.Namespace+"_"+p.Name+".json"))
-	return err == nil
-}
-
 // FromNode runs a command in a node's network, as a part of its kubelet or as any other process of the
 // node, and returns what it wrote.
 func FromNode(ctx context.Context, l Layout, node string, asKubelet bool, argv []string) (string, error) {
