@@ -25,7 +25,8 @@ type Source struct {
 // String is Kind/namespace/name.
 func (s Source) String() string { return s.Kind + "/" + s.Namespace + "/" + s.Name }
 
-func (s Source) compare(o Source) int { return strings.Compare(s.String(), o.String()) }
+// Compare orders by String.
+func (s Source) Compare(o Source) int { return strings.Compare(s.String(), o.String()) }
 
 // Problem says what of an object could not be put in force and what happens instead.
 type Problem struct {
@@ -57,7 +58,7 @@ func (r *Resources) own(typeURL, name string, sources ...Source) {
 		r.owners[typeURL] = byName
 	}
 	all := append(byName[name], sources...)
-	slices.SortFunc(all, Source.compare)
+	slices.SortFunc(all, Source.Compare)
 	byName[name] = slices.Compact(all)
 }
 
@@ -96,4 +97,19 @@ func toResources[T types.Resource](in []T) []types.Resource {
 		out[i] = m
 	}
 	return out
+}
+
+// Sources lists the objects that contributed to any resource of a type, sorted; "" is all types.
+func (r *Resources) Sources(typeURL string) []Source {
+	var all []Source
+	for t, byName := range r.owners {
+		if typeURL != "" && t != typeURL {
+			continue
+		}
+		for _, sources := range byName {
+			all = append(all, sources...)
+		}
+	}
+	slices.SortFunc(all, Source.Compare)
+	return slices.Compact(all)
 }

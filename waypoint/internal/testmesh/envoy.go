@@ -61,7 +61,7 @@ func Network() func(n byte) netip.Addr {
 }
 
 // Nack is a refusal that Envoy sent.
-type Nack struct{ Type, Nonce, Message string }
+type Nack struct{ Type, Version, Message string }
 
 // Envoy is a running waypoint with its control plane.
 type Envoy struct {
@@ -79,12 +79,11 @@ type Envoy struct {
 
 	mu    sync.Mutex // guards what follows
 	nacks []Nack
+	sent  map[string]string // system version by nonce
 	logs  []*accesslogv3.StreamAccessLogsMessage
 
-	// OnNack and OnAck, when set before Start, see what Envoy says of each response.
+	// OnNack, when set before the start, is told of each refusal.
 	OnNack func(Nack)
-	OnAck  func(typeURL, nonce string)
-	OnSent func(typeURL, nonce string, names []string)
 }
 
 // StartEnvoy runs the binary as the waypoint with the given SPIFFE URI and waits until it accepts its
@@ -97,7 +96,7 @@ func StartEnvoy(t testing.TB, ca *CA, uri string, setup func(*Envoy)) *Envoy {
 		t.Fatal(err)
 	}
 	e := &Envoy{
-		Node: "waypoint~test/wp~wp-0", Dir: dir, Workers: 2, t: t, done: make(chan struct{}), out: &lockedBuffer{},
+		Node: "waypoint~test/wp~wp-0", Dir: dir, Workers: 2, sent: map[string]string{}, t: t, done: make(chan struct{}), out: &lockedBuffer{},
 		Cache:   cache.NewSnapshotCache(true, cache.IDHash{}, nil),
 		secrets: cache.NewLinearCache(resource.SecretType),
 	}
@@ -183,27 +182,20 @@ func (e *Envoy) callbacks() server.Callbacks {
 	return server.CallbackFuncs{
 		StreamDeltaRequestFunc: func(_ int64, r *discoveryv3.DeltaDiscoveryRequest) error {
 			if d := r.GetErrorDetail(); d != nil {
-				n := Nack{r.GetTypeUrl(), r.GetResponseNonce(), d.GetMessage()}
 				e.mu.Lock()
+				n := Nack{r.GetTypeUrl(), e.sent[r.GetTypeUrl()+r.GetResponseNonce()], d.GetMessage()}
 				e.nacks = append(e.nacks, n)
 				e.mu.Unlock()
 				if e.OnNack != nil {
 					e.OnNack(n)
 				}
-			} else if r.GetResponseNonce() != "" && e.OnAck != nil {
-				e.OnAck(r.GetTypeUrl(), r.GetResponseNonce())
 			}
 			return nil
 		},
 		StreamDeltaResponseFunc: func(_ int64, _ *discoveryv3.DeltaDiscoveryRequest, r *discoveryv3.DeltaDiscoveryResponse) {
-			if e.OnSent == nil {
-				return
-			}
-			var names []string
-			for _, x := range r.GetResources() {
-				names = append(names, x.GetName())
-			}
-			e.OnSent(r.GetTypeUrl(), r.GetNonce(), names)
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			e.sent[r.GetTypeUrl()+r.GetNonce()] = r.GetSystemVersionInfo()
 		},
 	}
 }

@@ -1,0 +1,229 @@
+package isolate
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
+	"go.uber.org/zap"
+
+	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/waypoint/translate"
+)
+
+// Options of an Isolator.
+type Options struct {
+	// Waypoint is namespace/name of the Gateway. Required.
+	Waypoint string
+	// Config of translation; Refused is the Isolator's own.
+	Config translate.Config
+	// Publish hands a snapshot to the xDS server, for every pod of the waypoint. Required.
+	Publish func(*cache.Snapshot) error
+	// OnProblems, if set, is told of all problems of the waypoint after each publication. It must not call
+	// back into the Isolator.
+	OnProblems func([]translate.Problem)
+	// Settle is how long after a publication its refusal may come. Default 500 ms. A refusal that comes
+	// later still is heard, and doubles the time for this waypoint, up to 8 s.
+	Settle time.Duration
+	// Connected reports whether any Envoy of the waypoint is connected: only then is silence acceptance.
+	// Default: one always is.
+	Connected func() bool
+	// AfterFunc is the clock. Default time.AfterFunc.
+	AfterFunc func(time.Duration, func()) (stop func() bool)
+	// Logger, default none.
+	Logger *zap.Logger
+}
+
+const maxSettle = 8 * time.Second
+
+// Isolator publishes one waypoint's configuration. Safe for concurrent use.
+type Isolator struct {
+	o Options
+
+	mu       sync.Mutex // protects all below
+	m        *machine
+	settle   time.Duration
+	version  uint64            // of the last publication
+	judged   uint64            // last version that silence accepted
+	salts    map[string]uint64 // by type URL: refusals so far
+	stop     func() bool       // of the timer of the last publication
+	problems []translate.Problem
+	closed   bool
+}
+
+// New makes an Isolator. It publishes nothing before the first Set.
+func New(o Options) (*Isolator, error) {
+	if o.Waypoint == "" || o.Publish == nil {
+		return nil, errors.New("isolate: Waypoint and Publish are needed")
+	}
+	if o.Settle == 0 {
+		o.Settle = 500 * time.Millisecond
+	}
+	if o.AfterFunc == nil {
+		o.AfterFunc = func(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }
+	}
+	if o.Connected == nil {
+		o.Connected = func() bool { return true }
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	return &Isolator{o: o, m: newMachine(), settle: o.Settle, salts: map[string]uint64{}, stop: func() bool { return true }}, nil
+}
+
+// Close stops the timers. Nothing is published afterwards.
+func (i *Isolator) Close() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.closed = true
+	i.stop()
+}
+
+// Set publishes a new snapshot, or, while a culprit is being searched, remembers it for the end of that.
+func (i *Isolator) Set(s *model.Snapshot) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.m.set(s) {
+		return i.publish()
+	}
+	return nil
+}
+
+// Configure replaces the translation's Config, e.g. when the waypoint's pods got other addresses. The
+// next Set uses it.
+func (i *Isolator) Configure(c translate.Config) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.o.Config = c
+}
+
+// Problems lists what is wrong right now.
+func (i *Isolator) Problems() []translate.Problem {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Clone(i.problems)
+}
+
+// Nack takes a refusal by one of the waypoint's Envoys: version is that of the snapshot it was sent. It
+// translates and publishes before it returns, so a callback that must not block calls it from elsewhere.
+func (i *Isolator) Nack(typeURL, version, detail string) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	v, ok := parseVersion(version)
+	if i.closed || !ok || v > i.version {
+		return nil // of an Isolator before us: what it had published is sent anew anyway
+	}
+	if v < i.version && v != i.judged {
+		return nil // another pod's word on what is settled already
+	}
+	if v == i.judged {
+		i.settle = min(2*i.settle, maxSettle)
+		i.o.Logger.Warn("a refusal came late, waiting longer from now on", zap.String("waypoint", i.o.Waypoint), zap.Duration("settle", i.settle))
+	}
+	i.o.Logger.Warn("Envoy refuses configuration, looking for the cause", zap.String("waypoint", i.o.Waypoint), zap.String("type", typeURL), zap.String("reason", detail))
+	i.salts[typeURL]++
+	if i.m.nack(typeURL, detail) {
+		return i.publish()
+	}
+	return nil
+}
+
+// publish is called with the lock held.
+func (i *Isolator) publish() error {
+	if i.closed {
+		return nil
+	}
+	snap, refused := i.m.effective()
+	cfg := i.o.Config
+	cfg.Refused = refused
+	res, problems := translate.Translate(snap, i.o.Waypoint, cfg)
+	i.m.sources = res.Sources
+	i.version++
+	out, err := i.snapshot(res)
+	if err != nil {
+		return err
+	}
+	i.problems = append(problems, i.m.problems()...)
+	slices.SortFunc(i.problems, func(a, b translate.Problem) int {
+		return strings.Compare(a.Source.String()+a.Message, b.Source.String()+b.Message)
+	})
+	if err := i.o.Publish(out); err != nil {
+		return fmt.Errorf("publish the configuration of waypoint %s: %w", i.o.Waypoint, err)
+	}
+	if i.o.OnProblems != nil {
+		i.o.OnProblems(slices.Clone(i.problems))
+	}
+	i.listen(i.o.Connected())
+	return nil
+}
+
+// listen waits for refusals of the last publication. witness tells whether anybody was connected when the
+// time began.
+func (i *Isolator) listen(witness bool) {
+	i.stop()
+	version := i.version
+	i.stop = i.o.AfterFunc(i.settle, func() { i.settled(version, witness) })
+}
+
+func (i *Isolator) settled(version uint64, witness bool) {
+	connected := i.o.Connected()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if version != i.version || i.closed {
+		return
+	}
+	if !witness || !connected {
+		i.listen(connected)
+		return
+	}
+	i.judged = version
+	if i.m.settled() {
+		if err := i.publish(); err != nil {
+			i.o.Logger.Error("waypoint not configured", zap.Error(err))
+		}
+	}
+}
+
+// snapshot versions each resource by its content and, where its type was refused, the number of refusals:
+// what Envoy may have dropped with a refused response has to be sent again.
+func (i *Isolator) snapshot(res *translate.Resources) (*cache.Snapshot, error) {
+	out, err := res.Cache(versionPrefix + fmt.Sprint(i.version))
+	if err != nil {
+		return nil, err
+	}
+	if len(i.salts) == 0 {
+		return out, nil
+	}
+	out.VersionMap = map[string]map[string]string{}
+	for typeURL, list := range res.ByType() {
+		versions := make(map[string]string, len(list))
+		for _, r := range list {
+			b, err := cache.MarshalResource(r)
+			if err != nil {
+				return nil, fmt.Errorf("version %s of waypoint %s: %w", cache.GetResourceName(r), i.o.Waypoint, err)
+			}
+			versions[cache.GetResourceName(r)] = cache.HashResource(b) + salt(i.salts[typeURL])
+		}
+		out.VersionMap[typeURL] = versions
+	}
+	return out, nil
+}
+
+func salt(n uint64) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("~%d", n)
+}
+
+const versionPrefix = "wp-"
+
+func parseVersion(s string) (uint64, bool) {
+	var v uint64
+	n, err := fmt.Sscanf(s, versionPrefix+"%d", &v)
+	return v, err == nil && n == 1
+}
