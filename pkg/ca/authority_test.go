@@ -9,8 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/weftmesh/weft/pkg/identity"
 )
@@ -273,6 +276,52 @@ func TestPromotionSurvivesACrash(t *testing.T) {
 	}
 	if err := a.Reload(); err != nil || len(a.Roots()) != 1 || a.Roots()[0].Equal(old) {
 		t.Errorf("%v; roots %d", err, len(a.Roots()))
+	}
+}
+
+// On a full disk a rotation fails, the authority in use stays whole, and the next attempt goes on.
+func TestRotationOnAFullDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("needs root to mount a small file system")
+		}
+		t.Skip("needs root to mount a small file system")
+	}
+	for pages := range 3 { // it runs full at the first, second, third file
+		dir := t.TempDir()
+		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+			t.Skipf("cannot mount: %v", err)
+		}
+		unmount := sync.OnceFunc(func() {
+			if err := unix.Unmount(dir, 0); err != nil {
+				t.Errorf("unmount: %v", err)
+			}
+		})
+		t.Cleanup(unmount)
+		a := openAuthority(t, AuthorityOptions{Dir: dir})
+		old := a.Signing()
+		fill := filepath.Join(dir, "fill")
+		free := 64<<10 - (3+pages)*os.Getpagesize()
+		if err := os.WriteFile(fill, make([]byte, free), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Rotate(RotateOptions{Dir: dir})
+		if !errors.Is(err, unix.ENOSPC) {
+			t.Fatalf("with %d pages free: %v, want no space left", pages, err)
+		}
+		if err := a.Reload(); err != nil || !a.Signing().Equal(old) {
+			t.Errorf("with %d pages free: the authority is broken: %v", pages, err)
+		}
+		if err := os.Remove(fill); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := Rotate(RotateOptions{Dir: dir}); err != nil || s.Phase != PhaseIntroduced {
+			t.Fatalf("with space again: %v, %v", s.Phase, err)
+		}
+		if err := a.Reload(); err != nil || len(a.Roots()) != 2 {
+			t.Errorf("%d pages: %d roots, %v; want the old and one new", pages, len(a.Roots()), err)
+		}
+		unmount()
 	}
 }
 

@@ -45,7 +45,7 @@ type DialOptions struct {
 }
 
 // Dial prepares a connection to the controller, for certificates and xDS alike. It connects when first
-// used and again, with backoff up to 15 s, whenever the connection breaks; dead peers are noticed after 30 s.
+// used and again, with backoff up to 5 s, whenever the connection breaks; dead peers are noticed after 30 s.
 func Dial(o DialOptions) (*grpc.ClientConn, error) {
 	if o.Address == "" || o.RootFile == "" {
 		return nil, errors.New("connect to controller: address and root certificate file are both needed")
@@ -57,7 +57,7 @@ func Dial(o DialOptions) (*grpc.ClientConn, error) {
 		grpc.WithTransportCredentials(credentials.NewTLS(o.tlsConfig())),
 		grpc.WithNoProxy(),
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff: backoff.Config{BaseDelay: 500 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 15 * time.Second}, MinConnectTimeout: 10 * time.Second,
+			Backoff: backoff.Config{BaseDelay: 500 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second}, MinConnectTimeout: 10 * time.Second,
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),

@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -108,22 +109,41 @@ func introduce(o RotateOptions, m *material, now time.Time) (RotationState, erro
 		return RotationState{}, errors.New("this authority was brought along (an intermediate signs): add the new root to " +
 			FileRoots + " and replace " + FileCert + " and " + FileKey + " with those of your own authority")
 	}
-	cert, key, err := newRoot(o.TrustDomain, now)
+	certPEM, keyPEM, err := nextRoot(o, now)
 	if err != nil {
 		return RotationState{}, err
 	}
-	keyPEM, err := encodePrivateKey(key)
-	if err != nil {
-		return RotationState{}, err
+	roots := EncodeCertificates(m.roots...)
+	if !bytes.Contains(roots, certPEM) {
+		roots = append(roots, certPEM...)
 	}
 	s := RotationState{Phase: PhaseIntroduced, Since: now}
-	certPEM := EncodeCertificates(cert)
 	err = writeAll(
 		file{filepath.Join(o.Dir, fileNextKey), keyPEM, 0o600},
 		file{filepath.Join(o.Dir, fileNextCert), certPEM, 0o644},
-		file{filepath.Join(o.Dir, FileRoots), append(EncodeCertificates(m.roots...), certPEM...), 0o644},
+		file{filepath.Join(o.Dir, FileRoots), roots, 0o644},
 		s.file(o.Dir))
 	return s, err
+}
+
+// nextRoot makes the new root, or takes the one that an introduction which was stopped half way
+// (full disk, crash) has left: a second one would leave the first trusted for ever.
+func nextRoot(o RotateOptions, now time.Time) (certPEM, keyPEM []byte, err error) {
+	certPEM, errCert := os.ReadFile(filepath.Join(o.Dir, fileNextCert))
+	keyPEM, errKey := os.ReadFile(filepath.Join(o.Dir, fileNextKey))
+	if errCert == nil && errKey == nil {
+		certs, errCert := ParseCertificates(certPEM)
+		key, errKey := parsePrivateKey(keyPEM)
+		if errCert == nil && errKey == nil && samePublicKey(certs[0].PublicKey, key.Public()) {
+			return EncodeCertificates(certs[0]), keyPEM, nil
+		}
+	}
+	cert, key, err := newRoot(o.TrustDomain, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	keyPEM, err = encodePrivateKey(key)
+	return EncodeCertificates(cert), keyPEM, err
 }
 
 func promote(dir string, m *material, now time.Time) (RotationState, error) {

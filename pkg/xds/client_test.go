@@ -322,3 +322,28 @@ func TestClientKeepsTryingQuietly(t *testing.T) {
 	s.SetSnapshot(mesh("a"))
 	waitSynced(t, c)
 }
+
+// Connections are ended after a while, so that tokens are checked again: nothing is sent twice.
+func TestReconnectByAge(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 6 s")
+	}
+	t.Parallel()
+	r := newRig(t)
+	s, at, _ := r.serve(t, anyPort, Options{MaxConnectionAge: 300 * time.Millisecond})
+	s.SetSnapshot(mesh("a", "b", "svc:cart", "pol:p"))
+	st := newStore()
+	connects := make(chan struct{}, 100)
+	c := runClient(t, ClientOptions{Conn: r.dial(t, at, ca.MintOptions{Node: "n1"}), Handler: st, OnConnect: func() { connects <- struct{}{} }})
+	waitSynced(t, c)
+	wantTranscript(t, st, "shop/p (initial)\na b shop/cart (initial)")
+	for range 2 {
+		select {
+		case <-connects:
+		case <-time.After(20 * time.Second):
+			t.Fatal("the connection was never ended")
+		}
+	}
+	s.SetSnapshot(mesh("a", "b=2", "svc:cart", "pol:p"))
+	wantTranscript(t, st, "b")
+}
