@@ -127,6 +127,7 @@ func pod(name, node string, id identity.Identity) *model.Workload {
 func startCA(t *testing.T, o AuthorityOptions) *rig {
 	t.Helper()
 	r := &rig{authority: openAuthority(t, o), nodes: NewNodePolicy("weft-system/weft-ztunnel"), dir: t.TempDir()}
+	r.nodes.Grace = 0
 	r.rootFile, r.tokenKey = filepath.Join(r.dir, "root.pem"), filepath.Join(r.dir, "token.key")
 	if err := os.WriteFile(r.rootFile, r.authority.RootPEM(), 0o600); err != nil {
 		t.Fatal(err)

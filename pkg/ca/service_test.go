@@ -143,7 +143,7 @@ func TestForeignIdentitiesAreRefused(t *testing.T) {
 		})
 	}
 	t.Run("no snapshot yet", func(t *testing.T) {
-		err := NewNodePolicy("weft-system/weft-ztunnel").MayImpersonate(Caller{Namespace: "weft-system", ServiceAccount: "weft-ztunnel", Node: "n1"}, cart)
+		err := (&NodePolicy{proxies: []string{"weft-system/weft-ztunnel"}}).MayImpersonate(Caller{Namespace: "weft-system", ServiceAccount: "weft-ztunnel", Node: "n1"}, cart)
 		if err == nil || !strings.Contains(err.Error(), "has not read") {
 			t.Errorf("got %v", err)
 		}
@@ -158,6 +158,34 @@ func TestForeignIdentitiesAreRefused(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A node asks for its new pod's certificate before the controller has heard of the pod.
+func TestNewPodIsAwaited(t *testing.T) {
+	clock := newFakeClock()
+	p := NewNodePolicy("weft-system/weft-ztunnel")
+	p.Clock = clock
+	ztunnel := Caller{Namespace: "weft-system", ServiceAccount: "weft-ztunnel", Node: "n1"}
+	got := make(chan error, 1)
+	ask := func() { go func() { got <- p.MayImpersonate(ztunnel, cart) }() }
+	ask()
+	eventually(t, "it waits", func() bool { return clock.next() == time.Second })
+	p.SetSnapshot(snapshotWith(pod("other", "n1", catalog)))
+	p.SetSnapshot(snapshotWith(pod("cart-1", "n1", cart)))
+	if err := <-got; err != nil {
+		t.Errorf("the pod became known: %v", err)
+	}
+	p.SetSnapshot(snapshotWith())
+	clock.Advance(time.Second)
+	ask()
+	eventually(t, "it waits", func() bool { return clock.next() == time.Second })
+	clock.Advance(time.Second)
+	if err := <-got; err == nil || !strings.Contains(err.Error(), "no pod of service account shop/cart runs on node n1") {
+		t.Errorf("after the wait: %v", err)
+	}
+	if err := p.MayImpersonate(Caller{Namespace: "shop", ServiceAccount: "cart", Node: "n1"}, cart); err == nil {
+		t.Error("who is no node proxy was allowed")
+	}
 }
 
 func TestCallersOwnIdentity(t *testing.T) {
