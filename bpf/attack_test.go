@@ -133,6 +133,16 @@ func (l *lab) launch(a attack, from *labPod, i int) {
 	l.run("attack", from.ns, "pod-"+from.name, strconv.Itoa(i), from.at(0, a.v6).Addr().String(), to.String(), from.gateway.String())
 }
 
+// attackNamed finds an attack's number.
+func attackNamed(t *testing.T, name string) string {
+	t.Helper()
+	i := slices.IndexFunc(attacks, func(a attack) bool { return a.name == name })
+	if i < 0 {
+		t.Fatalf("no attack %q", name)
+	}
+	return strconv.Itoa(i)
+}
+
 // fence sends a datagram from p1 after the attack: once it has arrived, so
 // would everything sent before it.
 func (l *lab) fence(c *capture, i int) {
@@ -229,12 +239,13 @@ type packets struct {
 	i        int
 	src, dst netip.Addr
 	port     uint16
+	sport    uint16
 }
 
 type tcp struct{ syn, ack, data, foreign, options bool }
 
 func (a *packets) segment(o tcp) (*layers.TCP, gopacket.Payload) {
-	t := &layers.TCP{SrcPort: 33333, DstPort: layers.TCPPort(a.port), Seq: binary.BigEndian.Uint32(token(a.i)),
+	t := &layers.TCP{SrcPort: layers.TCPPort(a.sport), DstPort: layers.TCPPort(a.port), Seq: binary.BigEndian.Uint32(token(a.i)),
 		SYN: o.syn, ACK: o.ack, Window: 65535}
 	var data gopacket.Payload
 	if o.data {
@@ -325,7 +336,7 @@ func vlan(a *packets) [][]byte {
 	return [][]byte{append([]byte{0, 5, 8, 0}, a.build(tcp{syn: true})...)}
 }
 
-// roleAttack: NUMBER SOURCE DST GATEWAY-MAC
+// roleAttack: NUMBER SOURCE DST GATEWAY-MAC [SOURCE-PORT]
 func roleAttack(args []string) error {
 	i, err := strconv.Atoi(args[0])
 	if err != nil {
@@ -336,8 +347,13 @@ func roleAttack(args []string) error {
 		return err
 	}
 	to := netip.MustParseAddrPort(args[2])
-	a := attacks[i]
-	for _, p := range a.frames(&packets{i: i, src: netip.MustParseAddr(args[1]), dst: to.Addr(), port: to.Port()}) {
+	a, sport := attacks[i], 33333
+	if len(args) > 4 {
+		if sport, err = strconv.Atoi(args[4]); err != nil {
+			return err
+		}
+	}
+	for _, p := range a.frames(&packets{i: i, src: netip.MustParseAddr(args[1]), dst: to.Addr(), port: to.Port(), sport: uint16(sport)}) {
 		if a.how == "raw" {
 			err = errors.Join(err, sendRaw(p, to.Addr()))
 		} else {

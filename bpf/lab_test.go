@@ -229,6 +229,48 @@ func (l *lab) addPod(name, ip4, ip6 string) *labPod {
 	return p
 }
 
+// bridge makes a pod whose host's end is a port of br0 on the node.
+func (l *lab) bridge(name, ip4, ip6 string) {
+	p := l.addPod(name, ip4, ip6)
+	inside(l.t, l.node, func() error {
+		br, err := netlink.LinkByName("br0")
+		if err != nil {
+			if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}); err != nil {
+				return err
+			}
+			if err := all(up("br0"), address("br0", "10.78.0.1/24"), address("br0", "fd78::1/64")); err != nil {
+				return err
+			}
+			if br, err = netlink.LinkByName("br0"); err != nil {
+				return err
+			}
+		}
+		h, err := netlink.LinkByName("h" + name)
+		if err != nil {
+			return err
+		}
+		addrs, err := netlink.AddrList(h, netlink.FAMILY_ALL)
+		if err != nil {
+			return err
+		}
+		for _, a := range addrs { // its routes go with them, but for these
+			if err := netlink.AddrDel(h, &a); err != nil {
+				return err
+			}
+		}
+		for _, dst := range []string{ip4 + "/32", ip6 + "/128"} {
+			_, d, _ := net.ParseCIDR(dst)
+			if err := netlink.RouteDel(&netlink.Route{LinkIndex: h.Attrs().Index, Dst: d}); err != nil && !gone(err) {
+				return err
+			}
+		}
+		return netlink.LinkSetMaster(h, br)
+	})
+	inside(l.t, p.ns, func() error {
+		return all(route("eth0", "10.78.0.0/24", ""), route("eth0", "fd78::/64", ""))
+	})
+}
+
 // open starts a Redirector on the lab's node.
 func (l *lab) open() *Redirector {
 	l.t.Helper()

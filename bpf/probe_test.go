@@ -72,8 +72,26 @@ func TestProbeTupleIsNotADoor(t *testing.T) {
 	z := l.ztunnel()
 	l.open()
 	l.enrol(z, "p1")
-	if o := l.dialFrom(l.node, "kubelet", l.pods["p1"].at(8080, false)); !o.OK {
-		t.Fatalf("probe: %+v", o)
+	p1 := l.pods["p1"]
+	probe := l.dialFrom(l.node, "kubelet", p1.at(8080, false))
+	if !probe.OK {
+		t.Fatalf("probe: %+v", probe)
+	}
+	send := func(attack, from string) {
+		t.Helper()
+		l.run("attack", p1.ns, "pod-p1", attackNamed(t, attack), p1.ip4.String(), probe.Saw, p1.gateway.String(), from)
+	}
+	for _, c := range []struct {
+		attack, from string
+		counter      Counter
+	}{
+		{"packet socket, qdisc bypass", "8080", DroppedNotZtunnel}, // a SYN on the very tuple
+		{"packet socket data, qdisc bypass", "8081", DroppedNotZtunnel},
+		{"packet socket data, qdisc bypass", "8080", SentProbeReply},
+	} {
+		before := l.counters("p1")[c.counter]
+		send(c.attack, c.from)
+		eventually(t, c.attack+" from port "+c.from+": "+c.counter.String(), func() bool { return l.counters("p1")[c.counter] > before })
 	}
 	before := l.counters("p1")
 	o := l.dial("p1", netip.MustParseAddrPort("10.77.255.1:22"), "mark=0x539", "wait=300ms")
@@ -81,6 +99,34 @@ func TestProbeTupleIsNotADoor(t *testing.T) {
 	if o.OK || after[DroppedNotZtunnel] == before[DroppedNotZtunnel] {
 		t.Errorf("pod to the node after a probe: %+v", o)
 	}
+}
+
+// TestBridge: where pods hang on a bridge, a packet keeps its socket from one
+// pod to the next. Capture works there, and a process in the kubelet's cgroup
+// but in another pod is still no kubelet.
+func TestBridge(t *testing.T) {
+	l := newLab(t)
+	l.bridge("b1", "10.78.0.11", "fd78::11")
+	l.bridge("b2", "10.78.0.12", "fd78::12")
+	b1, b2 := l.pods["b1"], l.pods["b2"]
+	l.start("echo", b1.ns, "pod-b1", nil, ":8080")
+	l.start("echo", b2.ns, "pod-b2", nil, ":8080")
+	l.open()
+	l.enrol(nil, "b1")
+	bothFamilies(t, func(t *testing.T, v6 bool) {
+		l.t = t
+		if o := l.dialFrom(l.node, "kubelet", b1.at(8080, v6)); !o.OK {
+			t.Errorf("probe over the bridge: %+v", o)
+		}
+		o := l.dialFrom(b2.ns, "kubelet", b1.at(8080, v6))
+		if o.Errno != int(syscall.ECONNREFUSED) {
+			t.Errorf("kubelet's cgroup in another pod of the bridge: %+v", o)
+		}
+		o = l.dial("b1", b2.at(8080, v6), "mark=0x539", "wait=300ms")
+		if o.OK {
+			t.Errorf("past the guard over the bridge: %+v", o)
+		}
+	})
 }
 
 // TestSpoofedOwnAddress: outside, nobody is the pod itself.
