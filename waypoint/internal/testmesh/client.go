@@ -32,7 +32,13 @@ type Client struct {
 // NewClient is a caller with a certificate. The waypoint at addr has to show the SPIFFE URI expect.
 func NewClient(t testing.TB, ca *CA, own tls.Certificate, addr, expect string) *Client {
 	t.Helper()
-	c := &Client{addr: addr, cfg: ca.ClientTLS(own, expect)}
+	return NewClientTLS(t, addr, ca.ClientTLS(own, expect))
+}
+
+// NewClientTLS is NewClient with a configuration from elsewhere.
+func NewClientTLS(t testing.TB, addr string, cfg *tls.Config) *Client {
+	t.Helper()
+	c := &Client{addr: addr, cfg: cfg}
 	t.Cleanup(c.Close)
 	return c
 }

@@ -2,6 +2,7 @@ package testmesh
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -46,6 +47,15 @@ type Pod struct {
 // StartPod serves an application at addr, and HBONE as uri at hbonePort unless uri is empty.
 func StartPod(t testing.TB, ca *CA, name string, addr netip.Addr, hbonePort uint16, uri string) *Pod {
 	t.Helper()
+	if uri == "" {
+		return StartPodTLS(t, name, addr, hbonePort, nil)
+	}
+	return StartPodTLS(t, name, addr, hbonePort, ca.serverTLS(uri))
+}
+
+// StartPodTLS is StartPod with a configuration from elsewhere; nil is a pod outside the mesh.
+func StartPodTLS(t testing.TB, name string, addr netip.Addr, hbonePort uint16, cfg *tls.Config) *Pod {
+	t.Helper()
 	p := &Pod{Name: name, Addr: addr}
 	p.Peer.Store("")
 	listen := func(port uint16) net.Listener {
@@ -60,9 +70,9 @@ func StartPod(t testing.TB, ca *CA, name string, addr netip.Addr, hbonePort uint
 	go app.Serve(listen(HTTPPort))
 	t.Cleanup(func() { app.Close() })
 	go serveBanner(listen(TCPPort), name)
-	if uri != "" {
+	if cfg != nil {
 		p.hbone = listen(hbonePort)
-		srv := &http.Server{TLSConfig: ca.serverTLS(uri), Handler: http.HandlerFunc(p.connect)}
+		srv := &http.Server{TLSConfig: cfg, Handler: http.HandlerFunc(p.connect)}
 		if err := http2.ConfigureServer(srv, &http2.Server{MaxConcurrentStreams: 200}); err != nil {
 			t.Fatal(err)
 		}
