@@ -161,6 +161,9 @@ func start(t *testing.T, change func(*Options)) *world {
 	if change != nil {
 		change(&o)
 	}
+	if o.CertTTL > 0 {
+		w.ca.Life = 4 * time.Second // shorter than asked for, as a CA may
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	w.stop = cancel
 	go func() { w.done <- Run(ctx, o) }()
@@ -323,7 +326,6 @@ func (w *world) checkLog(protocol string, wrong func(line) string) {
 // A short-lived certificate is renewed under a running tunnel: new handshakes see the new one.
 func TestRenewsCertificate(t *testing.T) {
 	w := start(t, func(o *Options) { o.CertTTL = 30 * time.Second })
-	w.issuer.ca.Life = 4 * time.Second // shorter than asked for, as a CA may
 	w.waitReady()
 	tun, err := w.client().Dial(context.Background(), "10.96.0.1:9000")
 	if err != nil {
