@@ -101,9 +101,9 @@ func TestProbeTupleIsNotADoor(t *testing.T) {
 	}
 }
 
-// TestBridge: where pods hang on a bridge, a packet keeps its socket from one
-// pod to the next. Capture works there, and a process in the kubelet's cgroup
-// but in another pod is still no kubelet.
+// TestBridge: capture works where pods hang on a bridge, and frames pass from
+// pod to pod below the node's IP; a process in the kubelet's cgroup but in
+// another pod is no kubelet there either.
 func TestBridge(t *testing.T) {
 	l := newLab(t)
 	l.bridge("b1", "10.78.0.11", "fd78::11")
