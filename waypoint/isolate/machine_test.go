@@ -311,7 +311,7 @@ func TestRefusedTypeIsSentAgain(t *testing.T) {
 
 // Random culprits, edits and refusals always end with exactly the culprits held.
 func TestRandomStories(t *testing.T) {
-	for seed := range uint64(25) {
+	for seed := range uint64(10) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		f := newFake(t, rnd.IntN(2) == 0, "/bad-")
 		var all []string

@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"math"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
@@ -36,8 +38,24 @@ func (b *builder) backends(route *routev3.Route, action *routev3.RouteAction, r 
 		action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: shares[0].Name}
 		return true
 	}
+	scale(shares)
 	action.ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: &routev3.WeightedCluster{Clusters: shares}}
 	return true
+}
+
+// scale keeps the sum of weights within 32 bits, where Envoy wants it.
+func scale(shares []*routev3.WeightedCluster_ClusterWeight) {
+	var sum uint64
+	for _, s := range shares {
+		sum += uint64(s.Weight.GetValue())
+	}
+	if sum <= math.MaxUint32 {
+		return
+	}
+	by := sum/math.MaxUint32 + 1
+	for _, s := range shares {
+		s.Weight = u32(max(1, uint32(uint64(s.Weight.GetValue())/by)))
+	}
 }
 
 func plainShare(s *routev3.WeightedCluster_ClusterWeight) bool {

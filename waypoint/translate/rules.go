@@ -99,6 +99,9 @@ func (b *builder) act(route *routev3.Route, t *target, r *model.Route, rule *mod
 	if rule.Redirect != nil {
 		return redirect(route, rule.Redirect, rule.Matches)
 	}
+	if rule.Timeout < 0 || rule.TryTimeout < 0 {
+		return fmt.Errorf("timeouts %v and %v: neither may be negative; 0 is none", rule.Timeout, rule.TryTimeout)
+	}
 	action := &routev3.RouteAction{Timeout: seconds(rule.Timeout), RetryPolicy: retry(rule)}
 	if err := rewrite(action, rule.Rewrite, host, rule.Matches); err != nil {
 		return err
