@@ -29,6 +29,8 @@ type Options struct {
 	// Settle is how long after a publication its refusal may come. Default 500 ms. A refusal that comes
 	// later still is heard, and doubles the time for this waypoint, up to 8 s.
 	Settle time.Duration
+	// Stage is how long what is new is given to be complete before its address opens. Default 100 ms.
+	Stage time.Duration
 	// Connected reports whether any Envoy of the waypoint is connected: only then is silence acceptance.
 	// Default: one always is.
 	Connected func() bool
@@ -47,10 +49,12 @@ type Isolator struct {
 	mu       sync.Mutex // protects all below
 	m        *machine
 	settle   time.Duration
-	version  uint64            // of the last publication
+	version  uint64            // last one sent
+	since    uint64            // first version of the last publication
 	judged   uint64            // last version that silence accepted
 	salts    map[string]uint64 // by type URL: refusals so far
 	stop     func() bool       // of the timer of the last publication
+	targets  map[string]bool   // addressable since the last publication; nil before the first
 	problems []translate.Problem
 	closed   bool
 }
@@ -62,6 +66,9 @@ func New(o Options) (*Isolator, error) {
 	}
 	if o.Settle == 0 {
 		o.Settle = 500 * time.Millisecond
+	}
+	if o.Stage == 0 {
+		o.Stage = 100 * time.Millisecond
 	}
 	if o.AfterFunc == nil {
 		o.AfterFunc = func(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }
@@ -117,7 +124,7 @@ func (i *Isolator) Nack(typeURL, version, detail string) error {
 	if i.closed || !ok || v > i.version {
 		return nil // of an Isolator before us: what it had published is sent anew anyway
 	}
-	if v < i.version && v != i.judged {
+	if v < i.since && v != i.judged {
 		return nil // another pod's word on what is settled already
 	}
 	if v == i.judged {
@@ -142,22 +149,57 @@ func (i *Isolator) publish() error {
 	cfg.Refused = refused
 	res, problems := translate.Translate(snap, i.o.Waypoint, cfg)
 	i.m.sources = res.Sources
+	i.since = i.version + 1
+	i.problems = append(problems, i.m.problems()...)
+	slices.SortFunc(i.problems, func(a, b translate.Problem) int {
+		return strings.Compare(a.Source.String()+a.Message, b.Source.String()+b.Message)
+	})
+	first, less := res.OnlyTargets(i.targets)
+	if less && i.targets != nil {
+		if err := i.send(first); err != nil {
+			return err
+		}
+		version := i.version
+		i.stop = i.o.AfterFunc(i.o.Stage, func() { i.open(version, res) })
+	} else {
+		if err := i.send(res); err != nil {
+			return err
+		}
+		i.targets = res.Targets()
+		i.listen(i.o.Connected())
+	}
+	if i.o.OnProblems != nil {
+		i.o.OnProblems(slices.Clone(i.problems))
+	}
+	return nil
+}
+
+// open makes new targets addressable, unless something else was published since.
+func (i *Isolator) open(version uint64, res *translate.Resources) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if version != i.version || i.closed {
+		return
+	}
+	if err := i.send(res); err != nil {
+		i.o.Logger.Error("waypoint not configured", zap.Error(err))
+		return
+	}
+	i.targets = res.Targets()
+	i.listen(i.o.Connected())
+}
+
+// send is called with the lock held.
+func (i *Isolator) send(res *translate.Resources) error {
+	i.stop()
 	i.version++
 	out, err := i.snapshot(res)
 	if err != nil {
 		return err
 	}
-	i.problems = append(problems, i.m.problems()...)
-	slices.SortFunc(i.problems, func(a, b translate.Problem) int {
-		return strings.Compare(a.Source.String()+a.Message, b.Source.String()+b.Message)
-	})
 	if err := i.o.Publish(out); err != nil {
 		return fmt.Errorf("publish the configuration of waypoint %s: %w", i.o.Waypoint, err)
 	}
-	if i.o.OnProblems != nil {
-		i.o.OnProblems(slices.Clone(i.problems))
-	}
-	i.listen(i.o.Connected())
 	return nil
 }
 

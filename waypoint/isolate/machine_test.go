@@ -213,7 +213,7 @@ func TestEditKeepsLastGood(t *testing.T) {
 	before = f.rounds
 	more := words(21, map[int]string{5: "/bad-word", 6: "/newest-006"})
 	f.set(world(more...))
-	if got := text(f.running); f.rounds != before+1 || !strings.Contains(got, "/newest-006") || !strings.Contains(got, "/fine-020") || !strings.Contains(got, "/fine-005") {
+	if got := text(f.running); f.rounds != before+2 || !strings.Contains(got, "/newest-006") || !strings.Contains(got, "/fine-020") || !strings.Contains(got, "/fine-005") {
 		t.Errorf("%d publications", f.rounds-before)
 	}
 	// Mended, it is in force.
@@ -340,5 +340,31 @@ func TestRandomStories(t *testing.T) {
 				t.Fatalf("seed %d step %d: %d problems for %d culprits: %v", seed, step, len(p), len(culprits), p)
 			}
 		}
+	}
+}
+
+// A new service's address opens only after everything behind it was sent.
+func TestNewTargetsOpenLast(t *testing.T) {
+	f := newFake(t, true)
+	f.set(world("/fine-000"))
+	if err := f.iso.Set(world("/fine-000", "/fine-001")); err != nil {
+		t.Fatal(err)
+	}
+	row := `domains:"10.96.0.2:80"`
+	if got := text(f.offered); !strings.Contains(got, "/fine-001") || strings.Contains(got, row) {
+		t.Error("want the new routes without their row in the table")
+	}
+	first := f.offered
+	f.timer()
+	if got := text(f.offered); !strings.Contains(got, row) {
+		t.Error("the row does not follow")
+	}
+	// A refusal of the first of the two sendings counts, though it comes after the second.
+	rounds := f.rounds
+	if err := f.iso.Nack(resource.RouteType, first.GetVersion(resource.RouteType), "refused"); err != nil {
+		t.Fatal(err)
+	}
+	if f.rounds == rounds {
+		t.Error("the refusal was passed over")
 	}
 }
