@@ -19,19 +19,19 @@ func (s *story) checkMetrics(ctx context.Context) error {
 	t := newTable("   SOURCE", "DESTINATION", "SECURITY", "RESULT", "CONNECTIONS", "BYTES")
 	secured, bare := 0, 0
 	for _, e := range edges {
-		if e.connections == 0 {
+		if e.Connections == 0 {
 			continue
 		}
-		security := s.e.green(e.security)
-		if e.security == "mutual_tls" {
+		security := s.e.green(e.Security)
+		if e.Security == "mutual_tls" {
 			secured++
 		} else {
-			security = s.e.red(e.security)
+			security = s.e.red(e.Security)
 			bare++
 		}
-		t.row("   "+e.source, e.destination, security, resultText(e.flags), fmt.Sprintf("%.0f", e.connections), bytesText(uint64(e.bytes)))
-		if e.security != "mutual_tls" && strings.HasPrefix(e.source, "shop/") && strings.HasPrefix(e.destination, "shop/") && e.flags == "-" {
-			return fmt.Errorf("%s → %s is reported as %q, yet it went through the tunnel", e.source, e.destination, e.security)
+		t.row("   "+e.Source, e.Destination, security, resultText(e.Flags), fmt.Sprintf("%.0f", e.Connections), bytesText(uint64(e.Bytes)))
+		if e.Security != "mutual_tls" && strings.HasPrefix(e.Source, "shop/") && strings.HasPrefix(e.Destination, "shop/") && e.Flags == "-" {
+			return fmt.Errorf("%s → %s is reported as %q, yet it went through the tunnel", e.Source, e.Destination, e.Security)
 		}
 	}
 	t.print(s.e.stdout)
@@ -40,25 +40,6 @@ func (s *story) checkMetrics(ctx context.Context) error {
 	}
 	s.proved("%d pairs secured by mutual TLS, %d not: a caller without an identity", secured, bare)
 	return nil
-}
-
-// resultText explains a response flag.
-func resultText(flag string) string {
-	switch flag {
-	case "", "-":
-		return "ok"
-	case "UAEX":
-		return "refused by policy"
-	case "UF":
-		return "destination unreachable"
-	case "UH":
-		return "no healthy endpoint"
-	case "NR":
-		return "nowhere to go"
-	case "UC", "DC":
-		return "reset"
-	}
-	return flag
 }
 
 // sayHowToGoOn ends a demo that leaves its lab up.

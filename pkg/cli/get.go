@@ -38,7 +38,7 @@ func newGet(e *env) *cobra.Command {
 	o := &getOptions{}
 	cmd := &cobra.Command{
 		Use:   "get",
-		Short: "Show what the mesh knows: workloads, services, policies, certificates, connections, waypoints",
+		Short: "Show what the mesh knows: workloads, services, policies, certificates, connections, traffic, waypoints",
 	}
 	o.flags(cmd)
 	f := cmd.PersistentFlags()
@@ -61,6 +61,7 @@ func newGet(e *env) *cobra.Command {
 	add("policies", "Policies and where they are enforced", []string{"policy"}, getPolicies)
 	add("waypoints", "Waypoints and what they serve", []string{"waypoint"}, getWaypoints)
 	add("certificates", "Certificates that the ztunnels hold", []string{"certificate", "certs"}, getCertificates)
+	add("traffic", "Who talked to whom, secured or not, from the ztunnels' metrics", nil, getTraffic)
 	add("connections", "Connections that the ztunnels carry now", []string{"connection", "conns"}, getConnections)
 	return cmd
 }

@@ -10,15 +10,17 @@ import (
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"github.com/spf13/cobra"
 )
 
 // edge is who talked to whom, how, and how much.
 type edge struct {
-	source, destination string
-	security            string
-	flags               string
-	connections         float64
-	bytes               float64
+	Source      string  `json:"source"`      // namespace/workload
+	Destination string  `json:"destination"` // namespace/workload
+	Security    string  `json:"security"`    // mutual_tls or none
+	Flags       string  `json:"responseFlags"`
+	Connections float64 `json:"connections"`
+	Bytes       float64 `json:"bytes"` // both ways
 }
 
 // traffic reads the ztunnels' metrics as edges. Each connection inside the mesh is counted at both ends;
@@ -44,7 +46,7 @@ func (r *remote) traffic(ctx context.Context) ([]edge, error) {
 		out = append(out, e)
 	}
 	slices.SortFunc(out, func(a, b edge) int {
-		return slices.Compare([]string{a.source, a.destination, a.security, a.flags}, []string{b.source, b.destination, b.security, b.flags})
+		return slices.Compare([]string{a.Source, a.Destination, a.Security, a.Flags}, []string{b.Source, b.Destination, b.Security, b.Flags})
 	})
 	return out, errors.Join(errs...)
 }
@@ -66,12 +68,12 @@ func addEdges(sum map[edge]edge, page []byte) error {
 				continue
 			}
 			e := sum[key]
-			e.source, e.destination, e.security, e.flags = key.source, key.destination, key.security, key.flags
+			e.Source, e.Destination, e.Security, e.Flags = key.Source, key.Destination, key.Security, key.Flags
 			switch {
 			case strings.HasSuffix(name, "_tcp_connections_opened_total"):
-				e.connections += m.GetCounter().GetValue()
+				e.Connections += m.GetCounter().GetValue()
 			case strings.HasSuffix(name, "_tcp_sent_bytes_total"), strings.HasSuffix(name, "_tcp_received_bytes_total"):
-				e.bytes += m.GetCounter().GetValue()
+				e.Bytes += m.GetCounter().GetValue()
 			default:
 				continue
 			}
@@ -88,8 +90,45 @@ func edgeOf(l map[string]string) (edge, bool) {
 		return edge{}, false
 	}
 	return edge{
-		source:      l["source_workload_namespace"] + "/" + l["source_workload"],
-		destination: l["destination_workload_namespace"] + "/" + l["destination_workload"],
-		security:    l["connection_security_policy"], flags: l["response_flags"],
+		Source:      l["source_workload_namespace"] + "/" + l["source_workload"],
+		Destination: l["destination_workload_namespace"] + "/" + l["destination_workload"],
+		Security:    l["connection_security_policy"], Flags: l["response_flags"],
 	}, true
+}
+
+func getTraffic(cmd *cobra.Command, o *getOptions) (*listing, error) {
+	edges, err := o.traffic(cmd.Context())
+	if err != nil {
+		return nil, err
+	}
+	l := &listing{header: []string{"SOURCE", "DESTINATION", "SECURITY", "RESULT", "CONNECTIONS", "BYTES"}, empty: "no traffic yet"}
+	kept := []edge{}
+	for _, e := range edges {
+		if e.Connections == 0 || o.namespace != "" && !strings.HasPrefix(e.Source, o.namespace+"/") && !strings.HasPrefix(e.Destination, o.namespace+"/") {
+			continue
+		}
+		kept = append(kept, e)
+		l.add(e.Source, e.Destination, e.Security, resultText(e.Flags), fmt.Sprintf("%.0f", e.Connections), bytesText(uint64(e.Bytes)))
+	}
+	l.values = kept
+	return l, nil
+}
+
+// resultText explains a response flag.
+func resultText(flag string) string {
+	switch flag {
+	case "", "-":
+		return "ok"
+	case "UAEX":
+		return "refused by policy"
+	case "UF":
+		return "destination unreachable"
+	case "UH":
+		return "no healthy endpoint"
+	case "NR":
+		return "nowhere to go"
+	case "UC", "DC":
+		return "reset"
+	}
+	return flag
 }
