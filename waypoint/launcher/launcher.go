@@ -40,6 +40,7 @@ func Run(ctx context.Context, o Options) error {
 	l := &launcher{o: o, dir: dir, binary: binary, conn: conn, secrets: newSecrets(o.Logger)}
 	l.telemetry = newReporter(o)
 	l.envoy = newEnvoy(o, dir, binary)
+	l.telemetry.watch(l.envoy, l.secrets)
 	if err := l.writeBootstrap(); err != nil {
 		return fmt.Errorf("waypoint: %w", err)
 	}

@@ -57,6 +57,14 @@ func newReporter(o Options) *reporter {
 	return r
 }
 
+// watch adds what the launcher itself has to say.
+func (r *reporter) watch(e *envoy, s *secrets) {
+	r.metrics.CounterFunc("waypoint_envoy_restarts_total", "Times that Envoy ended unexpectedly and was started again.",
+		func() float64 { return float64(e.restarts.Load()) })
+	r.metrics.GaugeFunc("waypoint_certificate_expiry_seconds", "When the certificate that Envoy has ends, in seconds since 1970; 0 without one.",
+		func() float64 { return float64(s.expiry.Load()) })
+}
+
 func (r *reporter) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(r.metrics.Registry(), promhttp.HandlerOpts{}))

@@ -23,7 +23,9 @@ import (
 type secrets struct {
 	cache *cache.LinearCache
 	ready atomic.Bool
-	log   *zap.Logger
+	// expiry of the certificate, in seconds since 1970.
+	expiry atomic.Int64
+	log    *zap.Logger
 }
 
 func newSecrets(log *zap.Logger) *secrets {
@@ -54,6 +56,7 @@ func (s *secrets) set(c *ca.Cert) {
 			ValidationContext: &tlsv3.CertificateValidationContext{TrustedCa: inline(c.RootPEM())},
 		}},
 	})
+	s.expiry.Store(c.NotAfter().Unix())
 	s.ready.Store(true)
 	s.log.Info("certificate handed to Envoy", zap.Stringer("identity", c.Identity), zap.Time("notAfter", c.NotAfter()))
 }

@@ -57,13 +57,17 @@ func (r *Resources) own(typeURL, name string, sources ...Source) {
 		byName = map[string][]Source{}
 		r.owners[typeURL] = byName
 	}
-	all := append(byName[name], sources...)
-	slices.SortFunc(all, Source.Compare)
-	byName[name] = slices.Compact(all)
+	byName[name] = append(byName[name], sources...)
 }
 
 // sort puts every list into the order of names, so that equal snapshots give equal bytes.
 func (r *Resources) sort() {
+	for _, byName := range r.owners {
+		for name, all := range byName {
+			slices.SortFunc(all, Source.Compare)
+			byName[name] = slices.Compact(all)
+		}
+	}
 	sort.Slice(r.Clusters, func(i, j int) bool { return r.Clusters[i].Name < r.Clusters[j].Name })
 	sort.Slice(r.Endpoints, func(i, j int) bool { return r.Endpoints[i].ClusterName < r.Endpoints[j].ClusterName })
 	sort.Slice(r.Routes, func(i, j int) bool { return r.Routes[i].Name < r.Routes[j].Name })
