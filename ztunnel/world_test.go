@@ -281,3 +281,6 @@ func sockets(f *os.File) (inpod.Sockets, error) {
 	}
 	return p.(*fakePod), nil
 }
+
+// source80 is an address to dial, whichever.
+func (p *fakePod) source80() netip.AddrPort { return netip.AddrPortFrom(p.addrs[0], 80) }

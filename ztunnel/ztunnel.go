@@ -19,6 +19,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -44,6 +45,8 @@ type Options struct {
 	ClusterDomain string
 	// Certificates of the pods' identities. Required.
 	Certificates *ca.Manager
+	// CertificateTimeout is how long a new pod waits for its first certificate. 0: 10 s.
+	CertificateTimeout time.Duration
 	// Sockets makes sockets in a network namespace that the agent sent. nil: the kernel's.
 	Sockets func(*os.File) (inpod.Sockets, error)
 	// Metrics of the process. nil: new ones with default names.
@@ -93,7 +96,7 @@ func New(o Options) *Ztunnel {
 	z.Flows = flow.NewTable(flow.TableOptions{Metrics: o.Metrics, Log: o.AccessLog})
 	z.tunnels = tunnel.NewFactory(tunnel.Options{Certificates: o.Certificates, Metrics: o.Metrics, Log: o.Log})
 	z.Pods = inpod.NewManager(inpod.Options{
-		State: z.State, Flows: z.Flows, Certificates: o.Certificates, Sockets: o.Sockets, TrustDomain: o.TrustDomain,
+		State: z.State, Flows: z.Flows, Certificates: o.Certificates, Sockets: o.Sockets, TrustDomain: o.TrustDomain, CertificateTimeout: o.CertificateTimeout,
 		Tunnel:      func(p *pod.Pod) inpod.Tunnel { return z.tunnels.For(p) },
 		Acceptor:    inpod.NewAcceptor(o.Log, o.Metrics.Counter("accept_failures_total", "Failed accepts on the pods' listeners.")),
 		Zone:        &dns.Zone{Names: z.State, ClusterDomain: o.ClusterDomain, Authoritative: o.DNSAuthoritative},

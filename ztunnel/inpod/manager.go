@@ -31,9 +31,6 @@ import (
 	"github.com/weftmesh/weft/ztunnel/state"
 )
 
-// certificateTimeout is how long Add waits for the first certificate of an identity.
-const certificateTimeout = 10 * time.Second
-
 // Certificates keeps certificates of the identities in use: a *ca.Manager.
 type Certificates interface {
 	// Acquire counts a user of id and begins to fetch; Release undoes it.
@@ -54,6 +51,8 @@ type Options struct {
 	Sockets func(*os.File) (Sockets, error)
 	// Acceptor of the process.
 	Acceptor *Acceptor
+	// CertificateTimeout is how long Add waits for the first certificate of an identity. 0: 10 s.
+	CertificateTimeout time.Duration
 	// TrustDomain of the pods' identities. Empty: cluster.local.
 	TrustDomain string
 	// Zone answers DNS questions.
@@ -84,6 +83,9 @@ func NewManager(o Options) *Manager {
 	if o.TrustDomain == "" {
 		o.TrustDomain = identity.DefaultTrustDomain
 	}
+	if o.CertificateTimeout <= 0 {
+		o.CertificateTimeout = 10 * time.Second
+	}
 	return &Manager{o: o, pods: map[string]*proxy{}, listed: map[string]bool{}}
 }
 
@@ -92,6 +94,9 @@ type Info struct{ Name, Namespace, ServiceAccount string }
 
 // Add starts a pod's proxy, or keeps the one that runs in the same namespace under the same identity.
 func (m *Manager) Add(uid string, info Info, ns *os.File) error {
+	if ns == nil {
+		return fmt.Errorf("pod %s/%s: the agent sent no network namespace", info.Namespace, info.Name)
+	}
 	sockets, err := m.o.Sockets(ns)
 	if err != nil {
 		return fmt.Errorf("pod %s/%s: %w", info.Namespace, info.Name, err)
@@ -128,7 +133,7 @@ func (m *Manager) Add(uid string, info Info, ns *os.File) error {
 }
 
 func (m *Manager) acquire(id identity.Identity) error {
-	ctx, cancel := context.WithTimeout(context.Background(), certificateTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), m.o.CertificateTimeout)
 	defer cancel()
 	m.o.Certificates.Acquire(id)
 	_, err := m.o.Certificates.Certificate(ctx, id)
