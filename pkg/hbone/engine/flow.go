@@ -124,3 +124,15 @@ func (c *Conn) AppendEnd(b []byte, s *Stream) []byte {
 	c.settle(s)
 	return b
 }
+
+// Send appends a DATA frame with p, len(p) <= Sendable, to the frames that Take hands out: for short
+// messages, which go in front of what the driver keeps.
+func (c *Conn) Send(s *Stream, p []byte) {
+	at := len(c.out)
+	c.out = append(c.out, make([]byte, HeaderLen)...)
+	c.PutData(c.out[at:], s, len(p))
+	c.out = append(c.out, p...)
+}
+
+// End is AppendEnd to the frames that Take hands out.
+func (c *Conn) End(s *Stream) { c.out = c.AppendEnd(c.out, s) }

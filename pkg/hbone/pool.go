@@ -1,0 +1,390 @@
+package hbone
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/weftmesh/weft/pkg/hbone/engine"
+)
+
+// PoolOptions of a Pool.
+type PoolOptions struct {
+	// Dial connects to k.Dest. Required.
+	Dial func(ctx context.Context, k Key) (net.Conn, error)
+	// TLS gives the configuration for a connection. Required. It must verify the server; that the peer is
+	// one of k.SANs, TLS 1.3, ALPN h2 and AES-GCM are seen to here besides.
+	TLS func(k Key) (*tls.Config, error)
+	// Limits, Clock (nil: the real one), Log (nil: none), Events (nil: none).
+	Limits Limits
+	Clock  Clock
+	Log    *zap.Logger
+	Events *Events
+}
+
+// Pool opens streams over shared connections.
+type Pool struct {
+	o    PoolOptions
+	env  *env
+	ctx  context.Context
+	stop context.CancelFunc
+
+	mu      sync.Mutex // protects what follows; taken before a conn's mu
+	entries map[Key]*entry
+	closed  bool
+	running sync.WaitGroup // dials and connections
+}
+
+// entry is what the pool has for a key.
+type entry struct {
+	conns []*conn
+	dials []*dial
+}
+
+// dial is a connection in the making, for which streams wait.
+type dial struct {
+	waiting int
+	cancel  context.CancelCauseFunc
+	done    chan struct{}
+	err     error // once done
+}
+
+// NewPool makes a pool.
+func NewPool(o PoolOptions) *Pool {
+	p := &Pool{o: o, env: newEnv(o.Limits, o.Clock, o.Log, o.Events), entries: map[Key]*entry{}}
+	p.ctx, p.stop = context.WithCancel(context.Background())
+	return p
+}
+
+// attempts bounds how often Open tries again after a pooled connection turned out to be dead.
+const attempts = 4
+
+// Open asks the far end of k for authority and returns when it has agreed. A stream that a dying pooled
+// connection did not carry to an answer is tried again on another one. Errors wrap ErrDial, ErrHandshake
+// (perhaps with ErrPeerIdentity), ErrRefused (a *RefusedError), ErrTimeout, ErrReset, ErrClosed or ctx's.
+func (p *Pool) Open(ctx context.Context, k Key, authority string, h Header) (*Stream, error) {
+	for try := 1; ; try++ {
+		s, fresh, err := p.place(ctx, k, authority, h)
+		if err != nil {
+			return nil, err
+		}
+		if err = p.await(ctx, s); err == nil {
+			return s, nil
+		}
+		if fresh || try == attempts || !notTaken(err) {
+			if errors.Is(err, ErrRefused) {
+				p.env.count.refused.Add(1)
+			}
+			return nil, fmt.Errorf("tunnel to %s for %s: %w", k, authority, err)
+		}
+	}
+}
+
+// notTaken reports that the far end has not taken the stream up, so that another connection may carry it.
+func notTaken(err error) bool {
+	var r *ResetError
+	return errors.As(err, &r) && (r.Err != nil || r.Code == engine.RefusedStream) && !errors.Is(err, ErrHandshake)
+}
+
+// place starts a stream on the best connection, dialling where there is none. fresh: on one just made for it.
+func (p *Pool) place(ctx context.Context, k Key, authority string, h Header) (s *Stream, fresh bool, err error) {
+	for range 2 * attempts {
+		c, d, err := p.pick(k)
+		if err != nil {
+			return nil, false, err
+		}
+		if c != nil {
+			if s := c.open(authority, h); s != nil {
+				return s, fresh, nil
+			}
+			continue // others took its last slots
+		}
+		select {
+		case <-d.done:
+		case <-ctx.Done():
+			p.leave(d)
+			return nil, false, gaveUp(ctx, "waiting for the tunnel to "+k.String())
+		}
+		if d.err != nil {
+			return nil, false, fmt.Errorf("tunnel to %s: %w", k, d.err)
+		}
+		fresh = true
+	}
+	return nil, false, fmt.Errorf("tunnel to %s: %w: the far end allows no streams on its connections", k, ErrRefused)
+}
+
+func gaveUp(ctx context.Context, what string) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w: %s", ErrTimeout, context.Cause(ctx), what)
+	}
+	return fmt.Errorf("%s: %w", what, context.Cause(ctx))
+}
+
+// pick finds the connection that moved the least bytes lately among those with free slots, or a dial to wait for.
+func (p *Pool) pick(k Key) (*conn, *dial, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, nil, fmt.Errorf("tunnel pool: %w", ErrClosed)
+	}
+	e := p.entries[k]
+	if e == nil {
+		e = &entry{}
+		p.entries[k] = e
+	}
+	var best *conn
+	for _, c := range e.conns {
+		if c.slots() > 0 && (best == nil || c.recent.Load() < best.recent.Load()) {
+			best = c
+		}
+	}
+	if best != nil {
+		return best, nil, nil
+	}
+	for _, d := range e.dials {
+		if d.waiting < p.streams() {
+			d.waiting++
+			return nil, d, nil
+		}
+	}
+	ctx, cancel := context.WithCancelCause(p.ctx)
+	d := &dial{waiting: 1, cancel: cancel, done: make(chan struct{})}
+	e.dials = append(e.dials, d)
+	p.running.Add(1)
+	go p.dial(ctx, k, d)
+	return nil, d, nil
+}
+
+func (p *Pool) streams() int {
+	if n := p.env.limits.Engine.MaxStreams; n > 0 {
+		return n
+	}
+	return 100
+}
+
+// leave gives up waiting for d, which ends when nobody waits any more.
+func (p *Pool) leave(d *dial) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if d.waiting--; d.waiting == 0 {
+		d.cancel(context.Canceled)
+	}
+}
+
+// dial makes a connection and enters it.
+func (p *Pool) dial(ctx context.Context, k Key, d *dial) {
+	defer p.running.Done()
+	c, err := p.connect(ctx, k)
+	d.cancel(nil)
+	p.mu.Lock()
+	if err == nil && (p.closed || ctx.Err() != nil && context.Cause(ctx) == ErrClosed) {
+		c.w.Close()
+		err = ErrClosed
+	}
+	d.err = err
+	if e := p.entries[k]; e != nil {
+		e.dials = slices.DeleteFunc(e.dials, func(x *dial) bool { return x == d })
+		if err == nil {
+			e.conns = append(e.conns, c)
+			p.running.Add(1)
+		}
+		p.tidy(k, e)
+	}
+	p.mu.Unlock()
+	if err == nil {
+		c.start()
+		go func() {
+			<-c.done
+			p.running.Done()
+		}()
+	}
+	close(d.done)
+}
+
+func (p *Pool) tidy(k Key, e *entry) {
+	if len(e.conns) == 0 && len(e.dials) == 0 {
+		delete(p.entries, k)
+	}
+}
+
+// connect dials and shakes hands.
+func (p *Pool) connect(ctx context.Context, k Key) (*conn, error) {
+	dctx, cancel := context.WithTimeout(ctx, p.env.limits.Dial)
+	nc, err := p.o.Dial(dctx, k)
+	cancel()
+	if err != nil {
+		return nil, dialError(err)
+	}
+	cfg, err := p.o.TLS(k)
+	if err != nil {
+		nc.Close()
+		return nil, p.env.failed(nc, CauseConfig, handshakeError(err, "no certificate for this workload"))
+	}
+	cfg = expect(cfg, k.SANs)
+	c, err := p.env.handshake(ctx, nc, cfg, true)
+	if err != nil {
+		return nil, err
+	}
+	c.info.Key = k
+	c.onClose = p.forget
+	return c, nil
+}
+
+// expect adds to cfg that the peer must be one of sans.
+func expect(cfg *tls.Config, sans SANSet) *tls.Config {
+	if cfg == nil {
+		return nil
+	}
+	custom := cfg.VerifyConnection != nil || cfg.VerifyPeerCertificate != nil
+	if cfg.InsecureSkipVerify && !custom {
+		return cfg // handshake refuses it
+	}
+	next := cfg.VerifyConnection
+	cfg = cfg.Clone()
+	cfg.VerifyConnection = func(cs tls.ConnectionState) error {
+		if next != nil {
+			if err := next(cs); err != nil {
+				return err
+			}
+		}
+		id, err := peerID(cs)
+		if err == nil && !sans.Has(id) {
+			err = fmt.Errorf("it is %s, expected %v; was the address given to another pod meanwhile?", id, sans.List())
+		}
+		return err
+	}
+	return cfg
+}
+
+// open starts a stream; nil when c takes none.
+func (c *conn) open(authority string, h Header) *Stream {
+	s := &Stream{c: c, answer: make(chan error, 1)}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return nil
+	}
+	es, err := c.eng.Open(authority, h, s)
+	if err != nil {
+		return nil
+	}
+	s.es = es
+	c.env.count.streams.Add(1)
+	c.flush()
+	return s
+}
+
+// slots is how many streams c would take.
+func (c *conn) slots() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return 0
+	}
+	return c.eng.Slots()
+}
+
+// await waits for the answer to a CONNECT.
+func (p *Pool) await(ctx context.Context, s *Stream) error {
+	t := time.NewTimer(p.env.limits.Answer)
+	defer t.Stop()
+	select {
+	case err := <-s.answer:
+		return err
+	case <-ctx.Done():
+		s.Reset()
+		return gaveUp(ctx, "waiting for the far end's answer")
+	case <-t.C:
+		s.Reset()
+		return fmt.Errorf("%w: the far end did not answer within %v (is its application's port filtered?)", ErrTimeout, p.env.limits.Answer)
+	}
+}
+
+// answered takes the response to a CONNECT; called by the reader.
+func (s *Stream) answered(status int, h []Field) {
+	if s.answer == nil {
+		return
+	}
+	if status >= 200 && status < 300 {
+		s.header = h
+		s.answer <- nil
+		return
+	}
+	s.answer <- &RefusedError{Status: status, Reason: Header(h).Get(ReasonHeader), Header: h}
+	s.abort(engine.Cancel)
+}
+
+func (p *Pool) forget(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.entries[c.info.Key]; e != nil {
+		e.conns = slices.DeleteFunc(e.conns, func(x *conn) bool { return x == c })
+		p.tidy(c.info.Key, e)
+	}
+}
+
+// each collects the connections of the keys that f picks, and calls dialling with those in the making.
+func (p *Pool) each(f func(Key) bool, dialling func(*dial)) (cs []*conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for k, e := range p.entries {
+		if !f(k) {
+			continue
+		}
+		cs = append(cs, e.conns...)
+		for _, d := range e.dials {
+			dialling(d)
+		}
+	}
+	return cs
+}
+
+// Retire lets the streams of the picked connections end and opens no more on them; a new stream gets a new
+// connection, with the certificates of the day.
+func (p *Pool) Retire(f func(Key) bool) int {
+	cs := p.each(f, func(*dial) {})
+	for _, c := range cs {
+		c.goAway()
+	}
+	return len(cs)
+}
+
+// CloseIf cuts the picked connections and those being made.
+func (p *Pool) CloseIf(f func(Key) bool) int {
+	cs := p.each(f, func(d *dial) { d.cancel(ErrClosed) })
+	for _, c := range cs {
+		c.fail(ErrClosed)
+	}
+	return len(cs)
+}
+
+// CloseIdentity cuts everything that shows source's certificate.
+func (p *Pool) CloseIdentity(source string) int {
+	return p.CloseIf(func(k Key) bool { return k.Source == source })
+}
+
+// Conns lists the connections.
+func (p *Pool) Conns() []ConnInfo {
+	return infos(p.each(func(Key) bool { return true }, func(*dial) {}))
+}
+
+// Stats since the start.
+func (p *Pool) Stats() Stats { return p.env.count.stats() }
+
+// Close cuts everything and waits until it is gone.
+func (p *Pool) Close() error {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.stop()
+	p.CloseIf(func(Key) bool { return true })
+	p.running.Wait()
+	return nil
+}

@@ -1,0 +1,284 @@
+package hbone
+
+import (
+	"io"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"github.com/weftmesh/weft/pkg/hbone/engine"
+)
+
+// Stream is an open CONNECT of either side: full duplex, each direction ends by itself. One goroutine at a
+// time may Read, one may Write; everything else may be called by any.
+type Stream struct {
+	c      *conn
+	es     *engine.Stream
+	header Header
+	cancel func()     // server: ends the request's context
+	answer chan error // client: until the response came
+
+	// Under c.mu.
+	wake   chan struct{} // made when somebody first waits
+	asleep bool
+	inBulk uint32 // the bulk in which data of this stream lies
+
+	rmu     sync.Mutex // protects what follows
+	q       queue
+	final   error // what ended the input, once q is empty: io.EOF or a *ResetError
+	discard bool  // nobody will read
+	arrived chan struct{}
+	sink    *sink // Splice's
+
+	in, out atomic.Uint64
+}
+
+// PeerID is the SPIFFE URI of the verified peer of the connection.
+func (s *Stream) PeerID() string { return s.c.info.PeerID }
+
+// Header is the response's on a client, the request's on a server.
+func (s *Stream) Header() Header { return s.header }
+
+// Local is this end of the tunnel connection.
+func (s *Stream) Local() netip.AddrPort { return s.c.info.Local }
+
+// Remote is the far end of the tunnel connection.
+func (s *Stream) Remote() netip.AddrPort { return s.c.info.Remote }
+
+// Read returns io.EOF only if the peer said that it had finished; otherwise a broken stream is a *ResetError.
+func (s *Stream) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for {
+		s.rmu.Lock()
+		n, err := s.q.take(p), s.final
+		if s.arrived == nil {
+			s.arrived = make(chan struct{}, 1)
+		}
+		wait := s.arrived
+		if s.discard && err == nil {
+			err = ErrClosed
+		}
+		s.rmu.Unlock()
+		if n > 0 {
+			s.credit(n)
+			return n, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		<-wait
+	}
+}
+
+// credit lets the peer send as much again.
+func (s *Stream) credit(n int) {
+	c := s.c
+	c.mu.Lock()
+	c.eng.Consumed(s.es, n)
+	c.kick()
+	c.mu.Unlock()
+}
+
+// deliver takes what arrived and returns how much of it is consumed already.
+func (s *Stream) deliver(segs [][]byte) (consumed int) {
+	total := 0
+	for _, p := range segs {
+		total += len(p)
+	}
+	s.in.Add(uint64(total))
+	s.c.env.count.in.Add(uint64(total))
+	s.rmu.Lock()
+	defer s.rmu.Unlock()
+	if s.discard {
+		return total
+	}
+	if k := s.sink; k != nil && s.q.len == 0 && !k.draining {
+		consumed = k.write(segs)
+		if k.broken != nil {
+			return total
+		}
+		if consumed == total {
+			return total
+		}
+		skip := consumed
+		for _, p := range segs {
+			n := min(skip, len(p))
+			skip -= n
+			s.q.put(p[n:])
+		}
+		s.drainLater()
+		return consumed
+	}
+	for _, p := range segs {
+		s.q.put(p)
+	}
+	s.notify()
+	return 0
+}
+
+// notify wakes a Read; rmu is held.
+func (s *Stream) notify() {
+	if s.arrived != nil {
+		select {
+		case s.arrived <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// end notes how the input ended. A reset throws away what was not read.
+func (s *Stream) end(err error) {
+	if err != io.EOF && s.answer != nil {
+		select {
+		case s.answer <- err:
+		default:
+		}
+	}
+	s.rmu.Lock()
+	if s.final != nil && (s.final != io.EOF || err == io.EOF) {
+		s.rmu.Unlock()
+		return
+	}
+	s.final = err
+	if err != io.EOF {
+		s.q.drop(s.q.len)
+	}
+	if s.sink != nil {
+		s.sink.ended(s)
+	}
+	s.notify()
+	s.rmu.Unlock()
+	if err == io.EOF {
+		return
+	}
+	if s.cancel != nil {
+		s.cancel()
+	}
+	s.c.mu.Lock()
+	s.wakeUp()
+	s.c.mu.Unlock()
+}
+
+// broken is why nothing can be sent; c.mu is held. nil while it can.
+func (s *Stream) broken() error {
+	switch {
+	case s.c.err != nil:
+		return &ResetError{Err: s.c.err}
+	case s.es.SentEnd():
+		return ErrClosed
+	}
+	return nil
+}
+
+// wakeUp wakes who waits to send; c.mu is held.
+func (s *Stream) wakeUp() {
+	if !s.asleep {
+		return
+	}
+	s.asleep = false
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Write sends p. It waits while the peer does not read.
+func (s *Stream) Write(p []byte) (n int, err error) {
+	c := s.c
+	c.mu.Lock()
+	for n < len(p) {
+		if s.broken() != nil {
+			break
+		}
+		room := c.room(s, len(p)-n)
+		if room == 0 {
+			wake := c.wait(s)
+			c.mu.Unlock()
+			<-wake
+			c.mu.Lock()
+			continue
+		}
+		frame := c.space(room)
+		n += copy(frame[engine.HeaderLen:], p[n:n+room])
+		c.commit(s, frame, room)
+		c.flush()
+	}
+	if n < len(p) {
+		err = s.broken()
+	}
+	c.mu.Unlock()
+	s.sent(n)
+	if err == ErrClosed {
+		err = s.why(err)
+	}
+	return n, err
+}
+
+func (s *Stream) sent(n int) {
+	s.out.Add(uint64(n))
+	s.c.env.count.out.Add(uint64(n))
+}
+
+// why prefers the reset that ended the stream to the bare fact that it has ended.
+func (s *Stream) why(err error) error {
+	s.rmu.Lock()
+	defer s.rmu.Unlock()
+	if s.final != nil && s.final != io.EOF {
+		return s.final
+	}
+	return err
+}
+
+// CloseWrite says that this side has finished sending. Reading goes on.
+func (s *Stream) CloseWrite() error {
+	c := s.c
+	c.mu.Lock()
+	err := s.broken()
+	if err == nil {
+		c.endStream(s)
+		c.flush()
+	}
+	c.drained()
+	c.mu.Unlock()
+	c.settle()
+	if err == ErrClosed {
+		return s.why(nil) // ended before: fine, unless by a reset
+	}
+	return err
+}
+
+// Close gives the stream up: a direction that has not ended is reset. It returns nil.
+func (s *Stream) Close() error {
+	s.abort(engine.Cancel)
+	return nil
+}
+
+// Reset cuts both directions, so that the far end's application sees a reset. It may be called at any time.
+func (s *Stream) Reset() { s.abort(engine.Cancel) }
+
+func (s *Stream) abort(code engine.Code) {
+	s.rmu.Lock()
+	left := s.q.len
+	s.q.drop(left)
+	s.discard = true
+	s.rmu.Unlock()
+	c := s.c
+	c.mu.Lock()
+	c.eng.Consumed(s.es, left)
+	was := s.es.Gone()
+	c.eng.Reset(s.es, code)
+	c.drained()
+	c.kick()
+	c.mu.Unlock()
+	c.settle()
+	if !was {
+		s.end(&ResetError{Code: code, Local: true})
+	} else if s.cancel != nil {
+		s.cancel()
+	}
+	s.rmu.Lock()
+	s.notify()
+	s.rmu.Unlock()
+}
