@@ -48,16 +48,20 @@ func FindEnvoy(path string) (string, error) {
 func findBinary(root string) string {
 	found := ""
 	_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || d.Name() != "envoy" {
-			return nil
+		if err == nil && !d.IsDir() && d.Name() == "envoy" && isELF(path) {
+			found = path
+			return fs.SkipAll
 		}
-		f, err := elf.Open(path)
-		if err != nil {
-			return nil
-		}
-		f.Close()
-		found = path
-		return fs.SkipAll
+		return nil // what cannot be read is not an Envoy that could be run
 	})
 	return found
+}
+
+func isELF(path string) bool {
+	f, err := elf.Open(path)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
 }

@@ -29,7 +29,6 @@ type fakeEnvoy struct {
 	running *cache.Snapshot
 	timer   func()
 	rounds  int
-	blocked map[string]bool // services that were ever without their own route while healthy
 }
 
 func newFake(t *testing.T, quotes bool, bad ...string) *fakeEnvoy {

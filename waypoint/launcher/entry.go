@@ -33,7 +33,7 @@ type entry struct {
 	sourceAddr, endpoint netip.AddrPort
 	dst                  string // address:port the client asked for
 	service              string // host name
-	serviceNS, port      string
+	serviceNS            string
 	route                string
 	dryRun               []string
 	secure               bool // the endpoint is reached over mutual TLS

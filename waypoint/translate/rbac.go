@@ -112,7 +112,7 @@ func (s *rbacSet) put(out map[string]*anypb.Any, filter string) {
 // rules compiles one policy for one target, by names that access logs show: namespace/name[rule].
 func (b *builder) rules(p *model.L7Policy, t *target, at where) (map[string]*rbacv3.Policy, error) {
 	if why, bad := b.cfg.Refused[policySource(p)]; bad {
-		return nil, fmt.Errorf("Envoy refuses it: %s", why)
+		return nil, fmt.Errorf("refused by Envoy: %s", why)
 	}
 	out := map[string]*rbacv3.Policy{}
 	for i, r := range p.Rules {

@@ -11,8 +11,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/net/http2"
 )
 
 // Client speaks HBONE to one waypoint as a ztunnel does.
@@ -26,7 +24,7 @@ type Client struct {
 	Baggage string
 
 	mu sync.Mutex // guards cc
-	cc *http2.ClientConn
+	cc *http.ClientConn
 }
 
 // NewClient is a caller with a certificate. The waypoint at addr has to show the SPIFFE URI expect.
@@ -52,19 +50,16 @@ func (c *Client) Close() {
 	}
 }
 
-func (c *Client) conn() (*http2.ClientConn, error) {
+func (c *Client) conn() (*http.ClientConn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.cc != nil && c.cc.CanTakeNewRequest() {
+	if c.cc != nil && c.cc.Err() == nil && c.cc.Available() > 0 {
 		return c.cc, nil
 	}
-	raw, err := (&tls.Dialer{NetDialer: &net.Dialer{Timeout: 3 * time.Second}, Config: c.cfg}).Dial("tcp", c.addr)
+	tr := &http.Transport{TLSClientConfig: c.cfg, Protocols: &http.Protocols{}, TLSHandshakeTimeout: 3 * time.Second}
+	tr.Protocols.SetHTTP2(true)
+	cc, err := tr.NewClientConn(context.Background(), "https", c.addr)
 	if err != nil {
-		return nil, err
-	}
-	cc, err := (&http2.Transport{MaxReadFrameSize: 1 << 20}).NewClientConn(raw)
-	if err != nil {
-		raw.Close()
 		return nil, err
 	}
 	c.cc = cc

@@ -173,7 +173,7 @@ func (e *Envoy) serve() {
 		if err != nil {
 			e.t.Fatal(err)
 		}
-		go s.Serve(ln)
+		go func() { _ = s.Serve(ln) }()
 		e.t.Cleanup(s.Stop)
 	}
 }

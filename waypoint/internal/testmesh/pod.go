@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/netip"
@@ -15,8 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/h2c"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -66,22 +65,24 @@ func StartPodTLS(t testing.TB, name string, addr netip.Addr, hbonePort uint16, c
 		t.Cleanup(func() { ln.Close() })
 		return ln
 	}
-	app := &http.Server{Handler: p.handler()}
-	go app.Serve(listen(HTTPPort))
+	app := &http.Server{Handler: p.handler(), Protocols: &http.Protocols{}}
+	app.Protocols.SetHTTP1(true)
+	app.Protocols.SetUnencryptedHTTP2(true)
+	appLn := listen(HTTPPort)
+	go func() { _ = app.Serve(appLn) }()
 	t.Cleanup(func() { app.Close() })
 	go serveBanner(listen(TCPPort), name)
 	if cfg != nil {
 		p.hbone = listen(hbonePort)
-		srv := &http.Server{TLSConfig: cfg, Handler: http.HandlerFunc(p.connect)}
-		if err := http2.ConfigureServer(srv, &http2.Server{MaxConcurrentStreams: 200}); err != nil {
-			t.Fatal(err)
-		}
+		srv := &http.Server{TLSConfig: cfg, Handler: http.HandlerFunc(p.connect), Protocols: &http.Protocols{},
+			HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 200}, ErrorLog: log.New(io.Discard, "", 0)}
+		srv.Protocols.SetHTTP2(true)
 		srv.ConnState = func(_ net.Conn, s http.ConnState) {
 			if s == http.StateNew {
 				p.Conns.Add(1)
 			}
 		}
-		go srv.ServeTLS(p.hbone, "", "")
+		go func() { _ = srv.ServeTLS(p.hbone, "", "") }()
 		t.Cleanup(func() { srv.Close() })
 	}
 	return p
@@ -174,13 +175,13 @@ func (p *Pod) handler() http.Handler {
 	})
 	mux.HandleFunc("/ws", upgrade)
 	mux.HandleFunc("/", p.echo)
-	return h2c.NewHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
 			gs.ServeHTTP(w, r)
 			return
 		}
 		mux.ServeHTTP(w, r)
-	}), &http2.Server{})
+	})
 }
 
 func (p *Pod) echo(w http.ResponseWriter, r *http.Request) {
