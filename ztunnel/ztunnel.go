@@ -29,6 +29,7 @@ import (
 	"github.com/weftmesh/weft/pkg/telemetry"
 	"github.com/weftmesh/weft/ztunnel/dns"
 	"github.com/weftmesh/weft/ztunnel/flow"
+	"github.com/weftmesh/weft/ztunnel/inbound"
 	"github.com/weftmesh/weft/ztunnel/inpod"
 	"github.com/weftmesh/weft/ztunnel/pod"
 	"github.com/weftmesh/weft/ztunnel/state"
@@ -70,7 +71,6 @@ type Ztunnel struct {
 	Metrics *telemetry.Metrics
 
 	o       Options
-	tunnels *tunnel.Factory
 	mu      sync.Mutex // protects draining
 	drained bool
 }
@@ -94,10 +94,12 @@ func New(o Options) *Ztunnel {
 	}
 	z := &Ztunnel{o: o, State: state.New(o.Node), Metrics: o.Metrics}
 	z.Flows = flow.NewTable(flow.TableOptions{Metrics: o.Metrics, Log: o.AccessLog})
-	z.tunnels = tunnel.NewFactory(tunnel.Options{Certificates: o.Certificates, Metrics: o.Metrics, Log: o.Log})
+	tunnels := tunnel.NewFactory(tunnel.Options{Certificates: o.Certificates, Metrics: o.Metrics, Log: o.Log})
 	z.Pods = inpod.NewManager(inpod.Options{
 		State: z.State, Flows: z.Flows, Certificates: o.Certificates, Sockets: o.Sockets, TrustDomain: o.TrustDomain, CertificateTimeout: o.CertificateTimeout,
-		Tunnel:      func(p *pod.Pod) inpod.Tunnel { return z.tunnels.For(p) },
+		Tunnel: func(p *pod.Pod, handle func(context.Context, inbound.Connect)) inpod.Tunnel {
+			return tunnels.For(p, handle)
+		},
 		Acceptor:    inpod.NewAcceptor(o.Log, o.Metrics.Counter("accept_failures_total", "Failed accepts on the pods' listeners.")),
 		Zone:        &dns.Zone{Names: z.State, ClusterDomain: o.ClusterDomain, Authoritative: o.DNSAuthoritative},
 		DNSUpstream: o.DNSUpstream, DNSMetrics: &o.Metrics.DNS, Log: o.Log,
@@ -119,7 +121,6 @@ func (z *Ztunnel) Drain(ctx context.Context) {
 	z.drained = true
 	z.mu.Unlock()
 	z.Pods.Drain(ctx)
-	z.tunnels.Close()
 }
 
 // Ready returns nil once traffic can be carried, else what is missing.

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weftmesh/weft/pkg/telemetry"
+	"github.com/weftmesh/weft/ztunnel/relay"
 )
 
 // Failure is why a connection was refused or cut, for the people who read the access log.
@@ -79,13 +80,18 @@ func Dial(what string, err error) *Failure {
 	return f
 }
 
-// Broken explains how an established connection ended before its time.
+// Broken explains how an established connection ended before its time, unless err does so itself.
 func Broken(err error) *Failure {
+	var f *Failure
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &f):
+		return f
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, unix.ETIMEDOUT):
 		return &Failure{Flag: telemetry.FlagUpstreamReset, Cause: "the connection timed out", Err: err}
+	case errors.Is(err, relay.ErrClient):
+		return &Failure{Flag: telemetry.FlagClientReset, Cause: "the client reset the connection", Err: err}
 	}
-	return &Failure{Flag: telemetry.FlagUpstreamReset, Cause: "the connection was reset", Err: err}
+	return &Failure{Flag: telemetry.FlagUpstreamReset, Cause: "the destination reset the connection", Err: err}
 }

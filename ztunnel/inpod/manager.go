@@ -45,8 +45,8 @@ type Options struct {
 	State        *state.State
 	Flows        *flow.Table
 	Certificates Certificates
-	// Tunnel makes a pod's end of HBONE.
-	Tunnel func(*pod.Pod) Tunnel
+	// Tunnel makes a pod's end of HBONE. It calls handle for every CONNECT, each on a goroutine of its own.
+	Tunnel func(p *pod.Pod, handle func(context.Context, inbound.Connect)) Tunnel
 	// Sockets makes sockets in a namespace that the agent sent. It keeps its own duplicate of the file.
 	Sockets func(*os.File) (Sockets, error)
 	// Acceptor of the process.
@@ -146,10 +146,11 @@ func (m *Manager) discard(s Sockets, id identity.Identity) {
 }
 
 func (m *Manager) proxy(pd *pod.Pod, sockets Sockets) *proxy {
-	p := &proxy{pod: pd, sockets: sockets, tunnel: m.o.Tunnel(pd), flows: m.o.Flows, log: m.o.Log}
+	p := &proxy{pod: pd, sockets: sockets, flows: m.o.Flows, log: m.o.Log}
 	p.names = dns.NewServer(dns.ServerOptions{Zone: m.o.Zone, Namespace: pd.Namespace, Dial: p.dialDNS,
 		Upstream: m.o.DNSUpstream, Metrics: m.o.DNSMetrics, Log: m.o.Log})
 	p.in = inbound.New(inbound.Options{Pod: pd, Flows: m.o.Flows, Log: m.o.Log})
+	p.tunnel = m.o.Tunnel(pd, p.in.Tunnelled)
 	p.out = outbound.New(outbound.Options{Pod: pd, Flows: m.o.Flows, Tunnels: p.tunnel, Log: m.o.Log,
 		DNS: func(ctx context.Context, c relay.Conn, to netip.AddrPort) { p.names.ServeConn(ctx, net.Conn(c), to) }})
 	return p

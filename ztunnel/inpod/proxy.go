@@ -19,12 +19,11 @@ import (
 // Tunnel is one pod's end of HBONE: it opens streams and serves connections under the pod's identity.
 type Tunnel interface {
 	outbound.Tunnels
-	// Serve speaks HBONE on an accepted connection until it ends and calls handle for every CONNECT, each
-	// on a goroutine of its own. It closes c.
-	Serve(ctx context.Context, c net.Conn, handle func(context.Context, inbound.Connect))
-	// Shutdown tells all peers to open no more streams here; living streams go on.
-	Shutdown()
-	// Close cuts what is left.
+	// Serve speaks HBONE on an accepted connection until it ends. It closes c.
+	Serve(ctx context.Context, c net.Conn)
+	// Drain tells all peers to open no more streams here; living streams go on.
+	Drain()
+	// Close cuts what is left, and returns when no stream is served any more.
 	Close()
 }
 
@@ -56,7 +55,7 @@ func (p *proxy) start(a *Acceptor) error {
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.accept(a, l.Outbound, func(c relay.Conn) { p.out.Serve(p.ctx, c) })
 	p.accept(a, l.Plaintext, func(c relay.Conn) { p.in.Plaintext(p.ctx, c) })
-	p.accept(a, l.HBONE, func(c relay.Conn) { p.tunnel.Serve(p.ctx, c, p.in.Tunnelled) })
+	p.accept(a, l.HBONE, func(c relay.Conn) { p.tunnel.Serve(p.ctx, c) })
 	for _, t := range l.DNS {
 		p.loops.Go(func() {
 			if err := p.names.Serve(p.ctx, t); err != nil && p.ctx.Err() == nil {
@@ -85,7 +84,7 @@ func (p *proxy) accept(a *Acceptor, group []net.Listener, serve func(relay.Conn)
 // drain stops taking connections, and tells peers to open no streams. What lives goes on.
 func (p *proxy) drain() {
 	p.listeners.Close()
-	p.tunnel.Shutdown()
+	p.tunnel.Drain()
 	p.loops.Wait()
 }
 

@@ -10,6 +10,7 @@ package relay
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -36,6 +37,12 @@ const (
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
 
+// Which side a connection broke on; test with errors.Is.
+var (
+	ErrClient = errors.New("client's side")
+	ErrServer = errors.New("server's side")
+)
+
 // Reset closes c so that its peer sees a reset: pending data is thrown away.
 func Reset(c Conn) {
 	// A failure means that the connection is gone already.
@@ -44,16 +51,17 @@ func Reset(c Conn) {
 }
 
 // TCP moves bytes between client and server until both directions have ended, closes both, and returns
-// what broke, nil for an orderly end. sent counts client to server, received the other way.
+// what broke, nil for an orderly end; errors.Is tells ErrClient or ErrServer. sent counts client to server,
+// received the other way.
 func TCP(client, server Conn, sent, received *atomic.Uint64) error {
 	done := make(chan error, 1)
-	go func() { done <- direction(server, client, received) }()
-	up := direction(client, server, sent)
-	err := errors.Join(up, <-done)
+	go func() { done <- direction(server, client, received, ErrServer, ErrClient) }()
+	up := direction(client, server, sent, ErrClient, ErrServer)
+	err := first(up, <-done)
 	if err != nil {
 		Reset(client)
 		Reset(server)
-		return first(up, err)
+		return err
 	}
 	client.Close()
 	server.Close()
@@ -61,16 +69,16 @@ func TCP(client, server Conn, sent, received *atomic.Uint64) error {
 }
 
 // first prefers the error that began it to the "use of closed connection" that followed.
-func first(up, both error) error {
-	if up != nil && !errors.Is(up, net.ErrClosed) {
-		return up
+func first(a, b error) error {
+	if a == nil || b != nil && errors.Is(a, net.ErrClosed) {
+		return b
 	}
-	return both
+	return a
 }
 
 // direction copies from src to dst. On a read error dst is reset at once; a write error ends the copying
-// and leaves it to the other direction to read what the peer said before it went.
-func direction(src, dst Conn, count *atomic.Uint64) error {
+// and leaves it to the other direction to read what the peer said before it went. Errors name the side.
+func direction(src, dst Conn, count *atomic.Uint64, srcSide, dstSide error) error {
 	raw, err := src.SyscallConn()
 	if err == nil {
 		err = pump(raw, src, dst, count)
@@ -78,17 +86,17 @@ func direction(src, dst Conn, count *atomic.Uint64) error {
 	var w *writeError
 	switch {
 	case err == nil:
-		if err = dst.CloseWrite(); errors.Is(err, unix.ENOTCONN) {
-			err = nil // it is gone already, and nothing was lost
+		if err = dst.CloseWrite(); err == nil || errors.Is(err, unix.ENOTCONN) {
+			return nil // if not connected it is gone already, and nothing was lost
 		}
-		return err
+		return fmt.Errorf("%w: %w", dstSide, err)
 	case errors.As(err, &w):
 		// src's peer is told by the end of the other direction; stop taking its bytes.
 		_ = shutdownRead(raw)
-		return w.err
+		return fmt.Errorf("%w: %w", dstSide, w.err)
 	}
 	Reset(dst)
-	return err
+	return fmt.Errorf("%w: %w", srcSide, err)
 }
 
 // writeError marks an error as the receiving side's.

@@ -131,7 +131,8 @@ func TestResetIsPassedOn(t *testing.T) {
 		if _, err := there.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNRESET) {
 			t.Errorf("reset of the %s arrived as %v", from, err)
 		}
-		if err := r.wait(t); !errors.Is(err, unix.ECONNRESET) {
+		side := map[string]error{"client": ErrClient, "server": ErrServer}[from]
+		if err := r.wait(t); !errors.Is(err, unix.ECONNRESET) || !errors.Is(err, side) {
 			t.Errorf("%s: relay ended with %v", from, err)
 		}
 	}
