@@ -237,3 +237,32 @@ func TestFaults(t *testing.T) {
 		t.Errorf("gRPC abort: %v %v", h, err)
 	}
 }
+
+// A route of another namespace is for the callers of that namespace alone, and all there is for them.
+func TestConsumerRoutes(t *testing.T) {
+	m := withV2(t)
+	r := m.route("consumer", model.RouteRule{Matches: path(model.PathPrefix, "/api"), Backends: []model.Backend{backend(keyV2, 1)}})
+	delete(m.snap.Routes, r.Key())
+	r.Namespace = "other"
+	m.snap.Routes[r.Key()] = r
+	m.publish()
+	foreign := m.caller(other).HTTP(t, vip)
+	m.statusIs(404, foreign, "GET", "/")
+	if got := podOf(t, foreign, "GET", "/api"); got != "cart-v2-11" {
+		t.Errorf("the consumer's own route: %s", got)
+	}
+	for _, p := range []string{"/", "/api"} {
+		if got := podOf(t, m.http, "GET", p); got != "cart-10" {
+			t.Errorf("another caller's %s: %s", p, got)
+		}
+	}
+	m.route("producer", model.RouteRule{Matches: path(model.PathPrefix, "/only"), Backends: []model.Backend{backend(key, 1)}})
+	m.publish()
+	m.statusIs(404, m.http, "GET", "/")
+	if got := podOf(t, m.http, "GET", "/only"); got != "cart-10" {
+		t.Errorf("the producer's route: %s", got)
+	}
+	if got := podOf(t, foreign, "GET", "/only"); got != "404" {
+		t.Errorf("the producer's route for a consumer with its own: %s", got)
+	}
+}

@@ -50,6 +50,7 @@ type line struct {
 	DstAddr   string    `json:"dst_addr,omitempty"`
 	DstName   string    `json:"dst_workload,omitempty"`
 	DstID     string    `json:"dst_identity,omitempty"`
+	DstSec    string    `json:"dst_security,omitempty"`
 	Route     string    `json:"route,omitempty"`
 	RequestID string    `json:"request_id,omitempty"`
 	DryRun    []string  `json:"dry_run,omitempty"`
@@ -69,6 +70,10 @@ func newLine(e *entry) line {
 	}
 	if e.endpoint.IsValid() {
 		l.DstAddr = e.endpoint.String()
+		l.DstSec = string(telemetry.SecurityNone)
+		if e.secure {
+			l.DstSec = string(telemetry.SecurityMutualTLS)
+		}
 	}
 	return l
 }

@@ -6,6 +6,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/model"
@@ -55,36 +56,71 @@ type entry struct {
 	route *routev3.Route
 }
 
-// routeEntries lists the target's routes. Where a service has any, a request that none of them matches is
-// answered 404; where it has none, all requests go to the service itself. Hostnames of routes are not
-// looked at: for routes of services Gateway API gives them no meaning.
+// routeEntries lists the target's routes in the order they are tried. A route of the service's own
+// namespace is for all callers; one of another namespace only for callers from there, to whom it takes the
+// place of the others. Where routes apply to a caller, a request that none of them matches is answered
+// 404; where none does, the service itself serves it. Hostnames are not looked at: Gateway API gives them
+// no meaning on routes of services.
 func (b *builder) routeEntries(t *target) ([]entry, []Source) {
 	var out []entry
 	var owners []Source
-	attached := false
+	byNamespace := map[string][]entry{}
 	for _, r := range b.routes[t.serviceKey()] {
 		if r.Port != 0 && r.Port != t.port || t.service == nil {
 			continue
 		}
-		attached = true
 		owners = append(owners, routeSource(r))
-		why, refused := b.cfg.Refused[routeSource(r)]
+		byNamespace[r.Namespace] = append(byNamespace[r.Namespace], b.entriesOf(t, r)...)
+	}
+	for _, entries := range byNamespace {
+		slices.SortStableFunc(entries, func(x, y entry) int { return comparePrecedence(x.match, y.match) })
+	}
+	for _, ns := range sortedKeys(byNamespace) {
+		if ns == t.service.Namespace {
+			continue
+		}
+		for _, e := range append(byNamespace[ns], noRoute(t)) {
+			e.route.Match.FilterState = append(e.route.Match.FilterState, callerFrom(ns))
+			out = append(out, e)
+		}
+	}
+	if t.service != nil {
+		if own, ok := byNamespace[t.service.Namespace]; ok {
+			return append(out, own...), owners
+		}
+	}
+	return append(out, entry{route: defaultRoute(t)}), owners
+}
+
+func (b *builder) entriesOf(t *target, r *model.Route) []entry {
+	out := []entry{} // a route without rules is there all the same
+	why, refused := b.cfg.Refused[routeSource(r)]
+	if refused {
+		b.problem(routeSource(r), "answers 500, Envoy refuses it: %s", why)
+	}
+	for i := range r.Rules {
 		if refused {
-			b.problem(routeSource(r), "answers 500, Envoy refuses it: %s", why)
-		}
-		for i := range r.Rules {
-			if refused {
-				out = append(out, refusedRule(t, r, &r.Rules[i], i)...)
-			} else {
-				out = append(out, b.rule(t, r, &r.Rules[i], i)...)
-			}
+			out = append(out, refusedRule(t, r, &r.Rules[i], i)...)
+		} else {
+			out = append(out, b.rule(t, r, &r.Rules[i], i)...)
 		}
 	}
-	if !attached {
-		out = append(out, entry{route: defaultRoute(t)})
-	}
-	slices.SortStableFunc(out, func(x, y entry) int { return comparePrecedence(x.match, y.match) })
-	return out, owners
+	return out
+}
+
+// callerFrom matches callers of one namespace.
+func callerFrom(ns string) *matcherv3.FilterStateMatcher {
+	return &matcherv3.FilterStateMatcher{Key: statePeer, Matcher: &matcherv3.FilterStateMatcher_StringMatch{
+		StringMatch: namespaceURI(model.StringMatch{Value: ns}),
+	}}
+}
+
+// noRoute keeps the callers of a namespace with routes of its own from the routes of others.
+func noRoute(t *target) entry {
+	return entry{route: &routev3.Route{
+		Name: "none", Match: anyRequest(), Metadata: t.metadata(),
+		Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 404}},
+	}}
 }
 
 func defaultRoute(t *target) *routev3.Route {
