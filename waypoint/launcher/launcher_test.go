@@ -194,7 +194,7 @@ func TestStartsEnvoyAgain(t *testing.T) {
 	if err != nil || len(matches) == 0 {
 		t.Fatalf("no admin socket: %v", err)
 	}
-	hc := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	hc := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", matches[0])
 	}}}
 	res, err := hc.Post("http://envoy/quitquitquit", "", nil)
