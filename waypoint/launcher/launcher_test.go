@@ -212,8 +212,13 @@ func TestStartsEnvoyAgain(t *testing.T) {
 	if !strings.Contains(w.scrape(), "weft_waypoint_envoy_restarts_total 1") {
 		t.Error("the restart is not counted")
 	}
-	if res, err := w.client().HTTP(t, "10.96.0.1:80").Get("http://cart/"); err != nil || res.StatusCode != 200 {
-		t.Errorf("after the restart: %v %v", res, err)
+	res, err = w.client().HTTP(t, "10.96.0.1:80").Get("http://cart/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != 200 {
+		t.Errorf("after the restart: status %d", res.StatusCode)
 	}
 }
 
