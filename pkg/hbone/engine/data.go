@@ -35,6 +35,7 @@ func (c *Conn) beginData() error {
 	}
 	s.recvWindow -= int32(f.length)
 	s.held += int32(f.length)
+	c.floods[floodPing].pay(f.length >> 12) // some measure the path while they send
 	c.held += f.length
 	c.returnCredit()
 	return nil

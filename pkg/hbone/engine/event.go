@@ -5,7 +5,7 @@ type Kind uint8
 
 // What Receive reports.
 const (
-	// Request: a server's peer asks for a CONNECT. Header holds :authority first. Answer with Respond.
+	// Request: a server's peer asks for a CONNECT. Header holds :authority first, then the regular fields. Answer with Respond.
 	Request Kind = iota + 1
 	// Response: a client's stream was answered; Status and Header.
 	Response

@@ -38,7 +38,8 @@ func (c *Conn) onRequest(k fieldSink) error {
 		c.Respond(s, status, nil, true)
 		return nil
 	}
-	c.emit(Event{Kind: Request, Stream: s, Header: k.fields})
+	// A good CONNECT has exactly two pseudo fields, and :authority is first.
+	c.emit(Event{Kind: Request, Stream: s, Header: append(k.fields[:1], k.fields[2:]...)})
 	if end {
 		c.emit(Event{Kind: End, Stream: s})
 	}
