@@ -118,12 +118,21 @@ func (l *fakeListener) Accept() (net.Conn, error) {
 	}
 }
 
+func (l *fakeListener) closed() bool {
+	select {
+	case <-l.done:
+		return true
+	default:
+		return false
+	}
+}
+
 func (l *fakeListener) Close() error   { l.once.Do(func() { close(l.done) }); return nil }
 func (l *fakeListener) Addr() net.Addr { return &net.TCPAddr{} }
 
 // connect makes a connection from src to dst that l accepts.
 func (w *world) connect(l *fakeListener, src, dst netip.AddrPort) (*conn, error) {
-	if l == nil {
+	if l == nil || l.closed() {
 		return nil, os.NewSyscallError("connect", unix.ECONNREFUSED)
 	}
 	real, err := net.Listen("tcp", "127.0.0.1:0")

@@ -90,6 +90,11 @@ func (n namespace) Dial(ctx context.Context, dst netip.AddrPort) (relay.Conn, er
 }
 
 func (n namespace) DialApp(ctx context.Context, client netip.Addr, dst netip.AddrPort) (relay.Conn, error) {
+	if !client.IsValid() || client.Is4() != dst.Addr().Is4() || client == dst.Addr() {
+		// From the pod to itself: no redirection is in the way, and answers to a socket that is bound to lo
+		// would not be found, since the kernel takes them to come by eth0.
+		return n.dial(ctx, dst, netns.DialOptions{Mark: markApp})
+	}
 	return n.dial(ctx, dst, netns.DialOptions{Mark: markApp, Interface: 1, Source: client})
 }
 
