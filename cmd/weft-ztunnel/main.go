@@ -22,6 +22,7 @@ import (
 )
 
 func main() {
+	noCoreDumps()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	context.AfterFunc(ctx, stop) // the second signal kills, as signals do
 	if err := command().ExecuteContext(ctx); err != nil {
@@ -40,7 +41,6 @@ func command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			noCoreDumps()
 			return run(cmd.Context(), c)
 		},
 	}
