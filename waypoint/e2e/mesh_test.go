@@ -7,14 +7,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
+
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/waypoint/internal/testmesh"
+	"github.com/weftmesh/weft/waypoint/isolate"
 	"github.com/weftmesh/weft/waypoint/translate"
 )
 
@@ -34,6 +38,7 @@ type mesh struct {
 	ca     *testmesh.CA
 	addr   func(byte) netip.Addr
 	envoy  *testmesh.Envoy
+	iso    *isolate.Isolator
 	snap   *model.Snapshot
 	cfg    translate.Config
 	client *testmesh.Client // as frontend
@@ -60,6 +65,15 @@ func newMeshWith(t *testing.T, setup func(*testmesh.Envoy)) *mesh {
 	m.service("cart", "10.96.0.1", "fd00:96::1")
 	m.pod("cart", pods)
 	m.envoy = testmesh.StartEnvoy(t, m.ca, waypoint, setup)
+	iso, err := isolate.New(isolate.Options{
+		Waypoint: "shop/wp", Config: m.cfg,
+		Publish: func(s *cache.Snapshot) error { m.envoy.SetCache(s); return nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(iso.Close)
+	m.iso = iso
 	m.publish()
 	m.envoy.WaitReady()
 	m.client = m.caller(frontend)
@@ -145,12 +159,17 @@ func (m *mesh) caller(uri string) *testmesh.Client {
 	return testmesh.NewClient(m.t, m.ca, m.ca.Pair(uri), netip.AddrPortFrom(m.addr(1), 15008).String(), waypoint)
 }
 
-// publish translates the snapshot and gives it to Envoy.
+// publish gives the snapshot as it is now to Envoy, in the stages that the controller would. Envoy needs a
+// moment to follow: wait for an effect.
 func (m *mesh) publish() []translate.Problem {
 	m.t.Helper()
-	res, problems := translate.Translate(m.snap, "shop/wp", m.cfg)
-	m.envoy.Set(res)
-	return problems
+	next := *m.snap
+	next.Services, next.Workloads, next.Routes = maps.Clone(m.snap.Services), maps.Clone(m.snap.Workloads), maps.Clone(m.snap.Routes)
+	next.L7Policies, next.Faults = maps.Clone(m.snap.L7Policies), maps.Clone(m.snap.Faults)
+	if err := m.iso.Set(&next); err != nil {
+		m.t.Fatal(err)
+	}
+	return m.iso.Problems()
 }
 
 func (m *mesh) eventually(what string, ok func() error) {

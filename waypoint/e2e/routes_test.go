@@ -248,6 +248,7 @@ func TestConsumerRoutes(t *testing.T) {
 	m.publish()
 	foreign := m.caller(other).HTTP(t, vip)
 	m.statusIs(404, foreign, "GET", "/")
+	m.statusIs(200, foreign, "GET", "/api")
 	if got := podOf(t, foreign, "GET", "/api"); got != "cart-v2-11" {
 		t.Errorf("the consumer's own route: %s", got)
 	}

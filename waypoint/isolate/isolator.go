@@ -29,7 +29,7 @@ type Options struct {
 	// Settle is how long after a publication its refusal may come. Default 500 ms. A refusal that comes
 	// later still is heard, and doubles the time for this waypoint, up to 8 s.
 	Settle time.Duration
-	// Stage is how long what is new is given to be complete before its address opens. Default 100 ms.
+	// Stage is the time between the steps of one publication, see translate.Resources.Stages. Default 100 ms.
 	Stage time.Duration
 	// Connected reports whether any Envoy of the waypoint is connected: only then is silence acceptance.
 	// Default: one always is.
@@ -49,12 +49,12 @@ type Isolator struct {
 	mu       sync.Mutex // protects all below
 	m        *machine
 	settle   time.Duration
-	version  uint64            // last one sent
-	since    uint64            // first version of the last publication
-	judged   uint64            // last version that silence accepted
-	salts    map[string]uint64 // by type URL: refusals so far
-	stop     func() bool       // of the timer of the last publication
-	targets  map[string]bool   // addressable since the last publication; nil before the first
+	version  uint64               // last one sent
+	since    uint64               // first version of the last publication
+	judged   uint64               // last version that silence accepted
+	salts    map[string]uint64    // by type URL: refusals so far
+	stop     func() bool          // of the timer of the last publication
+	prev     *translate.Resources // sent in full, and not refused since; nil none
 	problems []translate.Problem
 	closed   bool
 }
@@ -124,8 +124,8 @@ func (i *Isolator) Nack(typeURL, version, detail string) error {
 	if i.closed || !ok || v > i.version {
 		return nil // of an Isolator before us: what it had published is sent anew anyway
 	}
-	if v < i.since && v != i.judged {
-		return nil // another pod's word on what is settled already
+	if searching := i.m.phase == holding || i.m.phase == releasing; searching && v < i.since || v < i.judged {
+		return nil // another pod's word on what is judged already
 	}
 	if v == i.judged {
 		i.settle = min(2*i.settle, maxSettle)
@@ -133,6 +133,7 @@ func (i *Isolator) Nack(typeURL, version, detail string) error {
 	}
 	i.o.Logger.Warn("Envoy refuses configuration, looking for the cause", zap.String("waypoint", i.o.Waypoint), zap.String("type", typeURL), zap.String("reason", detail))
 	i.salts[typeURL]++
+	i.prev = nil
 	if i.m.nack(typeURL, detail) {
 		return i.publish()
 	}
@@ -154,39 +155,35 @@ func (i *Isolator) publish() error {
 	slices.SortFunc(i.problems, func(a, b translate.Problem) int {
 		return strings.Compare(a.Source.String()+a.Message, b.Source.String()+b.Message)
 	})
-	first, less := res.OnlyTargets(i.targets)
-	if less && i.targets != nil {
-		if err := i.send(first); err != nil {
-			return err
-		}
-		version := i.version
-		i.stop = i.o.AfterFunc(i.o.Stage, func() { i.open(version, res) })
-	} else {
-		if err := i.send(res); err != nil {
-			return err
-		}
-		i.targets = res.Targets()
-		i.listen(i.o.Connected())
-	}
+	err := i.advance(res.Stages(i.prev))
 	if i.o.OnProblems != nil {
 		i.o.OnProblems(slices.Clone(i.problems))
 	}
-	return nil
+	return err
 }
 
-// open makes new targets addressable, unless something else was published since.
-func (i *Isolator) open(version uint64, res *translate.Resources) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if version != i.version || i.closed {
-		return
+// advance sends the first stage, and the others after it, unless something else is published meanwhile.
+func (i *Isolator) advance(stages []*translate.Resources) error {
+	if err := i.send(stages[0]); err != nil {
+		return err
 	}
-	if err := i.send(res); err != nil {
-		i.o.Logger.Error("waypoint not configured", zap.Error(err))
-		return
+	if len(stages) == 1 {
+		i.prev = stages[0]
+		i.listen(i.o.Connected())
+		return nil
 	}
-	i.targets = res.Targets()
-	i.listen(i.o.Connected())
+	version := i.version
+	i.stop = i.o.AfterFunc(i.o.Stage, func() {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		if version != i.version || i.closed {
+			return
+		}
+		if err := i.advance(stages[1:]); err != nil {
+			i.o.Logger.Error("waypoint not configured", zap.Error(err))
+		}
+	})
+	return nil
 }
 
 // send is called with the lock held.
