@@ -36,7 +36,7 @@ func (c *connCollector) Collect(ch chan<- prometheus.Metric) {
 		f()
 	}
 	for _, s := range c.table.all() {
-		plain := s.labels.Flags == FlagNone || s.labels.Flags == ""
+		plain := s.labels.Flags == FlagNone
 		for _, m := range [...]seriesMetric{
 			{c.opened, s.pairs, s.opened.Load()}, {c.closed, s.pairs, s.closed.Load()},
 			{c.sent, s.pairs, s.sent.Load()}, {c.received, s.pairs, s.received.Load()},

@@ -80,35 +80,40 @@ func (l Labels) overflow() Labels {
 		ServiceNamespace: "overflow", Security: l.Security, Flags: l.Flags, Protocol: l.Protocol}
 }
 
+// normal fills in what is not known, so that label sets that look alike are one.
+func (l Labels) normal() Labels {
+	l.Source.normalise()
+	l.Destination.normalise()
+	unknown(&l.Service, &l.ServiceName, &l.ServiceNamespace)
+	if l.Protocol == "" {
+		l.Protocol = "tcp"
+	}
+	if l.Flags == "" {
+		l.Flags = FlagNone
+	}
+	if l.Security == "" {
+		l.Security = SecurityNone
+	}
+	return l
+}
+
+func (p *Peer) normalise() {
+	unknown(&p.Workload, &p.Namespace, &p.Principal, &p.App, &p.Version, &p.CanonicalService, &p.CanonicalRevision, &p.Cluster)
+}
+
+func unknown(fields ...*string) {
+	for _, f := range fields {
+		if *f == "" {
+			*f = "unknown"
+		}
+	}
+}
+
+// values of normal labels, in the order of labelNames.
 func (l Labels) values() []string {
-	out := make([]string, 0, len(labelNames))
-	out = append(out, string(l.Reporter))
-	out = l.Source.append(out)
-	out = l.Destination.append(out)
-	proto, flags := l.Protocol, string(l.Flags)
-	if proto == "" {
-		proto = "tcp"
+	out := append(make([]string, 0, len(labelNames)), string(l.Reporter))
+	for _, p := range [...]*Peer{&l.Source, &l.Destination} {
+		out = append(out, p.Workload, p.Namespace, p.Principal, p.App, p.Version, p.CanonicalService, p.CanonicalRevision, p.Cluster)
 	}
-	if flags == "" {
-		flags = string(FlagNone)
-	}
-	security := l.Security
-	if security == "" {
-		security = SecurityNone
-	}
-	return append(out, known(l.Service), known(l.ServiceName), known(l.ServiceNamespace), string(security), flags, proto)
-}
-
-func (p Peer) append(out []string) []string {
-	for _, v := range [...]string{p.Workload, p.Namespace, p.Principal, p.App, p.Version, p.CanonicalService, p.CanonicalRevision, p.Cluster} {
-		out = append(out, known(v))
-	}
-	return out
-}
-
-func known(s string) string {
-	if s == "" {
-		return "unknown"
-	}
-	return s
+	return append(out, l.Service, l.ServiceName, l.ServiceNamespace, string(l.Security), string(l.Flags), l.Protocol)
 }

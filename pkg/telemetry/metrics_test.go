@@ -134,7 +134,7 @@ func TestLabelOrder(t *testing.T) {
 		t.Fatalf("%d names, %d values", n, v)
 	}
 	l := Labels{Destination: Peer{Cluster: "c"}, Source: Peer{Cluster: "s"}}
-	v := l.values()
+	v := l.normal().values()
 	for i, name := range labelNames {
 		if name == "destination_cluster" && v[i] != "c" || name == "source_cluster" && v[i] != "s" {
 			t.Errorf("%s = %s", name, v[i])
@@ -142,5 +142,17 @@ func TestLabelOrder(t *testing.T) {
 	}
 	if strings.Contains(strings.Join(v, ""), "mutual") {
 		t.Error("mutual_tls without proof")
+	}
+}
+
+// Sets that differ only in how they say "not known" must not become two series of one name.
+func TestSetsThatLookAlikeAreOne(t *testing.T) {
+	m := NewMetrics(Options{})
+	for _, l := range []Labels{{}, {Flags: FlagNone}, {Security: SecurityNone, Protocol: "tcp"}, {Source: Peer{Workload: "unknown"}, Service: "unknown"}} {
+		m.Acquire(l).Opened()
+	}
+	f := gather(t, m)["weft_tcp_connections_opened_total"]
+	if len(f.GetMetric()) != 1 || f.GetMetric()[0].GetCounter().GetValue() != 4 {
+		t.Errorf("%v", f)
 	}
 }

@@ -49,6 +49,7 @@ type seriesTable struct {
 }
 
 func (t *seriesTable) acquire(l Labels) *Series {
+	l = l.normal()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.byLabels[l]
