@@ -23,9 +23,9 @@ import (
 	"github.com/weftmesh/weft/ztunnel/state"
 )
 
-// TestInTheKernel carries connections of real pods: namespaces, veths, eBPF redirection, transparent
-// sockets, and the ztunnel that serves both pods.
-func TestInTheKernel(t *testing.T) {
+// kernelMesh is front and cart as real pods on one node, served by one ztunnel, and a host outside.
+func kernelMesh(t testing.TB) (*kernelLab, *node) {
+	t.Helper()
 	l := newKernelLab(t)
 	a, err := ca.OpenAuthority(ca.AuthorityOptions{Dir: t.TempDir(), Create: true})
 	must(t, err)
@@ -62,12 +62,18 @@ func TestInTheKernel(t *testing.T) {
 	n.State.Apply(d)
 	n.State.SetSynced()
 	outside := l.addPod("out", "10.78.9.9", "fd78:9::9")
-	front, cartNS := l.pods["front-1"], l.pods["cart-1"]
 	for _, at := range []string{"0.0.0.0:8080", "[::]:8080"} {
-		l.whoami(cartNS, at)
+		l.whoami(l.pods["cart-1"], at)
 		l.whoami(outside, at)
 	}
+	return l, n
+}
 
+// TestInTheKernel carries connections of real pods: namespaces, veths, eBPF redirection, transparent
+// sockets, and the ztunnel that serves both pods.
+func TestInTheKernel(t *testing.T) {
+	l, n := kernelMesh(t)
+	front, cartNS, outside := l.pods["front-1"], l.pods["cart-1"], l.pods["out"]
 	for _, c := range []struct {
 		name     string
 		from     *netns.NS
@@ -158,5 +164,22 @@ func kernelDNS(t *testing.T, ns *netns.NS) {
 		if netip.AddrPortFrom(from.Addr().Unmap(), from.Port()) != to {
 			t.Errorf("asked %s, answered by %s", to, from)
 		}
+	}
+}
+
+// One connection a round: dialled, tunnelled, answered, closed, all in this process.
+func BenchmarkConnection(b *testing.B) {
+	l, _ := kernelMesh(b)
+	front := l.pods["front-1"]
+	b.ReportAllocs()
+	for b.Loop() {
+		c, err := front.DialTCP(b.Context(), netip.MustParseAddrPort("10.96.0.2:80"), netns.DialOptions{Timeout: 5 * time.Second})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, make([]byte, 10)); err != nil {
+			b.Fatal(err)
+		}
+		c.Close()
 	}
 }

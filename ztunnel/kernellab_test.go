@@ -21,20 +21,20 @@ import (
 // kernelLab is a node with pods as real network namespaces and real redirection. The test process is
 // ztunnel and applications at once; what it may not do as an application is for package bpf to test.
 type kernelLab struct {
-	t    *testing.T
+	t    testing.TB
 	node *netns.NS
 	pods map[string]*netns.NS
 	r    *bpf.Redirector
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-func newKernelLab(t *testing.T) *kernelLab {
+func newKernelLab(t testing.TB) *kernelLab {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		if os.Getenv("CI") == "true" {
@@ -61,7 +61,7 @@ func newKernelLab(t *testing.T) *kernelLab {
 }
 
 // ownCgroup moves this process into a cgroup of its own until the test ends.
-func ownCgroup(t *testing.T) (id uint64) {
+func ownCgroup(t testing.TB) (id uint64) {
 	root, err := bpf.CgroupRoot()
 	must(t, err)
 	old, _, err := bpf.CgroupOf(root, os.Getpid())
@@ -82,7 +82,7 @@ func ownCgroup(t *testing.T) (id uint64) {
 	return id
 }
 
-func newNamespace(t *testing.T) *netns.NS {
+func newNamespace(t testing.TB) *netns.NS {
 	t.Helper()
 	ch := make(chan *os.File)
 	go func() {

@@ -192,3 +192,15 @@ func TestDNSOverCapturedTCP(t *testing.T) {
 		t.Errorf("%v %v", r, err)
 	}
 }
+
+// A name server that is in the mesh gets no question in the clear.
+func TestNameServerInTheMesh(t *testing.T) {
+	m := shop(t)
+	m.serve("10.244.2.1:53", echo)
+	c := m.pods["front-1"].app("10.244.2.1:53")
+	if got, err := say(c, "hello"); err != nil || got != "hello" {
+		t.Fatalf("%q %v", got, err)
+	}
+	c.Close()
+	m.nodes["n1"].record(t, map[string]any{"dst_addr": "10.244.2.1:53", "security": "mutual_tls", "flags": "-"})
+}

@@ -25,6 +25,7 @@ import (
 
 const (
 	tunnelPort  = 15008
+	dnsPort     = 53
 	dialTimeout = 10 * time.Second
 )
 
@@ -41,7 +42,8 @@ type Options struct {
 	Flows *flow.Table
 	// Tunnels opens streams to other pods and waypoints. Required.
 	Tunnels Tunnels
-	// DNS answers connections to port 53. nil: they are routed like all others.
+	// DNS answers connections to port 53 that would leave the pod in the clear, and closes them. A name
+	// server inside the mesh is reached by its tunnel. nil: they are routed like all others.
 	DNS func(ctx context.Context, c relay.Conn, to netip.AddrPort)
 	// Log of oddities. nil: none.
 	Log *zap.Logger
@@ -64,10 +66,6 @@ func New(o Options) *Handler {
 // Serve carries one captured connection and returns when it is over. It closes c.
 func (h *Handler) Serve(ctx context.Context, c relay.Conn) {
 	dst := netns.OriginalDst(c)
-	if dst.Port() == 53 && h.o.DNS != nil && !dst.Addr().IsLoopback() {
-		h.o.DNS(ctx, c, dst)
-		return
-	}
 	f := &flow.Flow{Pod: h.o.Pod.Key(), PodUID: h.o.Pod.UID, Direction: flow.Outbound, Host: dst}
 	f.Source = telemetry.End{Address: netns.Source(c), Workload: h.o.Pod.Key(), Identity: h.o.Pod.Identity.String()}
 	f.Dest.Address = dst
@@ -101,6 +99,10 @@ func (h *Handler) carry(ctx context.Context, f *flow.Flow, c relay.Conn, dst net
 	describe(f, r)
 	switch r.Kind {
 	case Plain:
+		if dst.Port() == dnsPort && h.o.DNS != nil {
+			h.o.DNS(ctx, c, dst)
+			return nil
+		}
 		return h.plain(ctx, f, c, r)
 	case Hairpin:
 		return h.hairpin(ctx, f, c, w, r)
