@@ -47,10 +47,12 @@ func run(ctx context.Context, c config) error {
 	defer conn.Close()
 	certs := ca.NewManager(ca.ManagerOptions{Issuer: ca.NewClient(conn, identity.Identity{}), TrustDomain: c.trustDomain, TTL: c.certTTL, Logger: log})
 	defer certs.Close()
+	accessLog := telemetry.NewAccessLog(os.Stdout, format)
+	defer accessLog.Flush(time.Second)
 	z := ztunnel.New(ztunnel.Options{
 		Node: c.node, TrustDomain: c.trustDomain, ClusterDomain: c.clusterDomain, Certificates: certs,
 		Metrics:   telemetry.NewMetrics(telemetry.Options{Prefix: c.metricPrefix}),
-		AccessLog: telemetry.NewAccessLog(os.Stdout, format), DNSUpstream: upstream, DNSAuthoritative: c.dnsAuthoritative, Log: log,
+		AccessLog: accessLog, DNSUpstream: upstream, DNSAuthoritative: c.dnsAuthoritative, Log: log,
 	})
 	client, err := xds.NewClient(xds.ClientOptions{
 		Conn: conn, NodeID: xds.ZtunnelNode(c.node), Handler: xds.HandlerFunc(apply(z.State)), OnConnect: certs.Kick, Logger: log,

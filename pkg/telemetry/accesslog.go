@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/netip"
@@ -55,16 +56,24 @@ type End struct {
 	Workload string // namespace/pod
 }
 
-// AccessLog writes a line per connection. A nil *AccessLog writes nothing.
+// maxPending bounds the bytes that wait for a slow reader of the log.
+const maxPending = 4 << 20
+
+// AccessLog writes a line per connection. Who logs never waits: lines collect while a write is under way,
+// and are lost when the reader falls far behind or the disk is full; see Lost. A nil *AccessLog writes nothing.
 type AccessLog struct {
 	format Format
+	w      io.Writer // used by one flush at a time
 	lost   atomic.Uint64
 
-	mu sync.Mutex // one line at a time
-	w  io.Writer
+	mu      sync.Mutex    // protects what follows
+	pending []byte        // whole lines
+	spare   []byte        // for the next pending
+	idle    chan struct{} // closed when no flush is under way; nil while none ever was
+	writing bool
 }
 
-// NewAccessLog writes to w, one Write per line. It returns nil for FormatOff.
+// NewAccessLog writes to w. It returns nil for FormatOff.
 func NewAccessLog(w io.Writer, f Format) *AccessLog {
 	if f == FormatOff || f == "" || w == nil {
 		return nil
@@ -74,7 +83,7 @@ func NewAccessLog(w io.Writer, f Format) *AccessLog {
 
 var lines = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
-// Write logs one connection. A full disk loses lines, never connections: see Lost.
+// Write logs one connection.
 func (l *AccessLog) Write(r *Record) {
 	if l == nil {
 		return
@@ -87,14 +96,60 @@ func (l *AccessLog) Write(r *Record) {
 		*b = appendText((*b)[:0], r)
 	}
 	l.mu.Lock()
-	_, err := l.w.Write(*b)
-	l.mu.Unlock()
-	if err != nil {
+	defer l.mu.Unlock()
+	if len(l.pending)+len(*b) > maxPending {
 		l.lost.Add(1)
+		return
+	}
+	l.pending = append(l.pending, *b...)
+	if !l.writing {
+		l.writing, l.idle = true, make(chan struct{})
+		go l.flush()
 	}
 }
 
-// Lost counts lines that could not be written.
+// flush writes what is pending, and what comes meanwhile, and ends.
+func (l *AccessLog) flush() {
+	for {
+		l.mu.Lock()
+		if len(l.pending) == 0 {
+			l.writing = false
+			close(l.idle)
+			l.mu.Unlock()
+			return
+		}
+		b := l.pending
+		l.pending = l.spare[:0]
+		l.mu.Unlock()
+		if _, err := l.w.Write(b); err != nil {
+			l.lost.Add(uint64(bytes.Count(b, []byte{'\n'})))
+		}
+		l.mu.Lock()
+		l.spare = b[:0]
+		l.mu.Unlock()
+	}
+}
+
+// Flush waits until everything logged so far is written, at most for limit, and reports whether it is.
+func (l *AccessLog) Flush(limit time.Duration) bool {
+	if l == nil {
+		return true
+	}
+	l.mu.Lock()
+	idle := l.idle
+	l.mu.Unlock()
+	if idle == nil {
+		return true
+	}
+	select {
+	case <-idle:
+		return true
+	case <-time.After(limit):
+		return false
+	}
+}
+
+// Lost counts lines that were not written.
 func (l *AccessLog) Lost() uint64 {
 	if l == nil {
 		return 0

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -21,9 +22,17 @@ func record() *Record {
 	}
 }
 
+func write(t *testing.T, l *AccessLog) {
+	t.Helper()
+	l.Write(record())
+	if !l.Flush(10 * time.Second) {
+		t.Fatal("not written")
+	}
+}
+
 func TestJSONIsValidAndComplete(t *testing.T) {
 	var out bytes.Buffer
-	NewAccessLog(&out, FormatJSON).Write(record())
+	write(t, NewAccessLog(&out, FormatJSON))
 	var got map[string]any
 	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
 		t.Fatalf("%v in %s", err, out.String())
@@ -42,7 +51,7 @@ func TestJSONIsValidAndComplete(t *testing.T) {
 
 func TestTextIsOneLine(t *testing.T) {
 	var out bytes.Buffer
-	NewAccessLog(&out, FormatText).Write(record())
+	write(t, NewAccessLog(&out, FormatText))
 	want := `2026-01-02T03:04:05.006Z outbound 10.0.0.1:4000(shop/frontend-1 spiffe://cluster.local/ns/shop/sa/frontend) -> ` +
 		`[fd00::2]:8080(shop/cart-1) dialled=10.96.0.5:80 service=cart.shop.svc.cluster.local security=mutual_tls sent=12 received=34 ` +
 		`duration=1.5ms flags=UAEX policy=shop/only-cart dry_run=a/b,c/d cause="refused \"by\" policy\n" hint=look` + "\n"
@@ -57,7 +66,7 @@ func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left
 
 func TestFullDiskLosesLinesOnly(t *testing.T) {
 	l := NewAccessLog(fullDisk{}, FormatJSON)
-	l.Write(record())
+	write(t, l)
 	if l.Lost() != 1 {
 		t.Errorf("lost = %d", l.Lost())
 	}
@@ -87,3 +96,52 @@ func BenchmarkJSON(b *testing.B) {
 type discard struct{}
 
 func (discard) Write(b []byte) (int, error) { return len(b), nil }
+
+// stuck is a reader that has stopped reading.
+type stuck struct{ release chan struct{} }
+
+func (s stuck) Write(b []byte) (int, error) { <-s.release; return len(b), nil }
+
+func TestStuckReaderHoldsUpNobody(t *testing.T) {
+	s := stuck{make(chan struct{})}
+	l := NewAccessLog(s, FormatJSON)
+	n := 0
+	for l.Lost() == 0 {
+		l.Write(record())
+		if n++; n > 1e6 {
+			t.Fatal("lines are kept without bound")
+		}
+	}
+	if l.Flush(time.Millisecond) {
+		t.Error("flushed into a stuck reader")
+	}
+	close(s.release)
+	if !l.Flush(10 * time.Second) {
+		t.Error("not flushed")
+	}
+}
+
+func TestConcurrentLinesStayWhole(t *testing.T) {
+	var out bytes.Buffer // one flush at a time writes to it
+	l := NewAccessLog(&out, FormatJSON)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 200 {
+				l.Write(record())
+			}
+		})
+	}
+	wg.Wait()
+	l.Flush(10 * time.Second)
+	n := 0
+	for line := range bytes.Lines(out.Bytes()) {
+		if !json.Valid(line) {
+			t.Fatalf("%s", line)
+		}
+		n++
+	}
+	if n != 1600 || l.Lost() != 0 {
+		t.Errorf("%d lines, %d lost", n, l.Lost())
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -55,6 +56,7 @@ func (b *bench) counters(t *testing.T) map[string]float64 {
 
 func (b *bench) lastLine(t *testing.T) map[string]any {
 	t.Helper()
+	b.Table.log.Flush(10 * time.Second)
 	lines := strings.Split(strings.TrimSpace(b.log.String()), "\n")
 	var got map[string]any
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &got); err != nil {

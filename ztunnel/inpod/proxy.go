@@ -92,7 +92,8 @@ func (p *proxy) drain() {
 func (p *proxy) close(cause *flow.Failure) {
 	p.drain()
 	p.flows.Kill(p.pod.UID, cause)
-	p.cancel()
+	p.cancel()                     // from here on nothing new can be dialled,
+	p.flows.Kill(p.pod.UID, cause) // and what was dialled in between is in the table
 	p.tunnel.Close()
 	p.conns.Wait()
 	p.sockets.Close()

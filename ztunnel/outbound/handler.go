@@ -117,12 +117,10 @@ func describe(f *flow.Flow, r Route) {
 	f.SetService(r.Service)
 	if r.Dest != nil {
 		f.Labels.Destination = flow.PeerOf(r.Dest)
-		if r.Kind != Tunnel {
-			f.Labels.Destination.Principal = ""
-		}
 	} else if r.Waypoint != nil {
 		f.Labels.Destination = flow.PeerOf(r.Waypoint)
 	}
+	f.Labels.Destination.Principal = ""
 	f.Dest = flow.EndOf(r.Dest, r.Dial, identity.Identity{})
 	if r.Kind == Tunnel {
 		f.Dest.Address = r.Authority
@@ -171,6 +169,7 @@ func (h *Handler) tunnel(ctx context.Context, f *flow.Flow, c relay.Conn, w *mod
 	// The stream exists only on a verified connection: from here on the label is true.
 	f.Labels.Security = telemetry.SecurityMutualTLS
 	f.Dest.Identity = r.Expect.String()
+	f.Labels.Destination.Principal = f.Dest.Identity
 	f.OnKill(func() {
 		stream.Reset()
 		relay.Reset(c)
