@@ -25,9 +25,9 @@ import (
 
 // Options are what a Gateway does not say. The zero value renders for a cluster.
 type Options struct {
-	// Image of the waypoint. Default weft-waypoint:latest.
+	// Image of the waypoint. Default weft.dev/waypoint:latest.
 	Image string
-	// Command of the container. Default weft-waypoint.
+	// Command of the container. Default the image's entry point.
 	Command string
 	// Controller is host:port of xDS and CA. Default weft-controller.weft-system.svc.<ClusterDomain>:15012.
 	Controller string
@@ -55,8 +55,7 @@ func (o Options) withDefaults() Options {
 			*s = v
 		}
 	}
-	def(&o.Image, "weft-waypoint:latest")
-	def(&o.Command, "weft-waypoint")
+	def(&o.Image, "weft.dev/waypoint:latest")
 	def(&o.TrustDomain, "cluster.local")
 	def(&o.ClusterDomain, "cluster.local")
 	def(&o.Controller, net.JoinHostPort("weft-controller."+api.SystemNamespace+".svc."+o.ClusterDomain, strconv.Itoa(api.PortXDS)))

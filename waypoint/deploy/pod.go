@@ -93,7 +93,7 @@ func container(gw *gatewayv1.Gateway, o Options) corev1.Container {
 	return corev1.Container{
 		Name:    "waypoint",
 		Image:   o.Image,
-		Command: []string{o.Command},
+		Command: command(o),
 		Args: append([]string{
 			"--gateway=" + gw.Namespace + "/" + gw.Name,
 			"--service-account=" + gw.Name,
@@ -121,6 +121,13 @@ func container(gw *gatewayv1.Gateway, o Options) corev1.Container {
 			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 		},
 	}
+}
+
+func command(o Options) []string {
+	if o.Command == "" {
+		return nil
+	}
+	return []string{o.Command}
 }
 
 func probe(period, failures int32) *corev1.Probe {
