@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -23,50 +24,116 @@ import (
 	"github.com/weftmesh/weft/ztunnel/state"
 )
 
+// kernelPods are the addresses of the pods that are enrolled.
+var kernelPods = map[string][]string{"front-1": {"10.78.0.1", "fd78::1"}, "cart-1": {"10.78.0.2", "fd78::2"}}
+
 // kernelMesh is front and cart as real pods on one node, served by one ztunnel, and a host outside.
 func kernelMesh(t testing.TB) (*kernelLab, *node) {
 	t.Helper()
 	l := newKernelLab(t)
 	a, err := ca.OpenAuthority(ca.AuthorityOptions{Dir: t.TempDir(), Create: true})
 	must(t, err)
-	n := &node{certs: ca.NewManager(ca.ManagerOptions{Issuer: issuer{a}}), log: &logBuffer{}}
-	n.Ztunnel = ztunnel.New(ztunnel.Options{Node: "n1", Certificates: n.certs, AccessLog: telemetry.NewAccessLog(n.log, telemetry.FormatJSON),
-		Log: zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))})
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(func() {
-		gone, stop := context.WithCancel(context.Background())
-		stop()
-		n.Drain(gone)
-		cancel()
-		n.certs.Close()
-	})
-	go n.Run(ctx)
-	addrs := map[string][]string{"front-1": {"10.78.0.1", "fd78::1"}, "cart-1": {"10.78.0.2", "fd78::2"}}
-	var d state.Delta
-	for name, ips := range addrs {
-		ns := l.addPod(name, ips[0], ips[1])
-		f, err := ns.File()
-		must(t, err)
-		must(t, n.Pods.Add("uid-"+name, inpod.Info{Name: name, Namespace: "shop", ServiceAccount: name[:len(name)-2]}, f))
-		f.Close()
-		l.capture(name, netip.MustParseAddr(ips[0]), netip.MustParseAddr(ips[1]))
-		d.Workloads = append(d.Workloads, workload("n1", name, ips...))
+	l.authority = a
+	for name, ips := range kernelPods {
+		l.addPod(name, ips[0], ips[1])
 	}
-	cart := d.Workloads[0]
-	if cart.Name != "cart-1" {
-		cart = d.Workloads[1]
-	}
-	svc := service("cart", "10.96.0.2", 8080, cart)
-	svc.Addresses = append(svc.Addresses, netip.MustParseAddr("fd00:96::2"))
-	d.Services = []*model.Service{svc}
-	n.State.Apply(d)
-	n.State.SetSynced()
 	outside := l.addPod("out", "10.78.9.9", "fd78:9::9")
+	n := l.ztunnel()
 	for _, at := range []string{"0.0.0.0:8080", "[::]:8080"} {
 		l.whoami(l.pods["cart-1"], at)
 		l.whoami(outside, at)
 	}
 	return l, n
+}
+
+// ztunnel starts one that has the configuration and serves the pods, and captures them for it.
+func (l *kernelLab) ztunnel() *node {
+	t := l.t
+	n := &node{certs: ca.NewManager(ca.ManagerOptions{Issuer: issuer{l.authority}}), log: &logBuffer{}}
+	n.Ztunnel = ztunnel.New(ztunnel.Options{Node: "n1", Certificates: n.certs, AccessLog: telemetry.NewAccessLog(n.log, telemetry.FormatJSON),
+		Log: zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); n.Run(ctx) }()
+	t.Cleanup(func() {
+		gone, stop := context.WithCancel(context.Background())
+		stop()
+		n.Drain(gone)
+		cancel()
+		<-done
+		n.certs.Close()
+	})
+	var d state.Delta
+	for name, ips := range kernelPods {
+		d.Workloads = append(d.Workloads, workload("n1", name, ips...))
+		if name == "cart-1" {
+			svc := service("cart", "10.96.0.2", 8080, d.Workloads[len(d.Workloads)-1])
+			svc.Addresses = append(svc.Addresses, netip.MustParseAddr("fd00:96::2"))
+			d.Services = append(d.Services, svc)
+		}
+	}
+	n.State.Apply(d)
+	n.State.SetSynced()
+	for name := range kernelPods {
+		f, err := l.pods[name].File()
+		must(t, err)
+		must(t, n.Pods.Add("uid-"+name, inpod.Info{Name: name, Namespace: "shop", ServiceAccount: name[:len(name)-2]}, f))
+		f.Close()
+	}
+	l.captureAll()
+	return n
+}
+
+func (l *kernelLab) captureAll() {
+	for name, ips := range kernelPods {
+		l.capture(name, netip.MustParseAddr(ips[0]), netip.MustParseAddr(ips[1]))
+	}
+}
+
+// hello dials from a pod and reads what whoami says.
+func (l *kernelLab) hello(from, dst string) (*net.TCPConn, error) {
+	c, err := l.pods[from].DialTCP(l.t.Context(), netip.MustParseAddrPort(dst), netns.DialOptions{Timeout: 5 * time.Second})
+	if err != nil {
+		return nil, err
+	}
+	l.t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(15 * time.Second))
+	b := make([]byte, 1)
+	for b[0] != '\n' {
+		if _, err := io.ReadFull(c, b); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// A ztunnel replaces another: both listen for a while, then the old one drains. What lives goes on.
+func TestReplacement(t *testing.T) {
+	l, old := kernelMesh(t)
+	living, err := l.hello("front-1", "10.96.0.2:80")
+	must(t, err)
+	next := l.ztunnel() // while the old one still listens
+	drain, over := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); old.Drain(drain) }()
+	until(t, "only the new one listens", func() bool { return old.Ready() != nil })
+	until(t, "connections through the new one", func() bool {
+		l.captureAll() // the agent's part, once the old listeners are gone
+		c, err := l.hello("front-1", "10.96.0.2:80")
+		if err == nil {
+			c.Close()
+		}
+		return err == nil && next.Flows.Len() > 0
+	})
+	if got, err := say(living, "still here"); err != nil || got != "still here" {
+		t.Errorf("a living connection was cut by the replacement: %q %v", got, err)
+	}
+	living.Close()
+	<-done // it was the last
+	over()
+	if n := old.Flows.Len(); n != 0 {
+		t.Errorf("%d connections left", n)
+	}
 }
 
 // TestInTheKernel carries connections of real pods: namespaces, veths, eBPF redirection, transparent

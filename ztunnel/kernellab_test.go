@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weftmesh/weft/bpf"
+	"github.com/weftmesh/weft/pkg/ca"
 	"github.com/weftmesh/weft/pkg/netns"
 )
 
@@ -25,6 +26,8 @@ type kernelLab struct {
 	node *netns.NS
 	pods map[string]*netns.NS
 	r    *bpf.Redirector
+
+	authority *ca.Authority // signs for every ztunnel here
 }
 
 func must(t testing.TB, err error) {
