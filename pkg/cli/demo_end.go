@@ -1,14 +1,33 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
 )
 
-// checkWhy asks weftctl why frontend may not call payments.
-func (s *story) checkWhy(context.Context) error { return fmt.Errorf("why: missing") }
+// checkWhy asks what a person would ask: it has to name the policy, and to tell the two callers apart.
+func (s *story) checkWhy(ctx context.Context) error {
+	ask := func(source string) (string, int) {
+		var out bytes.Buffer
+		code := (&env{stdout: &out, stderr: &out}).run(ctx, []string{"why", "--name", s.c.Name, source, "payments.shop:9000"})
+		return out.String(), code
+	}
+	text, code := ask("shop/frontend")
+	if code != 1 || !strings.Contains(text, "shop/payments-callers") {
+		return fmt.Errorf("weftctl why does not name the policy that refuses frontend (exit code %d): %s", code, text)
+	}
+	if text, code := ask("shop/cart-v1"); code != 0 {
+		return fmt.Errorf("weftctl why says that the cart is refused (exit code %d): %s", code, text)
+	}
+	s.proved("weftctl why shop/frontend payments.shop:9000")
+	for line := range strings.Lines(text) {
+		fmt.Fprintf(s.e.stdout, "       %s", line)
+	}
+	return nil
+}
 
 // checkMetrics prints the graph that the ztunnels' metrics draw, and holds it against what happened.
 func (s *story) checkMetrics(ctx context.Context) error {

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -66,7 +65,7 @@ func (e *env) labStatus(name string) error {
 
 // meshOf says how the mesh treats a pod now.
 func (e *env) meshOf(c *lab.Config, p *corev1.Pod) string {
-	if _, err := os.Stat(c.Path("status", "pods", p.Namespace+"_"+p.Name+".json")); err == nil {
+	if lab.Enrolled(c.Layout, p) {
 		return e.green("enrolled")
 	}
 	return "-"

@@ -35,7 +35,7 @@ func newLabUp(e *env, name *string) *cobra.Command {
 	f.StringToStringVar(&c.Images, "image", nil, "program for an image: IMAGE=/path/to/program (repeatable)")
 	f.StringVar(&c.Envoy, "envoy", os.Getenv("WEFT_ENVOY"), "Envoy for waypoints (default: $WEFT_ENVOY, or envoy in PATH)")
 	f.BoolVar(&c.NoMesh, "no-mesh", false, "only nodes, pods and services")
-	f.DurationVar(&c.CertTTL, "cert-ttl", 0, "lifetime of workload certificates (default: the controller's, 24h)")
+	f.DurationVar(&c.CertTTL, "cert-ttl", 0, "lifetime of workload certificates (default 24h)")
 	f.BoolVar(&c.Debug, "debug", false, "log of the mesh's programs at debug level")
 	f.BoolVar(&foreground, "foreground", false, "stay, and take the lab down on Ctrl-C")
 	f.DurationVar(&timeout, "timeout", time.Minute, "how long everything may take to be ready")
