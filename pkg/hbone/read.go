@@ -46,9 +46,11 @@ func (c *conn) readLoop() {
 }
 
 func (c *conn) readAll() error {
-	for {
-		if err := c.w.fill(); err != nil {
-			return c.refusal(err)
+	for first := true; ; first = false {
+		if !first { // crypto/tls may have read ahead in the handshake
+			if err := c.w.fill(); err != nil {
+				return c.refusal(err)
+			}
 		}
 		if err := c.readBatch(); err != nil {
 			return c.refusal(err)
