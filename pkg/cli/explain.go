@@ -1,0 +1,208 @@
+package cli
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/weftmesh/weft/pkg/identity"
+	"github.com/weftmesh/weft/pkg/index"
+	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/policy"
+)
+
+type verdict int
+
+const (
+	allowed verdict = iota
+	depends         // on what was not said, or on which endpoint is drawn
+	refused
+)
+
+// answer is what `why` says.
+type answer struct {
+	verdict             verdict
+	source, destination string
+	hops                []hop
+	advice              []string
+}
+
+// hop is one place where the connection is judged.
+type hop struct {
+	where string
+	lines []string
+}
+
+func (h *hop) say(format string, a ...any) { h.lines = append(h.lines, fmt.Sprintf(format, a...)) }
+
+// worsen makes the answer no better than v.
+func (a *answer) worsen(v verdict) { a.verdict = max(a.verdict, v) }
+
+func (a *answer) advise(format string, args ...any) {
+	if line := fmt.Sprintf(format, args...); !slices.Contains(a.advice, line) {
+		a.advice = append(a.advice, line)
+	}
+}
+
+// explainer holds what one explanation needs.
+type explainer struct {
+	snap *model.Snapshot
+	idx  *index.Index
+	answer
+	src    *model.Workload
+	target target
+}
+
+// explain judges a connection, and a request in it, by the very functions that ztunnels use. Pure.
+func explain(snap *model.Snapshot, source, destination string, req request) (*answer, error) {
+	src, err := findWorkload(snap, source)
+	if err != nil {
+		return nil, fmt.Errorf("source: %w", err)
+	}
+	t, err := findTarget(snap, src, destination)
+	if err != nil {
+		return nil, fmt.Errorf("destination: %w", err)
+	}
+	x := &explainer{snap: snap, idx: index.FromSnapshot(snap), src: src, target: t}
+	x.source, x.destination = workloadText(src), t.text()
+	x.leave()
+	switch {
+	case x.verdict == refused:
+	case t.service != nil && t.service.Waypoint != nil && src.Protocol == model.HBONE && !src.NativeTunnel:
+		x.viaWaypoint(req)
+	default:
+		if !req.empty() {
+			x.hops[0].say("method, path and headers are not looked at: no waypoint stands between the two")
+		}
+		x.arrive(t.endpoints, x.callerIdentity())
+	}
+	return &x.answer, nil
+}
+
+// callerIdentity is what the other side can verify: nothing of a pod outside the mesh.
+func (x *explainer) callerIdentity() identity.Identity {
+	if x.src.Protocol == model.HBONE {
+		return x.src.Identity()
+	}
+	return identity.Identity{}
+}
+
+// leave tells how the connection leaves the source.
+func (x *explainer) leave() {
+	h := hop{where: fmt.Sprintf("Leaving pod %s on node %s", workloadName(x.src), x.src.Node)}
+	t := x.target
+	switch {
+	case x.src.Protocol != model.HBONE:
+		h.say("it is not in the mesh: the connection leaves in clear text, without an identity")
+		x.advise("enrol the caller: label its namespace %s with weft.dev/dataplane-mode=ambient", x.src.Namespace)
+	case t.service == nil && len(t.endpoints) == 0:
+		h.say("its ztunnel knows nothing at %s and passes the connection through in clear text", t.text())
+	default:
+		h.say("its ztunnel speaks for it as %s", x.src.Identity())
+	}
+	if t.service != nil && t.noPort {
+		h.say("service %s has no port %d, only %s", serviceName(t.service), t.port, join(t.service.Ports, portText))
+		x.worsen(refused)
+		x.advise("call one of the service's ports, or add the port to it")
+	} else if t.service != nil && len(t.endpoints) == 0 && t.service.Waypoint == nil {
+		h.say("service %s has no healthy endpoint: refused", serviceName(t.service))
+		x.worsen(refused)
+		x.advise("see why its pods are not ready, or whether its selector finds any: weftctl get workloads -n %s", t.service.Namespace)
+	}
+	x.hops = append(x.hops, h)
+	if x.src.Protocol != model.HBONE {
+		x.advice = nil // only said when the missing identity is what matters
+	}
+}
+
+// arrive judges at the endpoints' ztunnels. Endpoints may differ: then it depends on which one is drawn.
+func (x *explainer) arrive(endpoints []endpoint, caller identity.Identity) {
+	yes, no := 0, 0
+	for _, ep := range endpoints {
+		h := hop{where: fmt.Sprintf("At the ztunnel of node %s, for pod %s port %d", ep.workload.Node, workloadName(ep.workload), ep.port)}
+		if x.judge(&h, ep, caller) {
+			yes++
+		} else {
+			no++
+		}
+		x.hops = append(x.hops, h)
+	}
+	switch {
+	case no > 0 && yes > 0:
+		x.worsen(depends)
+	case no > 0:
+		x.worsen(refused)
+	}
+}
+
+// judge decides at one endpoint and reports whether it lets the connection in.
+func (x *explainer) judge(h *hop, ep endpoint, caller identity.Identity) bool {
+	w := ep.workload
+	if w.Protocol != model.HBONE {
+		h.where = fmt.Sprintf("At pod %s on node %s", workloadName(w), w.Node)
+		h.say("it is not in the mesh: nothing is enforced, the connection arrives in clear text")
+		return true
+	}
+	if w.NativeTunnel {
+		h.where = fmt.Sprintf("At waypoint pod %s on node %s", workloadName(w), w.Node)
+		h.say("it terminates the tunnel itself")
+		return true
+	}
+	policies, missing := x.idx.PoliciesFor(w)
+	if len(missing) > 0 {
+		h.say("policies %v are listed for it but not known: refused until they are", missing)
+		return false
+	}
+	v := policy.Compile(policies).Decide(policy.Conn{Source: caller, SourceIP: firstAddr(x.src), Dest: netip.AddrPortFrom(firstAddr(w), ep.port)})
+	for _, name := range v.DryRun {
+		h.say("dry run: policy %s would refuse it", name)
+	}
+	switch {
+	case v.Allowed && v.Policy == "" && len(policies) == 0:
+		h.say("allowed: no policy applies")
+	case v.Allowed && v.Policy == "":
+		h.say("allowed: %s (%d apply)", v.Reason, len(policies))
+	case v.Allowed:
+		h.say("allowed by policy %s, rule %d", v.Policy, v.Rule+1)
+	default:
+		x.sayRefused(h, v, policies, caller, w)
+	}
+	return v.Allowed
+}
+
+func (x *explainer) sayRefused(h *hop, v policy.Verdict, policies []*model.Policy, caller identity.Identity, w *model.Workload) {
+	who := caller.String()
+	if caller.IsZero() {
+		who = "a caller without an identity"
+	}
+	switch {
+	case v.Rule != policy.NoRule:
+		h.say("refused by DENY policy %s, rule %d: it matches %s", v.Policy, v.Rule+1, who)
+		x.advise("change rule %d of policy %s if this caller is to be let in", v.Rule+1, v.Policy)
+	case !slices.ContainsFunc(policies, func(p *model.Policy) bool { return p.Action == model.Allow && !p.DryRun }):
+		h.say("refused: %s", v.Reason)
+	default:
+		h.say("refused: ALLOW policies apply and none of their rules matches %s", who)
+		for _, p := range policies {
+			if p.Action == model.Allow && !p.DryRun {
+				h.say("policy %s: %s", p.Key(), describeRules(p))
+				x.advise("add %s to a rule of policy %s if this caller is to be let in", principalText(caller), p.Key())
+			}
+		}
+	}
+	for _, p := range policies {
+		if p.Unsupported != "" {
+			h.say("policy %s asks what a ztunnel cannot see (%s), so it refuses: give the service a waypoint", p.Key(), p.Unsupported)
+		}
+	}
+	if caller.IsZero() && x.src.Protocol != model.HBONE {
+		x.advise("or enrol the caller, so that it has an identity: label namespace %s with weft.dev/dataplane-mode=ambient", x.src.Namespace)
+	}
+}
+
+func principalText(id identity.Identity) string {
+	if id.IsZero() {
+		return "the caller's address (it has no identity)"
+	}
+	return "principal " + id.Principal()
+}
