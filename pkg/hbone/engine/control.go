@@ -132,6 +132,9 @@ func (c *Conn) onReset(f frameHeader, p []byte) error {
 	}
 	s := c.streams[f.stream]
 	if s == nil {
+		if lately, knew := c.endedLately(f.stream); lately && !knew {
+			c.remember(f.stream, true)
+		}
 		return c.flood(floodStray, "RST_STREAM on streams that have ended")
 	}
 	if !c.o.Client && !s.has(sentHeaders) {
@@ -139,6 +142,7 @@ func (c *Conn) onReset(f frameHeader, p []byte) error {
 			return err
 		}
 	}
+	s.flags |= gotReset
 	c.forget(s)
 	c.emit(Event{Kind: Reset, Stream: s, Code: Code(binary.BigEndian.Uint32(p))})
 	return nil

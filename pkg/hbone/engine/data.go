@@ -52,7 +52,11 @@ func (c *Conn) strayData(s *Stream) error {
 		return c.kill(s, ProtocolError)
 	case c.refused(id):
 		return nil
-	case c.endedLately(id):
+	}
+	if lately, peerKnew := c.endedLately(id); peerKnew {
+		c.out = appendUint32Frame(c.out, frameRST, id, uint32(StreamClosed))
+		return c.flood(floodBad, "DATA on streams that the peer itself has ended")
+	} else if lately {
 		return c.flood(floodStray, "DATA on streams that have ended")
 	}
 	return connErr(StreamClosed, "DATA on stream %d, which ended long ago", id)

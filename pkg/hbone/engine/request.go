@@ -14,9 +14,10 @@ func (c *Conn) onRequest(k fieldSink) error {
 	switch {
 	case id%2 == 0:
 		return connErr(ProtocolError, "a client's stream has the even number %d", id)
-	case id <= c.lastPeerID && c.endedLately(id):
-		return connErr(StreamClosed, "HEADERS on stream %d, which has ended", id)
 	case id <= c.lastPeerID:
+		if lately, _ := c.endedLately(id); lately {
+			return connErr(StreamClosed, "HEADERS on stream %d, which has ended", id)
+		}
 		return connErr(ProtocolError, "stream %d came after stream %d", id, c.lastPeerID)
 	}
 	c.lastPeerID = id
@@ -52,7 +53,7 @@ func (c *Conn) turnAway(id uint32, code Code) error {
 		return err
 	}
 	c.out = appendUint32Frame(c.out, frameRST, id, uint32(code))
-	c.remember(id)
+	c.remember(id, false)
 	return nil
 }
 

@@ -7,6 +7,7 @@ const (
 	gotHeaders
 	sentEnd
 	gotEnd
+	gotReset
 	gone // out of the table
 )
 
@@ -61,7 +62,7 @@ func (c *Conn) forget(s *Stream) {
 	if len(c.streams) == 0 {
 		c.idleSince = c.now
 	}
-	c.remember(s.ID)
+	c.remember(s.ID, s.has(gotEnd|gotReset))
 	if s.has(sentEnd) && s.has(gotEnd) {
 		return // its held bytes are still being read
 	}
@@ -71,26 +72,30 @@ func (c *Conn) forget(s *Stream) {
 
 // recent is a ring of streams that ended lately: frames for them may still be on their way.
 type recent struct {
-	ids  [64]uint32
+	ids  [64]uint32 // the stream, times two, plus one if its peer knew the end when it sent its last frame
 	next uint8
 }
 
-func (c *Conn) remember(id uint32) {
+func (c *Conn) remember(id uint32, peerKnew bool) {
 	if c.closed == nil {
 		c.closed = new(recent)
 	}
-	c.closed.ids[c.closed.next%64] = id
+	c.closed.ids[c.closed.next%64] = id << 1
+	if peerKnew {
+		c.closed.ids[c.closed.next%64]++
+	}
 	c.closed.next++
 }
 
-func (c *Conn) endedLately(id uint32) bool {
-	if c.closed == nil {
-		return false
+// endedLately tells whether a stream ended lately, and whether its peer has no excuse for sending more.
+func (c *Conn) endedLately(id uint32) (lately, peerKnew bool) {
+	if c.closed == nil || id == 0 {
+		return false, false
 	}
 	for _, x := range c.closed.ids {
-		if x == id {
-			return true
+		if x>>1 == id&maxWindow {
+			lately, peerKnew = true, peerKnew || x&1 == 1
 		}
 	}
-	return false
+	return lately, peerKnew
 }
