@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -118,13 +119,9 @@ func (s *supervisor) runOnce(ctx context.Context, p program, restarts int) error
 	case <-ctx.Done():
 	}
 	_ = cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-ended:
-	case <-time.After(stopGrace):
-		_ = cmd.Process.Kill()
-		<-ended
-	}
-	return ctx.Err()
+	kill := time.AfterFunc(stopGrace, func() { _ = cmd.Process.Kill() })
+	defer kill.Stop()
+	return errors.Join(ctx.Err(), <-ended)
 }
 
 func (s *supervisor) bin(name string) string { return filepath.Join(s.BinDir, name) }

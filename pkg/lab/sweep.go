@@ -75,12 +75,12 @@ func mountBPF(l Layout) error {
 
 // unmountBPF undoes mountBPF when nobody else has pinned anything meanwhile.
 func unmountBPF(l Layout) error {
-	if _, err := os.Stat(mountedMark(l)); err != nil {
+	if _, err := os.Stat(mountedMark(l)); errors.Is(err, fs.ErrNotExist) || !isMounted(bpffs) {
 		return nil
 	}
 	entries, err := os.ReadDir(bpffs)
-	if err != nil || !isMounted(bpffs) {
-		return nil
+	if err != nil {
+		return fmt.Errorf("look for pins: %w", err)
 	}
 	for _, e := range entries {
 		if e.Name() != "maps.debug" && e.Name() != "progs.debug" { // the kernel's own are always there

@@ -37,8 +37,10 @@ func watch(ctx context.Context, resync time.Duration, dirs []string, changed fun
 			if quiet == nil {
 				quiet = time.After(settle)
 			}
-		case <-w.Errors: // a lost event: look again
-			quiet = time.After(settle)
+		case err := <-w.Errors:
+			if err != nil { // events were lost: look again
+				quiet = time.After(settle)
+			}
 		case <-tick.C:
 			addTree(w, dirs)
 			changed()
