@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 	"istio.io/istio/pkg/zdsapi"
 )
 
@@ -113,8 +114,11 @@ func listen(path string) (*net.UnixListener, error) {
 		return nil, fmt.Errorf("folder of the ZDS socket: %w", err)
 	}
 	if fi, err := os.Lstat(path); err == nil && fi.Mode()&os.ModeSocket != 0 {
-		if c, err := net.DialUnix("unixpacket", nil, addr); err == nil {
+		c, err := net.DialUnix("unixpacket", nil, addr)
+		if err == nil {
 			c.Close()
+		}
+		if !errors.Is(err, unix.ECONNREFUSED) {
 			return nil, fmt.Errorf("%w on %s: stop it first", ErrInUse, path)
 		}
 		if err := os.Remove(path); err != nil {

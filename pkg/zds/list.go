@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// List puts a pod on the list, or replaces it, without telling those ztunnels that are connected.
+// List puts a pod on the list without telling anyone. It is for the time before Run; then comes Add.
 func (a *Agent) List(p Pod) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -1,11 +1,13 @@
 package zds
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -188,7 +190,7 @@ func (s *session) answer() (err error) {
 	for ack := range s.acks {
 		m := &zdsapi.Ack{}
 		if e := <-ack; e != nil {
-			m.Error = e.Error()
+			m.Error = text(e)
 		}
 		if err != nil {
 			continue
@@ -198,4 +200,14 @@ func (s *session) answer() (err error) {
 		}
 	}
 	return err
+}
+
+// text fits an error into a packet, and into a protobuf string.
+func text(err error) string {
+	const most = packetRoom / 4
+	s := err.Error()
+	if len(s) > most {
+		s = s[:most] + " …"
+	}
+	return cmp.Or(strings.ToValidUTF8(s, "?"), "failed")
 }
