@@ -180,7 +180,7 @@ func (h *handshake) explain(err error, limit time.Duration) (cause string, _ err
 	switch {
 	case h.own != nil:
 		return CauseConfig, handshakeError(err, "this workload has no certificate; see what the certificate manager says")
-	case h.verify != nil, errors.As(err, &unverified):
+	case h.verify != nil, errors.As(err, &unverified), strings.Contains(err.Error(), "didn't provide a certificate"):
 		return CauseCertificate, fmt.Errorf("%w: %w: %w", ErrHandshake, ErrPeerIdentity, err)
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		return CauseTimeout, fmt.Errorf("%w: %w after %v (does a network policy swallow packets to this port, or is the peer overloaded?)", ErrHandshake, ErrTimeout, limit)

@@ -90,6 +90,7 @@ type world struct {
 }
 
 type setup struct {
+	ca             *authority
 	handler        func(ctx context.Context, r *Request)
 	server, client Limits
 	serverCert     *tls.Certificate
@@ -101,7 +102,10 @@ type setup struct {
 
 func newWorld(t testing.TB, s setup) *world {
 	t.Helper()
-	w := &world{t: t, ca: newAuthority(t)}
+	w := &world{t: t, ca: s.ca}
+	if w.ca == nil {
+		w.ca = newAuthority(t)
+	}
 	end := time.Now().Add(12 * time.Hour)
 	sc, cc := w.ca.leaf(t, serverID, end), w.ca.leaf(t, clientID, end)
 	if s.serverCert != nil {
@@ -121,7 +125,9 @@ func newWorld(t testing.TB, s setup) *world {
 	w.addr = addrPort(l.Addr())
 	go w.server.Serve(l)
 	w.pool = NewPool(PoolOptions{
-		Dial:   func(ctx context.Context, k Key) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", k.Dest.String()) },
+		Dial: func(ctx context.Context, k Key) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", k.Dest.String())
+		},
 		TLS:    func(Key) (*tls.Config, error) { return w.ca.clientTLS(cc), nil },
 		Limits: s.client, Clock: s.clock, Events: s.clientEvents,
 	})

@@ -131,6 +131,9 @@ func (c *conn) process(p []byte) error {
 	for _, u := range b.used {
 		c.eng.Consumed(u.s.es, u.n)
 	}
+	if err != nil {
+		c.failLocked(err)
+	}
 	c.drained()
 	if c.w.unflushed() || c.eng.Pending() > 0 {
 		c.kick()

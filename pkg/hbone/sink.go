@@ -2,7 +2,6 @@ package hbone
 
 import (
 	"errors"
-	"io"
 	"net"
 	"sync/atomic"
 	"syscall"
@@ -76,7 +75,7 @@ func (k *sink) finish() {
 // ended passes the end of the stream's input on; rmu is held.
 func (k *sink) ended(s *Stream) {
 	switch {
-	case s.final != io.EOF:
+	case s.reset != nil:
 		// The goroutines that wait for the socket let go of it. The splice resets it.
 		_ = k.app.SetDeadline(time.Unix(1, 0))
 		k.finish()
@@ -140,7 +139,7 @@ func (s *Stream) drainOnce(fd int) (n int, done bool) {
 		}
 	}
 	k.draining = false
-	if s.final == io.EOF {
+	if s.eof {
 		k.halfClose()
 	}
 	return n, true

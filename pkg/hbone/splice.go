@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -86,11 +85,11 @@ func (p *splice) attach() {
 	defer s.rmu.Unlock()
 	s.sink = p.k
 	switch {
-	case s.final != nil && s.final != io.EOF:
+	case s.reset != nil:
 		p.k.ended(s)
 	case s.q.len > 0:
 		s.drainLater()
-	case s.final == io.EOF:
+	case s.eof:
 		p.k.halfClose()
 	}
 }
@@ -229,15 +228,15 @@ func dead(raw syscall.RawConn) bool {
 func (p *splice) close(up error) error {
 	s, k := p.s, p.k
 	s.rmu.Lock()
-	broken, final := k.broken, s.final
+	broken, reset := k.broken, s.reset
 	s.rmu.Unlock()
 	if cause := p.cause.Load(); cause != nil {
 		p.resetApp()
 		return *cause
 	}
-	if final != nil && final != io.EOF {
+	if reset != nil {
 		p.resetApp()
-		return final
+		return reset
 	}
 	if err := errors.Join(up, broken); err != nil {
 		s.abort(engine.ConnectError)

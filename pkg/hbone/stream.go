@@ -25,7 +25,8 @@ type Stream struct {
 
 	rmu     sync.Mutex // protects what follows
 	q       queue
-	final   error // what ended the input, once q is empty: io.EOF or a *ResetError
+	eof     bool  // the peer has finished: after q comes the end
+	reset   error // a *ResetError: nothing can be sent any more, and nothing comes unless eof
 	discard bool  // nobody will read
 	arrived chan struct{}
 	sink    *sink // Splice's
@@ -52,7 +53,10 @@ func (s *Stream) Read(p []byte) (int, error) {
 	}
 	for {
 		s.rmu.Lock()
-		n, err := s.q.take(p), s.final
+		n, err := s.q.take(p), s.reset
+		if s.eof && !s.discard {
+			err = io.EOF // whatever happened after it
+		}
 		if s.arrived == nil {
 			s.arrived = make(chan struct{}, 1)
 		}
@@ -128,7 +132,7 @@ func (s *Stream) notify() {
 	}
 }
 
-// end notes how the input ended. A reset throws away what was not read.
+// end notes how the input ended. A reset throws away what was not read, unless it was all there.
 func (s *Stream) end(err error) {
 	if err != io.EOF && s.answer != nil {
 		select {
@@ -137,12 +141,13 @@ func (s *Stream) end(err error) {
 		}
 	}
 	s.rmu.Lock()
-	if s.final != nil && (s.final != io.EOF || err == io.EOF) {
+	if s.reset != nil {
 		s.rmu.Unlock()
 		return
 	}
-	s.final = err
-	if err != io.EOF {
+	if err == io.EOF {
+		s.eof = true
+	} else if s.reset = err; !s.eof || s.sink != nil {
 		s.q.drop(s.q.len)
 	}
 	if s.sink != nil {
@@ -225,8 +230,8 @@ func (s *Stream) sent(n int) {
 func (s *Stream) why(err error) error {
 	s.rmu.Lock()
 	defer s.rmu.Unlock()
-	if s.final != nil && s.final != io.EOF {
-		return s.final
+	if s.reset != nil {
+		return s.reset
 	}
 	return err
 }

@@ -50,7 +50,7 @@ type Conn struct {
 	lastReceive time.Time
 	settingsAt  time.Time // when our SETTINGS left; zero once acknowledged
 	pingAt      time.Time // when a PING left; zero: none is under way
-	idleSince   time.Time // zero while there are streams
+	idleSince   time.Time // zero while there are streams, and until the Tick after the last
 }
 
 // New makes a connection whose first frames are ready to Take. now is any clock that only goes forward.

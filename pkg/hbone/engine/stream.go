@@ -40,7 +40,7 @@ func (s *Stream) GotEnd() bool { return s.has(gotEnd) }
 func (c *Conn) newStream(id uint32) *Stream {
 	s := &Stream{ID: id, sendWindow: c.peerWindow, recvWindow: c.o.StreamWindow}
 	c.streams[id] = s
-	c.idleSince = time.Time{}
+	c.idleSince = time.Time{} // Tick sets it again
 	return s
 }
 
@@ -59,9 +59,6 @@ func (c *Conn) forget(s *Stream) {
 	}
 	s.flags |= gone
 	delete(c.streams, s.ID)
-	if len(c.streams) == 0 {
-		c.idleSince = c.now
-	}
 	c.remember(s.ID, s.has(gotEnd|gotReset))
 	if s.has(sentEnd) && s.has(gotEnd) {
 		return // its held bytes are still being read

@@ -9,7 +9,10 @@ func (c *Conn) Tick(now time.Time) (next time.Time, err error) {
 		return time.Time{}, c.failed
 	}
 	c.now = now
-	next = now.Add(time.Hour)
+	next = now.Add(30 * time.Second) // what becomes due by a call of the driver is not seen sooner
+	if len(c.streams) == 0 && c.idleSince.IsZero() {
+		c.idleSince = now
+	}
 	due := func(since time.Time, after time.Duration) bool {
 		if since.IsZero() || after < 0 {
 			return false
