@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/weftmesh/weft/pkg/hbone/engine"
 )
 
 // attacker speaks HTTP/2 by hand.
@@ -284,5 +286,19 @@ func TestTruncation(t *testing.T) {
 			t.Errorf("cut at %d of %d (data ends at %d): %v", cut, b.Len(), whole, err)
 		}
 		c.Close()
+	}
+}
+
+// After the handshake, too, a client has 10 s to begin, and for every frame that it has begun.
+func TestSlowLoris(t *testing.T) {
+	w := newWorld(t, setup{server: Limits{Engine: engine.Options{StallTimeout: 100 * time.Millisecond}}})
+	for name, begin := range map[string]string{"nothing": "", "half a preface": http2.ClientPreface[:9], "half a frame": http2.ClientPreface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x08\x06"} {
+		t.Run(name, func(t *testing.T) {
+			c := w.raw()
+			io.WriteString(c, begin)
+			if got, err := io.ReadAll(c); err != nil || !strings.Contains(string(got), "did not come within") {
+				t.Errorf("%q, %v", got, err)
+			}
+		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -275,5 +276,69 @@ func once(b *testing.B, addr string) {
 	}
 	if err != nil {
 		b.Error(err)
+	}
+}
+
+// BenchmarkBesideBulk asks for 1 KB while two bulk streams fill the same tunnel connection.
+func BenchmarkBesideBulk(b *testing.B) {
+	for _, k := range carriers {
+		b.Run(k.name, func(b *testing.B) {
+			app := listen(b)
+			go serve(app, func(c net.Conn) {
+				first := make([]byte, 1)
+				if io.ReadFull(c, first); first[0] == 'b' {
+					io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{c}, make([]byte, 256<<10))
+					return
+				}
+				copyOver(c, c)
+			})
+			addr := k.start(b, app.Addr().String())
+			stop := make(chan struct{})
+			var wg sync.WaitGroup
+			for range 2 {
+				wg.Go(func() { fill(b, addr, stop) })
+			}
+			c, err := net.Dial("tcp", addr)
+			must(b, err)
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(time.Minute))
+			c.Write([]byte("e"))
+			took := make([]time.Duration, b.N)
+			b.ResetTimer()
+			for i := range b.N {
+				t := time.Now()
+				ask(b, c)
+				took[i] = time.Since(t)
+			}
+			b.StopTimer()
+			close(stop)
+			wg.Wait()
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+		})
+	}
+}
+
+func fill(b *testing.B, addr string, stop chan struct{}) {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	defer c.Close()
+	c.Write([]byte("b"))
+	buf := make([]byte, 256<<10)
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+			c.SetDeadline(time.Now().Add(10 * time.Second))
+			if _, err := c.Write(buf); err != nil {
+				b.Error(err)
+				return
+			}
+		}
 	}
 }

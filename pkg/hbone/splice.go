@@ -140,6 +140,9 @@ func (p *splice) upload() error {
 		case err != nil:
 			return err
 		case p.got == gotEOF:
+			if err := p.lost(); err != nil {
+				return err
+			}
 			return p.s.CloseWrite()
 		case p.got == gotStalled:
 			if err := p.await(); err != nil {
@@ -147,6 +150,18 @@ func (p *splice) upload() error {
 			}
 		}
 	}
+}
+
+// lost looks behind what reads as an end: the kernel reports a reset only once, and a write to the same
+// socket may have been the one that was told.
+func (p *splice) lost() error {
+	p.s.rmu.Lock()
+	broken, ended := p.k.broken, p.k.closed
+	p.s.rmu.Unlock()
+	if broken == nil && !ended && dead(p.k.raw) {
+		broken = os.NewSyscallError("read", unix.ECONNRESET)
+	}
+	return broken
 }
 
 // tryRead reads from the application straight into the connection's output.
