@@ -1,0 +1,237 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Options configure Open.
+type Options struct {
+	// Dirs are the folders (or single files), each with all folders below it: *.yaml, *.yml and *.json but
+	// for names that begin with a dot. One that does not exist is empty until it does.
+	Dirs []string
+	// StatusDir, if set, is where agents announce pods: pods/<namespace>_<name>.json.
+	StatusDir string
+	// Quiet is how long nothing may change before a change is read, at most MaxWait after its beginning.
+	// Defaults 20 ms and 100 ms.
+	Quiet, MaxWait time.Duration
+	// Resync is how often everything is looked at without a notice of change. Default 10 s.
+	Resync time.Duration
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+	// Logger, default none.
+	Logger *zap.Logger
+}
+
+// Dir reads folders. Load and Run may be called from one goroutine at a time.
+type Dir struct {
+	o     Options
+	files []map[string]*file // for each of o.Dirs, by path
+	gens  map[key]generation
+	said  map[string]announced // by path
+
+	mu    sync.Mutex      // protects dirty
+	dirty map[string]bool // paths to be read again whatever their stamp says
+}
+
+// stamp tells versions of a file apart without reading it.
+type stamp struct {
+	size    int64
+	mod     time.Time
+	emptied time.Time // since when a file that held objects has been empty
+}
+
+// generation counts the versions of one object.
+type generation struct {
+	text string
+	n    int64
+}
+
+// Parse reads a --source flag: dir:PATH.
+func Parse(flag string) (dir string, err error) {
+	kind, path, ok := strings.Cut(flag, ":")
+	if !ok || kind != "dir" || path == "" {
+		return "", fmt.Errorf("source %q: want dir:PATH, the folder with the manifests", flag)
+	}
+	return path, nil
+}
+
+// Open prepares reading; nothing is read yet.
+func Open(o Options) (*Dir, error) {
+	if len(o.Dirs) == 0 {
+		return nil, errors.New("no folder to read objects from: give at least one --source dir:PATH")
+	}
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&o.Quiet, 20*time.Millisecond)
+	def(&o.MaxWait, 100*time.Millisecond)
+	def(&o.Resync, 10*time.Second)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	d := &Dir{o: o, gens: map[key]generation{}, said: map[string]announced{}, dirty: map[string]bool{}}
+	for range o.Dirs {
+		d.files = append(d.files, map[string]*file{})
+	}
+	return d, nil
+}
+
+// Load reads what has changed and returns everything.
+func (d *Dir) Load() (*Objects, []Problem) {
+	d.mu.Lock()
+	dirty := d.dirty
+	d.dirty = map[string]bool{}
+	d.mu.Unlock()
+	var problems []Problem
+	for i, dir := range d.o.Dirs {
+		problems = append(problems, d.scan(dir, d.files[i], dirty)...)
+	}
+	objects, more := d.merge()
+	problems = append(problems, more...)
+	objects.Announcements = d.announcements(dirty)
+	sortProblems(problems)
+	return objects, problems
+}
+
+// scan brings the files of one folder up to date.
+func (d *Dir) scan(dir string, files map[string]*file, dirty map[string]bool) []Problem {
+	var problems []Problem
+	seen := map[string]bool{}
+	err := walk(dir, func(path, real string, info fs.FileInfo) {
+		seen[path] = true
+		d.refresh(path, info, files, dirty[real])
+		problems = append(problems, files[path].problems...)
+	})
+	if err != nil {
+		// Part of the tree could not be listed: what was there before stays, rather than be taken for deleted.
+		problems = append(problems, Problem{Severity: Error, File: dir, Message: "cannot be listed: " + err.Error(), Suggestion: "look at its permissions; it is tried again"})
+		return problems
+	}
+	for path := range files {
+		if !seen[path] {
+			delete(files, path)
+		}
+	}
+	return problems
+}
+
+// emptyFor is how long a file that held objects must be empty before that is believed: editors that write
+// in place truncate first.
+const emptyFor = 250 * time.Millisecond
+
+// refresh reads one file if it may have changed.
+func (d *Dir) refresh(path string, info fs.FileInfo, files map[string]*file, force bool) {
+	before := files[path]
+	now := stamp{size: info.Size(), mod: info.ModTime()}
+	if before != nil && !force && before.stamp.size == now.size && before.stamp.mod.Equal(now.mod) && before.stamp.emptied.IsZero() {
+		return
+	}
+	if now.size == 0 && before != nil && len(before.entries) > 0 {
+		now.emptied = before.stamp.emptied
+		if now.emptied.IsZero() {
+			now.emptied = d.o.Now()
+		}
+		if d.o.Now().Sub(now.emptied) < emptyFor {
+			before.stamp = now
+			return
+		}
+		now.emptied = time.Time{}
+	}
+	data, err := os.ReadFile(path)
+	var f *file
+	if err != nil {
+		f = unreadable(path, err, before)
+		now = stamp{size: -1} // tried again next time
+	} else {
+		f = readFile(path, data, before)
+	}
+	f.stamp = now
+	d.number(f)
+	files[path] = f
+}
+
+// number gives objects without a generation one that grows with each version.
+func (d *Dir) number(f *file) {
+	for k, e := range f.entries {
+		if e.object.GetGeneration() != 0 {
+			continue
+		}
+		g := d.gens[k]
+		if g.text != e.text {
+			g = generation{text: e.text, n: g.n + 1}
+			d.gens[k] = g
+		}
+		e.object.SetGeneration(g.n)
+	}
+}
+
+// waiting reports whether a file is empty and not yet believed to be.
+func (d *Dir) waiting() bool {
+	for _, files := range d.files {
+		for _, f := range files {
+			if !f.stamp.emptied.IsZero() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// walk visits the manifests below root in a fixed order; real is the path without links of the root. A root that does not exist has none; so has what
+// vanishes while it is walked.
+func walk(root string, visit func(path, real string, info fs.FileInfo)) error {
+	real, err := filepath.EvalSymlinks(root)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	return filepath.WalkDir(real, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return ignoreMissing(err)
+		}
+		shown := root + strings.TrimPrefix(path, real)
+		if e.IsDir() {
+			if path != real && strings.HasPrefix(e.Name(), ".") {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !isManifest(path) {
+			return nil
+		}
+		info, err := os.Stat(path) // through symbolic links
+		if err != nil {
+			return ignoreMissing(err)
+		}
+		if info.Mode().IsRegular() {
+			visit(shown, path, info)
+		}
+		return nil
+	})
+}
+
+func isManifest(path string) bool {
+	ext := filepath.Ext(path)
+	return slices.Contains([]string{".yaml", ".yml", ".json"}, ext) && !strings.HasPrefix(filepath.Base(path), ".")
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,164 @@
+package source
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	tmp := filepath.Join(filepath.Dir(path), ".tmp")
+	if err := os.WriteFile(tmp, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func open(t *testing.T, o Options) *Dir {
+	t.Helper()
+	d, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestExamplesAreClean(t *testing.T) {
+	d := open(t, Options{Dirs: []string{"../../examples/shop", "../../examples/steps/6-fault", "../../examples/steps/3-policy"}})
+	o, problems := d.Load()
+	if len(problems) > 0 {
+		t.Fatalf("problems: %v", problems)
+	}
+	if len(o.Services) < 5 || len(o.Deployments) < 5 || len(o.Faults) != 1 || len(o.AuthorizationPolicies) != 1 {
+		t.Fatalf("read %d services, %d deployments, %d faults, %d policies", len(o.Services), len(o.Deployments), len(o.Faults), len(o.AuthorizationPolicies))
+	}
+}
+
+const twoServices = `apiVersion: v1
+kind: Service
+metadata: {name: a, namespace: x}
+spec:
+  ports: [{port: 80}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: b, namespace: x}
+spec:
+  ports: [{port: 80}]
+`
+
+// names lists the services with their first port.
+func names(o *Objects) string {
+	var out []string
+	for _, s := range o.Services {
+		out = append(out, fmt.Sprintf("%s:%d", s.Value.Name, s.Value.Spec.Ports[0].Port))
+	}
+	return strings.Join(out, " ")
+}
+
+func TestBrokenEditKeepsLastGood(t *testing.T) {
+	for name, c := range map[string]struct {
+		edit, want, problem string
+	}{
+		"unknown field of one, edit of the other": {
+			strings.Replace(strings.Replace(twoServices, "ports: [{port: 80}]", "prots: [{port: 81}]", 1), "port: 80", "port: 82", 1),
+			"a:80 b:82", "f.yaml:5:3: Service x/a: spec.prots: unknown field \"prots\"; did you mean ports? [the last good version stays in force]"},
+		"syntax error in the second": {
+			strings.Replace(twoServices, "name: b, namespace: x}", "name: b, namespace: x", 1),
+			"a:80 b:80", "f.yaml:9: not YAML"},
+		"wrong type": {
+			strings.Replace(twoServices, "port: 80}]\n---", "port: eighty}]\n---", 1),
+			"a:80 b:80", `f.yaml:5:18: Service x/a: spec.ports[0].port: want a whole number, not "eighty"`},
+		"binary": {"\x00\x01\x02", "a:80 b:80", "f.yaml:1: not YAML"},
+		"kind misspelt": {
+			strings.Replace(twoServices, "kind: Service", "kind: Servcie", 1),
+			"a:80 b:80", `f.yaml:2:1: Servcie x/a: kind: unknown kind "Servcie" in v1; did you mean Service?`},
+		"removed": {strings.SplitN(twoServices, "---", 2)[1], "b:80", ""},
+		"twice":   {twoServices + "---\n" + twoServices, "a:80 b:80", "there is another object of this kind and name at"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "f.yaml")
+			d := open(t, Options{Dirs: []string{filepath.Dir(path)}})
+			write(t, path, twoServices)
+			if o, p := d.Load(); names(o) != "a:80 b:80" || len(p) > 0 {
+				t.Fatalf("first: %s, %v", names(o), p)
+			}
+			write(t, path, c.edit)
+			o, ps := d.Load()
+			if names(o) != c.want {
+				t.Errorf("in force: %s, want %s", names(o), c.want)
+			}
+			text := ""
+			for _, p := range ps {
+				text += strings.ReplaceAll(p.String(), filepath.Dir(path)+"/", "") + "\n"
+			}
+			if c.problem == "" && text != "" || !strings.Contains(text, c.problem) {
+				t.Errorf("problems:\n%swant %s", text, c.problem)
+			}
+			write(t, path, twoServices)
+			if o, p := d.Load(); names(o) != "a:80 b:80" || len(p) > 0 {
+				t.Errorf("mended: %s, %v", names(o), p)
+			}
+		})
+	}
+}
+
+func TestRunSeesEdits(t *testing.T) {
+	root := t.TempDir()
+	dir := filepath.Join(root, "later", "made") // does not exist yet
+	d := open(t, Options{Dirs: []string{dir}, StatusDir: filepath.Join(root, "status")})
+	ctx, cancel := context.WithCancel(context.Background())
+	got := make(chan string, 100)
+	done := make(chan error, 1)
+	go func() {
+		done <- d.Run(ctx, func(o *Objects, _ []Problem) {
+			got <- names(o) + "|" + o.Announcements["x/p"].Redirection
+		})
+	}()
+	await := func(want string) time.Duration {
+		t.Helper()
+		began, last := time.Now(), ""
+		for deadline := time.After(20 * time.Second); ; {
+			select {
+			case last = <-got:
+				if last == want {
+					return time.Since(began)
+				}
+			case <-deadline:
+				t.Fatalf("saw %q, want %q", last, want)
+			}
+		}
+	}
+	await("|")
+	path := filepath.Join(dir, "deep", "er", "f.yaml")
+	write(t, path, twoServices)
+	await("a:80 b:80|")
+	write(t, path, strings.Replace(twoServices, "port: 80", "port: 81", 1))
+	if took := await("a:81 b:80|"); took > time.Second {
+		t.Errorf("an edit took %v", took)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(twoServices, "port: 80", "port: 83", 1)), 0o644); err != nil { // in place
+		t.Fatal(err)
+	}
+	await("a:83 b:80|")
+	write(t, filepath.Join(root, "status", "pods", "x_p.json"), `{"redirection":"enabled"}`)
+	await("a:83 b:80|enabled")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	await("|enabled")
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}

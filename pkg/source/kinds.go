@@ -1,0 +1,92 @@
+package source
+
+import (
+	"cmp"
+	"reflect"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/weftmesh/weft/pkg/api"
+)
+
+// kind is a kind of object that is read.
+type kind struct {
+	group      string
+	versions   []string
+	name       string
+	namespaced bool
+	typ        reflect.Type
+	add        func(*Objects, metav1.Object, Origin)
+	sort       func(*Objects)
+	count      func(*Objects) int
+	validate   func(*inspection, metav1.Object)
+}
+
+const gatewayGroup = gatewayv1.GroupName
+
+var kinds = []*kind{
+	newKind("", "Namespace", false, func(o *Objects) *[]Object[corev1.Namespace] { return &o.Namespaces }),
+	newKind("", "ServiceAccount", true, func(o *Objects) *[]Object[corev1.ServiceAccount] { return &o.ServiceAccounts }),
+	newKind("", "Pod", true, func(o *Objects) *[]Object[corev1.Pod] { return &o.Pods }),
+	newKind("", "Node", false, func(o *Objects) *[]Object[corev1.Node] { return &o.Nodes }),
+	newKind("", "Service", true, func(o *Objects) *[]Object[corev1.Service] { return &o.Services }),
+	newKind("apps", "Deployment", true, func(o *Objects) *[]Object[appsv1.Deployment] { return &o.Deployments }),
+	newKind("discovery.k8s.io", "EndpointSlice", true, func(o *Objects) *[]Object[discoveryv1.EndpointSlice] { return &o.EndpointSlices }),
+	newKind(gatewayGroup, "Gateway", true, func(o *Objects) *[]Object[gatewayv1.Gateway] { return &o.Gateways }, "v1beta1"),
+	newKind(gatewayGroup, "GatewayClass", false, func(o *Objects) *[]Object[gatewayv1.GatewayClass] { return &o.GatewayClasses }, "v1beta1"),
+	newKind(gatewayGroup, "HTTPRoute", true, func(o *Objects) *[]Object[gatewayv1.HTTPRoute] { return &o.HTTPRoutes }, "v1beta1"),
+	newKind(gatewayGroup, "GRPCRoute", true, func(o *Objects) *[]Object[gatewayv1.GRPCRoute] { return &o.GRPCRoutes }),
+	newKind(gatewayGroup, "ReferenceGrant", true, func(o *Objects) *[]Object[gatewayv1.ReferenceGrant] { return &o.ReferenceGrants }, "v1beta1"),
+	newKind(api.Group, "AuthorizationPolicy", true, func(o *Objects) *[]Object[api.AuthorizationPolicy] { return &o.AuthorizationPolicies }),
+	newKind(api.Group, "PeerAuthentication", true, func(o *Objects) *[]Object[api.PeerAuthentication] { return &o.PeerAuthentications }),
+	newKind(api.Group, "Fault", true, func(o *Objects) *[]Object[api.Fault] { return &o.Faults }),
+}
+
+// ignored are kinds that belong beside ours in a folder of manifests and concern other programs.
+var ignored = map[string][]string{
+	"": {"ConfigMap", "Secret", "PersistentVolume", "PersistentVolumeClaim", "Endpoints", "Event", "LimitRange",
+		"ResourceQuota", "ReplicationController", "PodTemplate"},
+	"apps":       {"ReplicaSet", "StatefulSet", "DaemonSet", "ControllerRevision"},
+	gatewayGroup: {"TCPRoute", "TLSRoute", "UDPRoute", "BackendTLSPolicy", "ListenerSet"},
+}
+
+func newKind[T any, P interface {
+	*T
+	metav1.Object
+}](group, name string, namespaced bool, list func(*Objects) *[]Object[T], more ...string) *kind {
+	version := "v1"
+	if group == api.Group {
+		version = api.Version
+	}
+	return &kind{
+		group: group, versions: append([]string{version}, more...), name: name, namespaced: namespaced, typ: reflect.TypeFor[T](),
+		add: func(o *Objects, v metav1.Object, at Origin) {
+			l := list(o)
+			*l = append(*l, Object[T]{Origin: at, Value: (*T)(v.(P))})
+		},
+		sort: func(o *Objects) {
+			slices.SortStableFunc(*list(o), func(a, b Object[T]) int {
+				x, y := P(a.Value), P(b.Value)
+				return cmp.Or(cmp.Compare(x.GetNamespace(), y.GetNamespace()), cmp.Compare(x.GetName(), y.GetName()))
+			})
+		},
+		count:    func(o *Objects) int { return len(*list(o)) },
+		validate: validators[name],
+	}
+}
+
+// apiVersion is the preferred one, as a person writes it.
+func (k *kind) apiVersion() string {
+	if k.group == "" {
+		return k.versions[0]
+	}
+	return k.group + "/" + k.versions[0]
+}
+
+// key identifies an object among all.
+type key struct{ kind, namespace, name string }

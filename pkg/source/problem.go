@@ -1,0 +1,67 @@
+package source
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Severity of a problem.
+type Severity string
+
+// Severities. An error left something out or keeps an old version in force; a warning changes nothing.
+const (
+	Error   Severity = "error"
+	Warning Severity = "warning"
+)
+
+// Problem is something wrong with a file or an object in it.
+type Problem struct {
+	Severity Severity `json:"severity"`
+	File     string   `json:"file"`
+	Line     int      `json:"line,omitempty"`
+	Column   int      `json:"column,omitempty"`
+	// Kind, Namespace and Name of the object, as far as they can be read.
+	Kind      string `json:"kind,omitempty"`
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name,omitempty"`
+	// Path of the field: spec.rules[0].from.
+	Path    string `json:"path,omitempty"`
+	Message string `json:"message"`
+	// Suggestion is what was probably meant, or what to do.
+	Suggestion string `json:"suggestion,omitempty"`
+	// LastGood says that an older version of the object stays in force.
+	LastGood bool `json:"lastGood,omitempty"`
+}
+
+// Object is Kind namespace/name, as far as known.
+func (p Problem) Object() string {
+	name := p.Name
+	if p.Namespace != "" {
+		name = p.Namespace + "/" + name
+	}
+	return strings.TrimSpace(p.Kind + " " + name)
+}
+
+// String is file:line:column: object: path: message (suggestion).
+func (p Problem) String() string {
+	var b strings.Builder
+	b.WriteString(p.File)
+	if p.Line > 0 {
+		fmt.Fprintf(&b, ":%d", p.Line)
+		if p.Column > 0 {
+			fmt.Fprintf(&b, ":%d", p.Column)
+		}
+	}
+	for _, part := range []string{p.Object(), p.Path, p.Message} {
+		if part != "" {
+			b.WriteString(": " + part)
+		}
+	}
+	if p.Suggestion != "" {
+		b.WriteString("; " + p.Suggestion)
+	}
+	if p.LastGood {
+		b.WriteString(" [the last good version stays in force]")
+	}
+	return b.String()
+}
