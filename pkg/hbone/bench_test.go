@@ -50,6 +50,7 @@ func weft(b *testing.B, app string) string {
 	return l.Addr().String()
 }
 
+//nolint:staticcheck // deprecated, and what people would take
 func xnet(b *testing.B, app string) string {
 	ca := newAuthority(b)
 	end := time.Now().Add(time.Hour)

@@ -144,7 +144,7 @@ func (c *conn) tick() {
 
 // drained ends a connection that takes no streams and has none; mu is held.
 func (c *conn) drained() {
-	if c.err == nil && c.eng.Draining() && c.eng.Streams() == 0 {
+	if c.err == nil && c.eng.Finished() {
 		c.failLocked(nil)
 	}
 }

@@ -3,6 +3,7 @@ package hbone
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -13,7 +14,7 @@ func (p *Pool) dial(ctx context.Context, k Key, d *dial) {
 	c, err := p.connect(ctx, k)
 	d.cancel(nil)
 	p.mu.Lock()
-	if err == nil && (p.closed || ctx.Err() != nil && context.Cause(ctx) == ErrClosed) {
+	if err == nil && (p.closed || errors.Is(context.Cause(ctx), ErrClosed)) {
 		c.w.Close()
 		err = ErrClosed
 	}

@@ -59,7 +59,7 @@ func (c *conn) readAll() error {
 		over := c.err != nil
 		c.mu.Unlock()
 		if over {
-			return nil
+			return nil //nolint:nilerr // the same
 		}
 	}
 }
@@ -115,12 +115,15 @@ func (c *conn) process(p []byte) error {
 	c.mu.Lock()
 	if c.err != nil {
 		c.mu.Unlock()
-		return nil
+		return nil //nolint:nilerr // the end is known already, and settled by who brought it about
 	}
 	evs, err := c.eng.Receive(p, c.env.clock.Now(), b.evs[:0])
 	for i := range evs {
-		if evs[i].Kind == engine.Window {
-			c.windowOpened(evs[i].Stream)
+		switch e := &evs[i]; e.Kind {
+		case engine.Window:
+			c.windowOpened(e.Stream)
+		case engine.Request:
+			e.Stream.User = &Stream{c: c, es: e.Stream, header: e.Header[1:]}
 		}
 	}
 	c.kick()
@@ -193,11 +196,10 @@ func (c *conn) data(b *batch, i int) int {
 	return i - 1
 }
 
-// request makes the stream that a peer asks for.
+// request hands on the stream that a peer asks for.
 func (c *conn) request(e *engine.Event) {
 	c.env.count.streams.Add(1)
-	s := &Stream{c: c, es: e.Stream, header: Header(e.Header[1:])}
-	e.Stream.User = s
+	s := e.Stream.User.(*Stream)
 	c.onRequest(s, e.Header[0].Value, s.header)
 }
 

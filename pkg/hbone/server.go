@@ -157,7 +157,7 @@ func (s *Server) handshake(ctx context.Context, nc net.Conn) (*conn, error) {
 func (s *Server) request(c *conn, st *Stream, authority string, h Header) {
 	r := &Request{Authority: authority, Header: h, PeerID: c.info.PeerID, Peer: c.peer, Remote: c.info.Remote, Local: c.info.Local, s: st}
 	ctx, cancel := context.WithCancel(context.Background())
-	st.cancel = cancel
+	st.onEnd(cancel)
 	s.running.Add(1) // ServeConn holds one, so this is not from zero
 	go func() {
 		defer s.running.Done()

@@ -1,6 +1,8 @@
 package hbone
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"sync"
@@ -15,7 +17,6 @@ type Stream struct {
 	c      *conn
 	es     *engine.Stream
 	header Header
-	cancel func()     // server: ends the request's context
 	answer chan error // client: until the response came
 
 	// Under c.mu.
@@ -29,7 +30,8 @@ type Stream struct {
 	reset   error // a *ResetError: nothing can be sent any more, and nothing comes unless eof
 	discard bool  // nobody will read
 	arrived chan struct{}
-	sink    *sink // Splice's
+	sink    *sink  // Splice's
+	cancel  func() // server: ends the request's context
 
 	in, out atomic.Uint64
 }
@@ -134,7 +136,8 @@ func (s *Stream) notify() {
 
 // end notes how the input ended. A reset throws away what was not read, unless it was all there.
 func (s *Stream) end(err error) {
-	if err != io.EOF && s.answer != nil {
+	eof := errors.Is(err, io.EOF)
+	if !eof && s.answer != nil {
 		select {
 		case s.answer <- err:
 		default:
@@ -145,7 +148,7 @@ func (s *Stream) end(err error) {
 		s.rmu.Unlock()
 		return
 	}
-	if err == io.EOF {
+	if eof {
 		s.eof = true
 	} else if s.reset = err; !s.eof || s.sink != nil {
 		s.q.drop(s.q.len)
@@ -154,17 +157,32 @@ func (s *Stream) end(err error) {
 		s.sink.ended(s)
 	}
 	s.notify()
+	cancel := s.cancel
 	s.rmu.Unlock()
-	if err == io.EOF {
+	if eof {
 		return
 	}
-	if s.cancel != nil {
-		s.cancel()
+	if cancel != nil {
+		cancel()
 	}
 	s.c.mu.Lock()
 	s.wakeUp()
 	s.c.mu.Unlock()
 }
+
+// onEnd has cancel called when the stream breaks, at once if it has.
+func (s *Stream) onEnd(cancel func()) {
+	s.rmu.Lock()
+	s.cancel = cancel
+	over := s.reset != nil
+	s.rmu.Unlock()
+	if over {
+		cancel()
+	}
+}
+
+// errEnded: this direction has ended before.
+var errEnded = fmt.Errorf("%w: this direction has ended", ErrClosed)
 
 // broken is why nothing can be sent; c.mu is held. nil while it can.
 func (s *Stream) broken() error {
@@ -172,7 +190,7 @@ func (s *Stream) broken() error {
 	case s.c.err != nil:
 		return &ResetError{Err: s.c.err}
 	case s.es.SentEnd():
-		return ErrClosed
+		return errEnded
 	}
 	return nil
 }
@@ -215,7 +233,7 @@ func (s *Stream) Write(p []byte) (n int, err error) {
 	}
 	c.mu.Unlock()
 	s.sent(n)
-	if err == ErrClosed {
+	if errors.Is(err, errEnded) {
 		err = s.why(err)
 	}
 	return n, err
@@ -248,7 +266,7 @@ func (s *Stream) CloseWrite() error {
 	c.drained()
 	c.mu.Unlock()
 	c.settle()
-	if err == ErrClosed {
+	if errors.Is(err, errEnded) {
 		return s.why(nil) // ended before: fine, unless by a reset
 	}
 	return err
@@ -280,10 +298,12 @@ func (s *Stream) abort(code engine.Code) {
 	c.settle()
 	if !was {
 		s.end(&ResetError{Code: code, Local: true})
-	} else if s.cancel != nil {
-		s.cancel()
 	}
 	s.rmu.Lock()
 	s.notify()
+	cancel := s.cancel
 	s.rmu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
 }

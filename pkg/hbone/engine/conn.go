@@ -134,6 +134,12 @@ func (c *Conn) GoAway() { c.goAway(NoError, "") }
 // Draining reports that no new stream will be taken, by either side's wish.
 func (c *Conn) Draining() bool { return c.sentGoAway || c.gotGoAway || c.failed != nil }
 
+// Finished reports that nothing more will happen on the connection by our doing: it may be closed. A client
+// that says goodbye to us closes it itself.
+func (c *Conn) Finished() bool {
+	return len(c.streams) == 0 && (c.sentGoAway || c.o.Client && c.gotGoAway)
+}
+
 func (c *Conn) goAway(code Code, debug string) {
 	if c.sentGoAway && code == NoError {
 		return

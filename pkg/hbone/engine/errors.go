@@ -58,17 +58,6 @@ var (
 	ErrIdle = errors.New("idle connection released")
 )
 
-// streamError ends one stream.
-type streamError struct {
-	id     uint32
-	code   Code
-	reason string
-}
-
-func (e *streamError) Error() string {
-	return fmt.Sprintf("HTTP/2 stream %d error %v: %s", e.id, e.code, e.reason)
-}
-
 func connErr(code Code, format string, args ...any) error {
 	return &ConnError{Code: code, Reason: fmt.Sprintf(format, args...)}
 }
