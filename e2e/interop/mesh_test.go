@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"io"
 	"math/big"
 	"net"
@@ -176,7 +177,7 @@ func exchange(t *testing.T, c io.ReadWriter, closeWrite func() error) {
 		t.Fatalf("%d bytes came back, %v, or other bytes", n, err)
 	}
 	if closeWrite != nil {
-		if n, err := c.Read(got); n != 0 || err != io.EOF {
+		if n, err := c.Read(got); n != 0 || !errors.Is(err, io.EOF) {
 			t.Errorf("at the end: %d, %v", n, err)
 		}
 	}

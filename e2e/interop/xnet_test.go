@@ -1,3 +1,6 @@
+// The deprecated parts of x/net are what other programs are made of.
+//
+//nolint:staticcheck
 package interop
 
 import (

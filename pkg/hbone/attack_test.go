@@ -282,7 +282,7 @@ func TestTruncation(t *testing.T) {
 		if !finished {
 			c.Close()
 		}
-		if err := <-ends; finished != (err == io.EOF) {
+		if err := <-ends; finished != errors.Is(err, io.EOF) {
 			t.Errorf("cut at %d of %d (data ends at %d): %v", cut, b.Len(), whole, err)
 		}
 		c.Close()
