@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -34,20 +35,20 @@ func TestSummarizeFindsOutages(t *testing.T) {
 }
 
 func TestRunSendsWhatIsAsked(t *testing.T) {
-	var fresh int
+	var fresh atomic.Int64
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"version": %q}`, r.Header.Get("x-v"))
 	}))
 	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
 		if s == http.StateNew {
-			fresh++
+			fresh.Add(1)
 		}
 	}
 	srv.Start()
 	defer srv.Close()
 	all := run(context.Background(), loadOptions{url: srv.URL, count: 30, workers: 1, limit: time.Second, fresh: true, header: http.Header{"X-V": {"v7"}}})
-	if rep := summarize(time.Now(), all, time.Hour); rep.OK != 30 || rep.Versions["v7"] != 30 || fresh != 30 {
-		t.Errorf("%+v over %d connections", rep, fresh)
+	if rep := summarize(time.Now(), all, time.Hour); rep.OK != 30 || rep.Versions["v7"] != 30 || fresh.Load() != 30 {
+		t.Errorf("%+v over %d connections", rep, fresh.Load())
 	}
 	began := time.Now()
 	all = run(context.Background(), loadOptions{url: srv.URL, duration: 200 * time.Millisecond, every: 10 * time.Millisecond, workers: 2, limit: time.Second})
