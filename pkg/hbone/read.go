@@ -68,9 +68,13 @@ func (c *conn) readAll() error {
 // after its handshake that its certificate was refused.
 func (c *conn) refusal(err error) error {
 	c.mu.Lock()
-	settled := c.eng.IsSettled()
-	c.mu.Unlock()
-	if !c.client || settled || errors.As(err, new(*engine.ConnError)) {
+	defer c.mu.Unlock()
+	return c.refusalLocked(err)
+}
+
+// refusalLocked is refusal with mu held. A write may learn of the refusal before the alert is read.
+func (c *conn) refusalLocked(err error) error {
+	if !c.client || c.eng.IsSettled() || errors.As(err, new(*engine.ConnError)) {
 		return err
 	}
 	if isAlert(err) {

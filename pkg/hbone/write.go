@@ -86,7 +86,7 @@ func (c *conn) writeOnce() {
 	c.mu.Lock()
 	c.eng.Recycle(urgent)
 	if err != nil {
-		c.failLocked(err)
+		c.failLocked(c.refusalLocked(err))
 	}
 }
 
