@@ -20,7 +20,7 @@ var errWaiting = errors.New("waiting for a ztunnel to connect")
 func (r *Reconciler) work(ctx context.Context, uid string) {
 	r.mu.Lock()
 	e := r.entries[uid]
-	if e == nil {
+	if e == nil || e.want == nil && e.reason == adopted { // nothing has been decided about it
 		r.mu.Unlock()
 		return
 	}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/weftmesh/weft/pkg/source"
+)
+
+// config is what the flags say.
+type config struct {
+	node, bpfRoot, statusDir string
+	sources                  []string
+	netnsPattern, zdsSocket  string
+	kubeletCgroups           []string
+	adminSocket, metrics     string
+	maxPods                  int
+	linger                   time.Duration
+	logLevel, logFormat      string
+}
+
+// validate checks what every subcommand needs.
+func (c config) validate() error {
+	var errs []error
+	switch {
+	case c.node == "":
+		errs = append(errs, errors.New("--node is required"))
+	case strings.ContainsAny(c.node, "/\x00") || strings.HasPrefix(c.node, "."):
+		errs = append(errs, fmt.Errorf("--node %q: not a name for a folder of pins", c.node))
+	}
+	if !filepath.IsAbs(c.bpfRoot) {
+		errs = append(errs, fmt.Errorf("--bpf-root %q: want an absolute path on a bpffs", c.bpfRoot))
+	}
+	return errors.Join(errs...)
+}
+
+// validateRun checks what only the agent itself needs.
+func (c config) validateRun() error {
+	errs := []error{c.validate()}
+	for flag, v := range map[string]string{"--netns-pattern": c.netnsPattern, "--status-dir": c.statusDir, "--zds-socket": c.zdsSocket} {
+		if v == "" {
+			errs = append(errs, fmt.Errorf("%s is required", flag))
+		}
+	}
+	if len(c.sources) == 0 {
+		errs = append(errs, errors.New("--source is required: dir:PATH, the folder with pods and namespaces"))
+	}
+	return errors.Join(errs...)
+}
+
+// dirs are the folders of the sources.
+func (c config) dirs() (dirs []string, err error) {
+	for _, s := range c.sources {
+		d, err := source.Parse(s)
+		if err != nil {
+			return nil, fmt.Errorf("--source: %w", err)
+		}
+		dirs = append(dirs, d)
+	}
+	return dirs, nil
+}
+
+func (c config) logger() (*zap.Logger, zap.AtomicLevel, error) {
+	l, err := zapcore.ParseLevel(c.logLevel)
+	if err != nil {
+		return nil, zap.AtomicLevel{}, fmt.Errorf("--log-level %q: want debug, info, warn or error", c.logLevel)
+	}
+	cfg := zap.NewProductionConfig()
+	cfg.Level = zap.NewAtomicLevelAt(l)
+	cfg.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
+	cfg.DisableStacktrace = true
+	switch c.logFormat {
+	case "json":
+	case "text":
+		cfg.Encoding = "console"
+	default:
+		return nil, zap.AtomicLevel{}, fmt.Errorf("--log-format %q: want text or json", c.logFormat)
+	}
+	log, err := cfg.Build()
+	if err != nil {
+		return nil, zap.AtomicLevel{}, fmt.Errorf("log: %w", err)
+	}
+	return log, cfg.Level, nil
+}

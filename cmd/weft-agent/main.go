@@ -1,0 +1,79 @@
+// Command weft-agent takes the pods of one node into the mesh.
+//
+// It reads pods and namespaces, gives the network namespaces of those that are labelled to weft-ztunnel
+// (ZDS), steers their traffic there by eBPF, and announces them. It is not on the data path: when it ends,
+// however it ends, all that is captured stays captured, and the next agent goes on from there. It needs
+// root, the host's PID namespace, a bpffs and cgroup2.
+//
+// `weft-agent cleanup` takes the whole node out of the mesh.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weftmesh/weft/bpf"
+	"github.com/weftmesh/weft/internal/version"
+	"github.com/weftmesh/weft/pkg/zds"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	context.AfterFunc(ctx, stop) // the second signal kills, as signals do
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "weft-agent:", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	var c config
+	cmd := &cobra.Command{
+		Use:           "weft-agent --node NAME --source dir:PATH --netns-pattern PATTERN",
+		Short:         "Take the pods of one node into the mesh",
+		Args:          cobra.NoArgs,
+		Version:       version.Version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return run(cmd.Context(), c)
+		},
+	}
+	f := cmd.PersistentFlags()
+	f.StringVar(&c.node, "node", os.Getenv("NODE_NAME"), "name of this node (default $NODE_NAME)")
+	f.StringVar(&c.bpfRoot, "bpf-root", bpf.DefaultRoot, "folder on a bpffs; what is pinned is in <bpf-root>/<node>")
+	f.StringVar(&c.statusDir, "status-dir", "", "folder to announce captured pods in: <status-dir>/pods/<namespace>_<name>.json")
+	f.StringVar(&c.logLevel, "log-level", "info", "log on standard error: debug, info, warn, error")
+	f.StringVar(&c.logFormat, "log-format", "text", "log: text or json")
+	f = cmd.Flags()
+	f.StringArrayVar(&c.sources, "source", nil, "where pods and namespaces are read: dir:PATH (repeatable)")
+	f.StringVar(&c.netnsPattern, "netns-pattern", "", "where a pod's network namespace is: a path with {namespace}, {name}, {uid}")
+	f.StringVar(&c.zdsSocket, "zds-socket", zds.DefaultPath, "unix socket that the ztunnel connects to")
+	f.StringArrayVar(&c.kubeletCgroups, "kubelet-cgroup", nil, "cgroup2 folder of the kubelet, whose probes reach applications directly (repeatable)")
+	f.StringVar(&c.adminSocket, "admin-socket", "", "unix socket of the admin pages")
+	f.StringVar(&c.metrics, "metrics-addr", "127.0.0.1:15010", "address of /metrics and /ready, or off")
+	f.IntVar(&c.maxPods, "max-pods", 1024, "most enrolled pods at a time")
+	f.DurationVar(&c.linger, "linger", 0, "how long a pod that leaves the mesh stays captured after that was announced (default 1s)")
+	cmd.AddCommand(cleanupCommand(&c))
+	return cmd
+}
+
+func cleanupCommand(c *config) *cobra.Command {
+	return &cobra.Command{
+		Use:   "cleanup --node NAME",
+		Short: "Take all pods of the node out of the mesh and remove everything pinned; no agent may run",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return cleanup(*c)
+		},
+	}
+}
+
+// pins is where this node's eBPF objects are.
+func (c config) pins() string { return filepath.Join(c.bpfRoot, c.node) }

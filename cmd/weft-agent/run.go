@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weftmesh/weft/bpf"
+	"github.com/weftmesh/weft/pkg/enroll"
+	"github.com/weftmesh/weft/pkg/source"
+	"github.com/weftmesh/weft/pkg/zds"
+	"github.com/weftmesh/weft/ztunnel/admin"
+)
+
+const (
+	bpffs      = "/sys/fs/bpf"
+	sweepEvery = 10 * time.Second
+)
+
+// agent is everything put together.
+type agent struct {
+	c       config
+	log     *zap.Logger
+	level   zap.AtomicLevel
+	metrics *prometheus.Registry
+	redir   *bpf.Redirector
+	kubelet kubelet
+	cgroups *enroll.Cgroups
+	recon   *enroll.Reconciler
+	zds     *zds.Agent
+	watch   *watcher
+}
+
+func run(ctx context.Context, c config) error {
+	if err := c.validateRun(); err != nil {
+		return err
+	}
+	log, level, err := c.logger()
+	if err != nil {
+		return err
+	}
+	defer log.Sync() //nolint:errcheck // standard error may be a terminal, which cannot be synced
+	a := &agent{c: c, log: log, level: level, metrics: prometheus.NewRegistry()}
+	if err := a.prepare(); err != nil {
+		return err
+	}
+	defer func() {
+		if err := a.redir.Close(); err != nil {
+			log.Warn("close", zap.Error(err))
+		}
+		a.zds.Close()
+		log.Info("agent ended; captured pods stay captured", zap.Int("pods", len(a.redir.Pods())))
+	}()
+	return a.serve(ctx)
+}
+
+// prepare opens what may fail before anything is changed.
+func (a *agent) prepare() error {
+	dirs, err := a.c.dirs()
+	if err != nil {
+		return err
+	}
+	path, err := enroll.NetnsPattern(a.c.netnsPattern)
+	if err != nil {
+		return fmt.Errorf("--netns-pattern: %w", err)
+	}
+	dir, err := source.Open(source.Options{Dirs: dirs, Logger: a.log.Named("source")})
+	if err != nil {
+		return err
+	}
+	if a.redir, err = a.open(); err != nil {
+		return err
+	}
+	if a.cgroups, err = enroll.NewCgroups(enroll.CgroupOptions{Map: a.redir, Log: a.log.Named("cgroups")}); err != nil {
+		return errors.Join(err, a.redir.Close())
+	}
+	a.recon = enroll.New(enroll.Options{
+		Redirector: a.redir, Admitter: a.cgroups, Status: enroll.NewDirStatus(a.c.statusDir),
+		Open: func(p enroll.Pod) (enroll.Namespace, error) {
+			file, err := path(p)
+			if err != nil {
+				return nil, err
+			}
+			return enroll.OpenNamespace(file)
+		},
+		Linger: a.c.linger, Metrics: enroll.NewMetrics(a.metrics), Log: a.log.Named("enroll"),
+	})
+	a.zds = zds.NewAgent(zds.AgentOptions{Path: a.c.zdsSocket, Events: a.recon.Events(), Logger: a.log.Named("zds")})
+	a.watch = &watcher{node: a.c.node, dir: dir, r: a.recon, log: a.log, known: make(chan struct{})}
+	a.metrics.MustRegister(a.redir, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "weft_agent_source_problems", Help: "Problems in what the source holds."},
+			func() float64 { return float64(a.watch.problems.Load()) }))
+	return nil
+}
+
+// open makes or adopts the redirection of the node.
+func (a *agent) open() (*bpf.Redirector, error) {
+	if err := mountBPFFS(a.c); err != nil {
+		return nil, err
+	}
+	r, err := bpf.Open(bpf.Options{Root: a.c.pins(), MaxPods: a.c.maxPods, Log: a.log.Named("bpf")})
+	if err != nil {
+		return nil, err
+	}
+	if len(a.c.kubeletCgroups) == 0 {
+		a.log.Warn("no --kubelet-cgroup: probes of enrolled pods go through the ztunnel as plain text, and fail under STRICT")
+	}
+	a.kubelet = kubelet{paths: a.c.kubeletCgroups, set: r.SetKubeletCgroups, log: a.log}
+	if _, err := a.kubelet.refresh(); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
+func mountBPFFS(c config) error {
+	if strings.HasPrefix(c.bpfRoot, bpffs+"/") {
+		return bpf.MountBPFFS(bpffs)
+	}
+	return nil
+}
+
+func (a *agent) serve(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	if err := a.pages(ctx, g); err != nil {
+		return err
+	}
+	g.Go(func() error { return a.watch.run(ctx) })
+	g.Go(func() error {
+		// What a ztunnel has and is not told, it drops: so all pods have to be known first.
+		select {
+		case <-a.watch.known:
+		case <-ctx.Done():
+			return nil
+		}
+		a.recon.Prime(a.zds)
+		g.Go(func() error { return a.zds.Run(ctx) })
+		a.recon.Run(ctx)
+		return nil
+	})
+	g.Go(func() error { return a.sweep(ctx) })
+	a.log.Info("agent started", zap.String("node", a.c.node), zap.String("pins", a.c.pins()), zap.String("zds", a.c.zdsSocket))
+	return g.Wait()
+}
+
+// sweep takes the right to send from dead ztunnels, and follows the kubelet through its restarts.
+func (a *agent) sweep(ctx context.Context) error {
+	for missing := false; ; {
+		pause := sweepEvery
+		if missing {
+			pause = time.Second
+		}
+		t := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		case <-t.C:
+		}
+		if err := a.cgroups.Sweep(); err != nil {
+			a.log.Warn("look after cgroups of former ztunnels", zap.Error(err))
+		}
+		found, err := a.kubelet.refresh()
+		if missing = !found; err != nil {
+			a.log.Warn("look after the kubelet's cgroup", zap.Error(err))
+		}
+	}
+}
+
+// pages starts the admin socket and the metrics.
+func (a *agent) pages(ctx context.Context, g *errgroup.Group) error {
+	ready := func() error {
+		select {
+		case <-a.watch.known:
+			return nil
+		default:
+			return errors.New("the source has not been read yet")
+		}
+	}
+	public := http.NewServeMux()
+	public.Handle("GET /metrics", admin.MetricsHandler(a.metrics))
+	public.Handle("GET /ready", admin.ReadyHandler(ready))
+	for _, p := range []struct {
+		flag, addr string
+		handler    http.Handler
+		listen     func(string) (net.Listener, error)
+	}{
+		{"--admin-socket", a.c.adminSocket, a.adminPages(ready), admin.Listen},
+		{"--metrics-addr", a.c.metrics, public, func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }},
+	} {
+		if p.addr == "" || p.addr == "off" {
+			continue
+		}
+		l, err := p.listen(p.addr)
+		if err != nil {
+			return fmt.Errorf("%s: %w (is another agent running on this node?)", p.flag, err)
+		}
+		g.Go(func() error { return admin.Serve(ctx, l, p.handler) })
+	}
+	return nil
+}
+
+// cleanup takes everything off the node.
+func cleanup(c config) error {
+	if err := c.validate(); err != nil {
+		return err
+	}
+	log, _, err := c.logger()
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(c.pins()); errors.Is(err, os.ErrNotExist) {
+		log.Info("nothing is pinned", zap.String("pins", c.pins()))
+		return nil
+	}
+	return bpf.Cleanup(bpf.Options{Root: c.pins(), Log: log})
+}
