@@ -176,8 +176,8 @@ func (a *Agent) serve(ctx context.Context, c *net.UnixConn) error {
 func (a *Agent) hello(ctx context.Context, l *link) error {
 	stop := context.AfterFunc(ctx, func() { l.c.Close() })
 	defer stop()
-	l.c.SetReadDeadline(time.Now().Add(a.o.HelloTimeout))
-	defer l.c.SetReadDeadline(time.Time{})
+	_ = l.c.SetReadDeadline(time.Now().Add(a.o.HelloTimeout))
+	defer func() { _ = l.c.SetReadDeadline(time.Time{}) }()
 	var m zdsapi.ZdsHello
 	files, _, err := l.read(&m)
 	closeAll(files)

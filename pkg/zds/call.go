@@ -128,7 +128,7 @@ func (l *link) next() *call {
 	c := l.queue[0]
 	l.queue = l.queue[1:]
 	if len(l.pending) == 0 {
-		l.c.SetReadDeadline(time.Now().Add(l.timeout))
+		_ = l.c.SetReadDeadline(time.Now().Add(l.timeout))
 	}
 	l.pending = append(l.pending, c)
 	return c

@@ -82,7 +82,7 @@ func (t *Tunnel) Serve(ctx context.Context, c net.Conn) {
 }
 
 // Drain tells all peers to open no more streams here; those that live go on.
-func (t *Tunnel) Drain() { go t.server.Shutdown(context.Background()) }
+func (t *Tunnel) Drain() { go func() { _ = t.server.Shutdown(context.Background()) }() }
 
 // Close cuts what is left, and returns when no stream is served any more.
 func (t *Tunnel) Close() {
