@@ -1,0 +1,76 @@
+// Command weft-controller turns objects into the mesh's configuration.
+//
+// It reads folders of Kubernetes YAML, compiles them into one Snapshot, serves that over xDS to ztunnels
+// and, translated, to the Envoys of waypoints, signs identities, writes the waypoints' Deployments and the
+// objects' status. It is never on the data path: while it is away, traffic goes on as last configured.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weftmesh/weft/internal/version"
+	"github.com/weftmesh/weft/pkg/ca"
+	"github.com/weftmesh/weft/pkg/identity"
+)
+
+// config is what the flags say.
+type config struct {
+	sources       []string
+	stateDir      string
+	deployDir     string
+	listen        string
+	debugListen   string
+	adminSocket   string
+	trustDomain   string
+	clusterDomain string
+	caDir         string
+	certTTL       time.Duration
+	tokenKey      string
+	logLevel      string
+	logFormat     string
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	context.AfterFunc(ctx, stop) // the second signal kills, as signals do
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "weft-controller:", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	var c config
+	cmd := &cobra.Command{
+		Use:           "weft-controller --source dir:PATH --ca-dir DIR --token-public-key FILE",
+		Short:         "Compile objects into the mesh's configuration, serve it, sign identities",
+		Args:          cobra.NoArgs,
+		Version:       version.Version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), c) },
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&c.sources, "source", nil, "where objects are: dir:PATH, a folder of YAML that is watched (repeatable)")
+	f.StringVar(&c.stateDir, "state-dir", "/var/lib/weft", "where status of objects is written, and read what agents announce: DIR/status")
+	f.StringVar(&c.deployDir, "deploy-dir", "", "where the Deployments of waypoints are written (default STATE-DIR/deploy)")
+	f.StringVar(&c.listen, "listen", ":15012", "address of xDS and CA")
+	f.StringVar(&c.debugListen, "debug-listen", "127.0.0.1:15014", "address of /metrics and /debug, or off")
+	f.StringVar(&c.adminSocket, "admin-socket", "", "unix socket with the same pages")
+	f.StringVar(&c.trustDomain, "trust-domain", identity.DefaultTrustDomain, "trust domain of all identities")
+	f.StringVar(&c.clusterDomain, "cluster-domain", "cluster.local", "suffix of service names")
+	f.StringVar(&c.caDir, "ca-dir", "/var/lib/weft/ca", "folder of the mesh's root; a root is made there if there is none")
+	f.DurationVar(&c.certTTL, "cert-ttl", ca.DefaultTTL, "longest life of a workload's certificate, at least 30s")
+	f.StringVar(&c.tokenKey, "token-public-key", "", "public keys (PEM or JWKS) of the service-account tokens that callers show")
+	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
+	cmd.AddCommand(tokenCommand(), caCommand())
+	return cmd
+}

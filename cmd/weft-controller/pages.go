@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+)
+
+// pages are what people and weftctl look at.
+func pages(p *pipeline, reg *prometheus.Registry) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
+		if p.latest.Load() == nil {
+			http.Error(w, "the objects have not been read yet", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	show := func(path string, get func() any) {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			enc := json.NewEncoder(w)
+			enc.SetIndent("", "  ")
+			_ = enc.Encode(get())
+		})
+	}
+	show("/debug/snapshot", func() any { return p.latest.Load() })
+	show("/debug/status", func() any { return p.report() })
+	show("/debug/clients", func() any { return p.xds.Clients() })
+	return mux
+}
+
+// servePages serves on --debug-listen and --admin-socket until ctx ends.
+func servePages(ctx context.Context, c config, h http.Handler, log *zap.Logger) error {
+	var listeners []net.Listener
+	if c.debugListen != "" && c.debugListen != "off" {
+		l, err := net.Listen("tcp", c.debugListen)
+		if err != nil {
+			return fmt.Errorf("--debug-listen: %w", err)
+		}
+		listeners = append(listeners, l)
+	}
+	if c.adminSocket != "" {
+		l, err := listenUnix(c.adminSocket)
+		if err != nil {
+			return fmt.Errorf("--admin-socket: %w", err)
+		}
+		listeners = append(listeners, l)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, l := range listeners {
+		srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
+		g.Go(func() error {
+			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				return err
+			}
+			return nil
+		})
+		g.Go(func() error { <-ctx.Done(); return srv.Close() })
+		log.Debug("serving pages", zap.Stringer("address", l.Addr()))
+	}
+	<-ctx.Done()
+	return g.Wait()
+}
+
+// listenUnix makes a socket that only its owner may use, in place of one left by a predecessor.
+func listenUnix(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	return l, os.Chmod(path, 0o600)
+}
