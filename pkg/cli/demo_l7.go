@@ -99,12 +99,13 @@ func (s *story) checkFault(ctx context.Context) error {
 		return fmt.Errorf("of %d requests %d were aborted, want about 300: %v", n, aborted, r.Statuses)
 	}
 	s.proved("%d requests: %d aborted with 503 (asked for 30 %%), %d answered, p50 %.1f ms", n, aborted, r.Statuses["200"], r.P50)
-	d, err := s.load(ctx, "-n", "80", "-c", "8", "-slow", "200ms", "-H", "x-user: patient", "http://catalog/list")
+	// Envoy's timers count from the time its loop last looked at the clock, so they may be some ms early.
+	d, err := s.load(ctx, "-n", "80", "-c", "8", "-slow", "190ms", "-H", "x-user: patient", "http://catalog/list")
 	if err != nil {
 		return err
 	}
 	if d.OK != 80 || d.Slow != 80 || d.P50 > 400 {
-		return fmt.Errorf("of 80 patient requests %d succeeded, %d took 200 ms or more, p50 %.0f ms", d.OK, d.Slow, d.P50)
+		return fmt.Errorf("of 80 patient requests %d succeeded, %d took 190 ms or more, p50 %.0f ms", d.OK, d.Slow, d.P50)
 	}
 	s.proved("80 requests with \"x-user: patient\": all answered, all delayed, p50 %.0f ms", d.P50)
 	return nil
