@@ -44,7 +44,7 @@ func (d *DirStatus) Announce(p Pod) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	path := d.file(p)
-	if filepath.Dir(path) != d.dir {
+	if strings.ContainsAny(p.Namespace+p.Name, "/\x00") {
 		return fmt.Errorf("announce pod %s: not a name for a file", p.Key())
 	}
 	b, err := json.Marshal(announcement{Redirection: api.RedirectionEnabled, UID: p.UID})
