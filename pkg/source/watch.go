@@ -106,7 +106,7 @@ func (d *Dir) concerns(path string) bool {
 		if below(path, root) || below(root, path) {
 			return true
 		}
-		if real, err := filepath.EvalSymlinks(root); err == nil && (below(path, real) || below(path, filepath.Dir(root))) {
+		if real, err := filepath.EvalSymlinks(root); err == nil && below(path, real) {
 			return true
 		}
 	}

@@ -1,0 +1,93 @@
+package controller
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/weftmesh/weft/pkg/api"
+	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/source"
+)
+
+// Compile makes the mesh's configuration of objects, and says what became of each. It is pure: the same
+// objects give the same result, which is new and belongs to the caller.
+func Compile(objs *source.Objects, cfg Config) (*model.Snapshot, []Status) {
+	c := newCompiler(objs, cfg)
+	c.compile()
+	return c.snap, c.finish()
+}
+
+// compiler holds one compilation in the making.
+type compiler struct {
+	cfg      Config
+	objs     *source.Objects
+	snap     *model.Snapshot
+	statuses map[string]*Status
+
+	namespaces map[string]*corev1.Namespace
+	nodes      map[string]*corev1.Node
+	pods       podIndex
+	gateways   map[string]*gateway     // by namespace/name
+	services   map[string]*serviceInfo // by namespace/name
+	granted    grants
+}
+
+// serviceInfo is a service with what compiling it found out.
+type serviceInfo struct {
+	object *corev1.Service
+	model  *model.Service
+	use    *waypointUse // nil: no waypoint is asked for
+	pods   []*podInfo   // its endpoints
+	reach  []string     // namespace/name of services that its routes lead to
+}
+
+func newCompiler(objs *source.Objects, cfg Config) *compiler {
+	cfg = cfg.withDefaults()
+	c := &compiler{
+		cfg: cfg, objs: objs, snap: model.NewSnapshot(), statuses: map[string]*Status{},
+		namespaces: map[string]*corev1.Namespace{}, nodes: map[string]*corev1.Node{},
+		gateways: map[string]*gateway{}, services: map[string]*serviceInfo{},
+	}
+	c.snap.TrustDomain, c.snap.ClusterDomain = cfg.TrustDomain, cfg.ClusterDomain
+	for _, n := range objs.Namespaces {
+		c.namespaces[n.Value.Name] = n.Value
+	}
+	for _, n := range objs.Nodes {
+		c.nodes[n.Value.Name] = n.Value
+	}
+	return c
+}
+
+// compile builds what the next step looks at: waypoints before what is bound to them, endpoints before
+// the policies that bind to workloads, routes before the policies that follow them.
+func (c *compiler) compile() {
+	c.compileGateways()
+	c.compileWorkloads()
+	c.compileServices()
+	c.compileSlices()
+	c.finishGateways()
+	c.granted = newGrants(c.objs.ReferenceGrants)
+	c.compileRoutes()
+	c.compilePeerAuthentications()
+	c.compileAuthorization()
+	c.compileFaults()
+	for _, w := range c.snap.Workloads {
+		sortUnique(&w.Policies)
+	}
+}
+
+// namespaceLabel is a label of a namespace, "" where there is none.
+func (c *compiler) namespaceLabel(namespace, label string) string {
+	if n := c.namespaces[namespace]; n != nil {
+		return n.Labels[label]
+	}
+	return ""
+}
+
+// ambient reports whether a pod is to be in the mesh: its own label decides, else its namespace's.
+func (c *compiler) ambient(p *corev1.Pod) bool {
+	mode, own := p.Labels[api.LabelMode]
+	if !own {
+		mode = c.namespaceLabel(p.Namespace, api.LabelMode)
+	}
+	return mode == api.ModeAmbient && !p.Spec.HostNetwork
+}

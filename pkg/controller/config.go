@@ -1,0 +1,26 @@
+package controller
+
+import (
+	"cmp"
+
+	"github.com/weftmesh/weft/pkg/identity"
+)
+
+// Config is what the objects do not say. The zero value is usable.
+type Config struct {
+	// TrustDomain of all identities. Default cluster.local.
+	TrustDomain string
+	// ClusterDomain is the suffix of service names. Default cluster.local.
+	ClusterDomain string
+	// Cluster begins the workloads' uids. Default Kubernetes.
+	Cluster string
+	// Network that all pods are in. Default none.
+	Network string
+}
+
+func (c Config) withDefaults() Config {
+	c.TrustDomain = cmp.Or(c.TrustDomain, identity.DefaultTrustDomain)
+	c.ClusterDomain = cmp.Or(c.ClusterDomain, "cluster.local")
+	c.Cluster = cmp.Or(c.Cluster, "Kubernetes")
+	return c
+}

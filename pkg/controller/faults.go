@@ -1,0 +1,78 @@
+package controller
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/weftmesh/weft/pkg/api"
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+func (c *compiler) compileFaults() {
+	for _, o := range c.objs.Faults {
+		f := o.Value
+		st := c.status("Fault", f, o.Origin)
+		rules := faultRules(f.Spec.Rules)
+		for i, t := range f.Spec.TargetRefs {
+			path := fmt.Sprintf("spec.targetRefs[%d]", i)
+			if t.Kind != "Service" || t.Group != "" && t.Group != "core" {
+				st.set(conditionAccepted, false, "InvalidKind", "%s %s is no target: name a Service", t.Kind, t.Name)
+				st.fail(path, t.Kind+" is no target", "name a Service")
+				continue
+			}
+			info := c.services[f.Namespace+"/"+t.Name]
+			if info == nil {
+				st.set(conditionAccepted, false, "TargetNotFound", "there is no Service %s/%s", f.Namespace, t.Name)
+				st.fail(path, "there is no Service "+f.Namespace+"/"+t.Name, "make the Service, or correct the name")
+				continue
+			}
+			if !info.served() {
+				why := "Service " + f.Namespace + "/" + t.Name + " has no waypoint that could do this: " + info.unserved()
+				st.set(conditionEnforced, false, reasonNoWaypoint, "%s", why)
+				st.warn(path, why, fmt.Sprintf("make a Gateway of class %s and label the Service or its namespace %s: <gateway>", api.WaypointClass, api.LabelUseWaypoint))
+				continue
+			}
+			out := &model.Fault{Namespace: f.Namespace, Name: f.Name, Service: info.model.Key(), Rules: rules}
+			c.snap.Faults[out.Key()+"@"+out.Service] = out
+			st.set(conditionEnforced, true, "Enforced", "for Service %s by waypoint %s", t.Name, info.use.waypoint.Key())
+		}
+		st.set(conditionAccepted, true, "Accepted", "the fault is understood")
+	}
+}
+
+func faultRules(in []api.FaultRule) []model.FaultRule {
+	var out []model.FaultRule
+	for _, r := range in {
+		var rule model.FaultRule
+		for _, m := range r.Matches {
+			rule.Matches = append(rule.Matches, faultMatch(m))
+		}
+		if r.Abort != nil {
+			rule.AbortPercent, rule.AbortStatus, rule.AbortGRPC = r.Abort.Percentage, r.Abort.HTTPStatus, r.Abort.GRPCStatus
+			if rule.AbortStatus == 0 && rule.AbortGRPC == nil {
+				rule.AbortStatus = 503
+			}
+		}
+		if r.Delay != nil {
+			rule.DelayPercent, rule.Delay = r.Delay.Percentage, r.Delay.Duration.Duration
+		}
+		out = append(out, rule)
+	}
+	return out
+}
+
+func faultMatch(m api.RequestMatch) model.RouteMatch {
+	out := model.RouteMatch{Method: m.Method}
+	if m.Path != "" {
+		out.PathKind, out.Path = model.PathExact, m.Path
+		if prefix, ok := strings.CutSuffix(m.Path, "*"); ok {
+			out.PathKind, out.Path = model.PathPrefix, "/"+strings.Trim(prefix, "/")
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(m.Headers)) {
+		out.Headers = append(out.Headers, model.NameMatch{Name: k, Value: m.Headers[k]})
+	}
+	return out
+}
