@@ -46,12 +46,14 @@ func (d *Dir) announcements(dirty map[string]bool) map[string]Announcement {
 				a = announced{size: -1}
 			}
 			d.said[path] = a
+			d.reads++
 		}
 		out[ns+"/"+name] = a.what
 	}
 	for path := range d.said {
 		if !seen[path] {
 			delete(d.said, path)
+			d.reads++
 		}
 	}
 	return out

@@ -38,6 +38,7 @@ type Dir struct {
 	files []map[string]*file // for each of o.Dirs, by path
 	gens  map[key]generation
 	said  map[string]announced // by path
+	reads int                  // grows whenever something was read, removed or found unreadable
 
 	mu    sync.Mutex      // protects dirty
 	dirty map[string]bool // paths to be read again whatever their stamp says
@@ -119,12 +120,14 @@ func (d *Dir) scan(dir string, files map[string]*file, dirty map[string]bool) []
 	})
 	if err != nil {
 		// Part of the tree could not be listed: what was there before stays, rather than be taken for deleted.
+		d.reads++
 		problems = append(problems, Problem{Severity: Error, File: dir, Message: "cannot be listed: " + err.Error(), Suggestion: "look at its permissions; it is tried again"})
 		return problems
 	}
 	for path := range files {
 		if !seen[path] {
 			delete(files, path)
+			d.reads++
 		}
 	}
 	return problems
@@ -161,6 +164,7 @@ func (d *Dir) refresh(path string, info fs.FileInfo, files map[string]*file, for
 		f = readFile(path, data, before)
 	}
 	f.stamp = now
+	d.reads++
 	d.number(f)
 	files[path] = f
 }

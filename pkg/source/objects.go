@@ -53,3 +53,12 @@ func (o *Objects) Count() int {
 	}
 	return n
 }
+
+// Counts is the number of objects of each kind.
+func (o *Objects) Counts() map[string]int {
+	out := map[string]int{}
+	for _, k := range kinds {
+		out[k.name] = k.count(o)
+	}
+	return out
+}

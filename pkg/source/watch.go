@@ -35,7 +35,10 @@ func (d *Dir) Run(ctx context.Context, changed func(*Objects, []Problem)) error 
 			w = d.watcher()
 		}
 		d.watchTree(w)
-		changed(d.Load())
+		before := d.reads
+		if o, p := d.Load(); d.reads != before {
+			changed(o, p)
+		}
 	}
 }
 
