@@ -42,9 +42,13 @@ func (l l4Rules) rules() []model.Rule {
 
 // operation compiles what a ztunnel sees of what is called: the port.
 func (l l4Rules) operation(path string, op api.Operation) model.Match {
-	for field, list := range map[string][]string{
-		"hosts": op.Hosts, "notHosts": op.NotHosts, "methods": op.Methods, "notMethods": op.NotMethods, "paths": op.Paths, "notPaths": op.NotPaths,
+	for _, f := range []struct {
+		field string
+		list  []string
+	}{
+		{"hosts", op.Hosts}, {"notHosts", op.NotHosts}, {"methods", op.Methods}, {"notMethods", op.NotMethods}, {"paths", op.Paths}, {"notPaths", op.NotPaths},
 	} {
+		field, list := f.field, f.list
 		if len(list) > 0 {
 			l.refuse(path+"."+field, field+" can be told only at a waypoint, and this policy is enforced by ztunnels",
 				"use targetRefs with a Service that has a waypoint, or leave the field out")

@@ -23,11 +23,7 @@ func (p *authPolicy) behindWaypoints(l4 *model.Policy, pods []*podInfo) {
 		bound[pod.workload] = true
 	}
 	refused := map[string]bool{}
-	for _, name := range slices.Sorted(maps.Keys(p.services)) {
-		info := p.services[name]
-		if !info.served() {
-			continue
-		}
+	for _, info := range p.served {
 		own := slices.ContainsFunc(info.pods, func(e *podInfo) bool { return bound[e.workload] })
 		reached := own
 		for _, b := range info.reach {

@@ -1,6 +1,9 @@
 package controller
 
 import (
+	"maps"
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/weftmesh/weft/pkg/api"
@@ -28,6 +31,7 @@ type compiler struct {
 	pods       podIndex
 	gateways   map[string]*gateway     // by namespace/name
 	services   map[string]*serviceInfo // by namespace/name
+	served     []*serviceInfo          // those that a waypoint serves, by name
 	granted    grants
 }
 
@@ -65,6 +69,11 @@ func (c *compiler) compile() {
 	c.compileServices()
 	c.compileSlices()
 	c.finishGateways()
+	for _, name := range slices.Sorted(maps.Keys(c.services)) {
+		if info := c.services[name]; info.served() {
+			c.served = append(c.served, info)
+		}
+	}
 	c.granted = newGrants(c.objs.ReferenceGrants)
 	c.compileRoutes()
 	c.compilePeerAuthentications()
