@@ -93,6 +93,12 @@ func serve(ctx context.Context, c config, z *ztunnel.Ztunnel, client *xds.Client
 		return nil
 	})
 	g.Go(func() error {
+		// Pods are asked for when their connections can be decided: to capture one earlier only refuses it.
+		select {
+		case <-client.Synced():
+		case <-stopping.Done():
+			return nil
+		}
 		return zds.NewProxy(zds.ProxyOptions{Path: c.zdsSocket, Handler: agentHandler{z.Pods}, Logger: log}).Run(stopping)
 	})
 	g.Go(func() error {

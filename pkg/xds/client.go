@@ -55,7 +55,7 @@ type ClientOptions struct {
 	Handler Handler
 	// OnConnect, if set, is called whenever the controller has answered on a new stream.
 	OnConnect func()
-	// MinBackoff and MaxBackoff bound the wait before reconnecting, which doubles. Defaults 0.5 s and 5 s.
+	// MinBackoff and MaxBackoff bound the wait before reconnecting, which doubles. Defaults 0.1 s and 5 s.
 	MinBackoff, MaxBackoff time.Duration
 	// Clock, default the machine's.
 	Clock ca.Clock
@@ -87,7 +87,7 @@ func NewClient(o ClientOptions) (*Client, error) {
 		return nil, errors.New("xds client: Conn, NodeID and Handler are required")
 	}
 	if o.MinBackoff == 0 {
-		o.MinBackoff = 500 * time.Millisecond
+		o.MinBackoff = 100 * time.Millisecond
 	}
 	if o.MaxBackoff == 0 {
 		o.MaxBackoff = 5 * time.Second
