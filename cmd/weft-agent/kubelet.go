@@ -21,30 +21,30 @@ type kubelet struct {
 	known bool     // set was called
 }
 
-// refresh reads the ids anew. found is false while one of the folders does not exist.
-func (k *kubelet) refresh() (found bool, err error) {
+// refresh reads the ids anew. A folder that does not exist is left out: the kubelet is not there (yet).
+func (k *kubelet) refresh() error {
 	var ids []uint64
-	found = true
 	for _, path := range k.paths {
 		id, err := bpf.CgroupID(path)
-		switch {
-		case errors.Is(err, os.ErrNotExist):
-			found = false
-			if !k.known || len(k.ids) > 0 {
-				k.log.Warn("the kubelet has no cgroup (yet): its probes are treated as plain text", zap.String("cgroup", path))
-			}
-		case err != nil:
-			return false, fmt.Errorf("--kubelet-cgroup: %w", err)
-		default:
-			ids = append(ids, id)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
 		}
+		if err != nil {
+			return fmt.Errorf("--kubelet-cgroup: %w", err)
+		}
+		ids = append(ids, id)
 	}
 	if k.known && slices.Equal(ids, k.ids) {
-		return found, nil
+		return nil
 	}
 	if err := k.set(ids...); err != nil {
-		return false, fmt.Errorf("--kubelet-cgroup: %w", err)
+		return fmt.Errorf("--kubelet-cgroup: %w", err)
 	}
 	k.ids, k.known = ids, true
-	return found, nil
+	if len(ids) < len(k.paths) {
+		k.log.Warn("the kubelet's cgroup does not exist (yet); probes are treated as plain text meanwhile", zap.Strings("cgroups", k.paths))
+	} else {
+		k.log.Info("probes of the kubelet go straight to applications", zap.Strings("cgroups", k.paths))
+	}
+	return nil
 }

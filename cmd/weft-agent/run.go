@@ -23,8 +23,9 @@ import (
 )
 
 const (
-	bpffs      = "/sys/fs/bpf"
-	sweepEvery = 10 * time.Second
+	bpffs        = "/sys/fs/bpf"
+	sweepEvery   = 10 * time.Second
+	kubeletEvery = 500 * time.Millisecond // one stat(2) each
 )
 
 // agent is everything put together.
@@ -116,7 +117,7 @@ func (a *agent) open() (*bpf.Redirector, error) {
 		a.log.Warn("no --kubelet-cgroup: probes of enrolled pods go through the ztunnel as plain text, and fail under STRICT")
 	}
 	a.kubelet = kubelet{paths: a.c.kubeletCgroups, set: r.SetKubeletCgroups, log: a.log}
-	if _, err := a.kubelet.refresh(); err != nil {
+	if err := a.kubelet.refresh(); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
@@ -154,24 +155,21 @@ func (a *agent) serve(ctx context.Context) error {
 
 // sweep takes the right to send from dead ztunnels, and follows the kubelet through its restarts.
 func (a *agent) sweep(ctx context.Context) error {
-	for missing := false; ; {
-		pause := sweepEvery
-		if missing {
-			pause = time.Second
-		}
-		t := time.NewTimer(pause)
+	cgroups, kubelet := time.NewTicker(sweepEvery), time.NewTicker(kubeletEvery)
+	defer cgroups.Stop()
+	defer kubelet.Stop()
+	for {
 		select {
 		case <-ctx.Done():
-			t.Stop()
 			return nil
-		case <-t.C:
-		}
-		if err := a.cgroups.Sweep(); err != nil {
-			a.log.Warn("look after cgroups of former ztunnels", zap.Error(err))
-		}
-		found, err := a.kubelet.refresh()
-		if missing = !found; err != nil {
-			a.log.Warn("look after the kubelet's cgroup", zap.Error(err))
+		case <-cgroups.C:
+			if err := a.cgroups.Sweep(); err != nil {
+				a.log.Warn("look after cgroups of former ztunnels", zap.Error(err))
+			}
+		case <-kubelet.C:
+			if err := a.kubelet.refresh(); err != nil {
+				a.log.Warn("look after the kubelet's cgroup", zap.Error(err))
+			}
 		}
 	}
 }
