@@ -187,7 +187,7 @@ func (a *Agent) hello(ctx context.Context, l *link) error {
 	if m.GetVersion() != zdsapi.Version_V1 {
 		return fmt.Errorf("speaks version %v of ZDS, this agent speaks %v", m.GetVersion(), zdsapi.Version_V1)
 	}
-	return nil
+	return l.c.SetReadDeadline(time.Time{})
 }
 
 // introduce queues the whole list on a new link, and from now on what changes.

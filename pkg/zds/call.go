@@ -187,9 +187,9 @@ func (l *link) answered() *call {
 
 // deadline gives the oldest pending call its time. l.mu is held.
 func (l *link) deadline() {
-	if len(l.pending) == 0 {
-		l.c.SetReadDeadline(time.Time{})
-		return
+	var at time.Time
+	if len(l.pending) > 0 {
+		at = time.Now().Add(l.timeout)
 	}
-	l.c.SetReadDeadline(time.Now().Add(l.timeout))
+	_ = l.c.SetReadDeadline(at) // fails only once the connection is closed, and then so does the read
 }

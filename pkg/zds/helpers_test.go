@@ -130,7 +130,12 @@ func socket(t *testing.T) int {
 func dialRaw(t *testing.T, path string) *raw {
 	t.Helper()
 	r := &raw{t, socket(t)}
-	if err := unix.Connect(r.fd, &unix.SockaddrUnix{Name: path}); err != nil {
+	var err error
+	eventually(t, "listening", func() bool { // between its bind and its listen the socket is there and refuses
+		err = unix.Connect(r.fd, &unix.SockaddrUnix{Name: path})
+		return !errors.Is(err, unix.ECONNREFUSED)
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.close)
