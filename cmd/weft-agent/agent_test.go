@@ -69,6 +69,8 @@ func TestNode(t *testing.T) {
 	refused("a ztunnel without an agent")
 	agent = n.agent()
 	eventually(t, "served by z2", func() bool { return slices.Equal(out().Lines, by("z2")) })
+	// Until the capture of its predecessor is brought up to date, the agent holds the listeners open too.
+	eventually(t, "adopted", func() bool { return n.view("a").Ztunnel > 0 })
 
 	_ = z2.end(syscall.SIGKILL)
 	began := time.Now()
@@ -95,6 +97,21 @@ func TestNode(t *testing.T) {
 	n.write("ambient")
 	eventually(t, "back", func() bool { return n.announced("a") })
 	expect("back", out(), by("z4"))
+
+	// Round and round, without leaving anything open.
+	fds := func() int {
+		files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", agent.cmd.Process.Pid))
+		must(t, err)
+		return len(files)
+	}
+	before := fds()
+	for range 6 {
+		n.write("none")
+		eventually(t, "left again", func() bool { return n.view("a").State == enroll.StateIgnored })
+		n.write("ambient")
+		eventually(t, "back again", func() bool { return n.announced("a") })
+	}
+	eventually(t, fmt.Sprintf("no more than %d open files", before), func() bool { return fds() <= before })
 
 	// The pod is made anew: the same name and address, another namespace.
 	n.dropPod("a")

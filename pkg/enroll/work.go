@@ -132,9 +132,11 @@ func (r *Reconciler) serve(ctx context.Context, w Pod, ns Namespace, p *progress
 	if err != nil {
 		return err
 	}
-	if captured && p.noDNS == !dns {
+	adopted := p.enrolled && p.cookie == 0
+	if captured && p.noDNS == !dns || adopted {
 		err = r.o.Redirector.SetListeners(w.UID, ls)
 	}
+	// What a former agent captured works from here on, and is brought up to date all the same.
 	if !captured || p.noDNS == dns || err != nil { // the last: repair
 		err = r.capture(w, ns, &ls, !dns)
 	}
