@@ -94,6 +94,8 @@ func TestOrder(t *testing.T) {
 		{"unsupported dry deny", []*model.Policy{dry(with(one("d", model.Deny, miss), unsupported))}, true, "", NoRule, "", []string{"shop/d"}},
 		{"unsupported dry allow", []*model.Policy{dry(with(one("a", model.Allow, hit), unsupported))}, true, "", NoRule, "", []string{"shop/a"}},
 		{"unknown action", []*model.Policy{one("x", 7, miss)}, false, "shop/x", NoRule, "action 7", nil},
+		{"unknown action in dry run", []*model.Policy{dry(one("x", 7, miss))}, true, "", NoRule, "", []string{"shop/x"}},
+		{"unsupported allow beside one that hits", []*model.Policy{with(one("a", model.Allow, hit), unsupported), one("b", model.Allow, hit)}, true, "shop/b", 0, "", nil},
 		{"unknown kind in allow", []*model.Policy{one("a", model.Allow, model.Match{Namespaces: []model.StringMatch{{Kind: 9}, {Kind: model.Presence}}})}, false, "shop/a", NoRule, "does not know", nil},
 		{"unknown kind in deny", []*model.Policy{one("d", model.Deny, model.Match{NotPrincipals: []model.StringMatch{{Kind: 9}}})}, false, "shop/d", NoRule, "does not know", nil},
 		{"invalid block in deny", []*model.Policy{one("d", model.Deny, model.Match{SourceIPs: []netip.Prefix{{}}})}, false, "shop/d", NoRule, "invalid IP block", nil},
@@ -118,6 +120,7 @@ func TestMatch(t *testing.T) {
 	nobody := conn(identity.Identity{}, "10.0.0.1", "10.0.1.1:80")
 	v6 := conn(id("shop", "front"), "fd00::1", "[fd00:1::1]:80")
 	mapped := conn(id("shop", "front"), "::ffff:10.0.0.1", "[::ffff:10.0.1.1]:80")
+	zoned := conn(id("shop", "front"), "fe80::1%eth0", "[fe80::2%eth0]:80")
 	sa := func(ns, name string) []model.ServiceAccountMatch {
 		return []model.ServiceAccountMatch{{Namespace: ns, ServiceAccount: name}}
 	}
@@ -175,6 +178,26 @@ func TestMatch(t *testing.T) {
 		{"other port", model.Match{Ports: []uint16{443}}, front, false},
 		{"not port", model.Match{NotPorts: []uint16{80}}, front, false},
 		{"not other port", model.Match{NotPorts: []uint16{443}}, front, true},
+		{"not namespace prefix", model.Match{NotNamespaces: texts1("sh*")}, front, false},
+		{"not namespace suffix", model.Match{NotNamespaces: texts1("*op")}, front, false},
+		{"not one of several namespaces", model.Match{NotNamespaces: texts1("other", "shop")}, front, false},
+		{"not other service account", model.Match{NotServiceAccounts: sa("shop", "cart")}, front, true},
+		{"not this account of another namespace", model.Match{NotServiceAccounts: sa("other", "front")}, front, true},
+		{"not this principal", model.Match{NotPrincipals: texts1("cluster.local/ns/shop/sa/front")}, front, false},
+		{"not other principal", model.Match{NotPrincipals: texts1("cluster.local/ns/shop/sa/cart")}, front, true},
+		{"not principal of another trust domain", model.Match{NotPrincipals: texts1("other/ns/shop/sa/front")}, front, true},
+		{"not other source", model.Match{NotSourceIPs: blocks("10.0.0.2/32")}, front, true},
+		{"not source mapped", model.Match{NotSourceIPs: blocks("10.0.0.1/32")}, mapped, false},
+		{"not block mapped", model.Match{NotSourceIPs: blocks("::ffff:10.0.0.1/128")}, front, false},
+		{"not source, many blocks", model.Match{NotSourceIPs: blocks(append(many, "10.0.0.1/32")...)}, mapped, false},
+		{"not other destination", model.Match{NotDestinationIPs: blocks("10.0.2.0/24")}, front, true},
+		{"destination mapped", model.Match{DestinationIPs: blocks("10.0.1.0/24")}, mapped, true},
+		{"destination IPv6", model.Match{DestinationIPs: blocks("fd00:1::/32")}, v6, true},
+		{"source with a zone", model.Match{SourceIPs: blocks("fe80::/10")}, zoned, true},
+		{"source with a zone, many blocks", model.Match{SourceIPs: blocks(append(many, "fe80::/10")...)}, zoned, true},
+		{"not source with a zone", model.Match{NotSourceIPs: blocks("fe80::/10")}, zoned, false},
+		{"destination with a zone", model.Match{DestinationIPs: blocks("fe80::2/128")}, zoned, true},
+		{"not one of several ports", model.Match{NotPorts: []uint16{443, 80}}, front, false},
 		{"all hold", model.Match{Namespaces: texts1("shop"), Ports: []uint16{80}, NotSourceIPs: blocks("10.0.0.2/32")}, front, true},
 		{"one fails", model.Match{Namespaces: texts1("shop"), Ports: []uint16{81}}, front, false},
 		{"in and out", model.Match{Namespaces: texts1("*"), NotNamespaces: texts1("shop")}, front, false},

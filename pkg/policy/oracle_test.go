@@ -131,7 +131,7 @@ func matchHolds(m model.Match, c Conn) bool {
 	}
 	block := func(list []netip.Prefix, a netip.Addr) bool {
 		for _, p := range list {
-			if p.Contains(a) {
+			if inBlock(p, a) {
 				return true
 			}
 		}
@@ -171,6 +171,26 @@ func matchHolds(m model.Match, c Conn) bool {
 	return true
 }
 
+// inBlock compares bit by bit; an IPv4 address and its mapped form are one, and a zone is no part of either.
+func inBlock(p netip.Prefix, a netip.Addr) bool {
+	from, n := p.Addr(), p.Bits()
+	if v4(from) != v4(a) {
+		return false // IPv4 is no part of IPv6, not even of ::/0
+	}
+	if from.Is4() {
+		n += 96
+	}
+	x, y := from.As16(), a.As16()
+	for i := range n {
+		if (x[i/8]^y[i/8])>>(7-i%8)&1 != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func v4(a netip.Addr) bool { return a.Is4() || a.Is4In6() }
+
 // dice makes cases from small vocabularies, so that hits and misses are both frequent.
 type dice struct{ *rand.Rand }
 
@@ -194,8 +214,8 @@ func some[T any](d dice, make func() T) (out []T) {
 var (
 	dNames  = []string{"shop", "shop-b", "pay", "a"}
 	dTrust  = []string{"cluster.local", "other"}
-	dBlocks = []string{"10.0.0.0/8", "10.0.0.0/30", "10.0.0.1/32", "0.0.0.0/0", "fd00::/16", "fd00::1/128", "::/0", "10.0.0.2/31"}
-	dAddrs  = []string{"10.0.0.1", "10.0.0.2", "10.9.9.9", "fd00::1", "fd01::1", "192.168.0.1"}
+	dBlocks = []string{"10.0.0.0/8", "10.0.0.0/30", "10.0.0.1/32", "0.0.0.0/0", "fd00::/16", "fd00::1/128", "::/0", "10.0.0.2/31", "::ffff:10.0.0.0/126", "fe80::/10"}
+	dAddrs  = []string{"10.0.0.1", "10.0.0.2", "10.9.9.9", "fd00::1", "fd01::1", "192.168.0.1", "::ffff:10.0.0.1", "::ffff:10.9.9.9", "fe80::1%eth0"}
 )
 
 func (d dice) name() model.StringMatch {
@@ -257,8 +277,7 @@ func (d dice) conn() Conn {
 }
 
 func TestOracle(t *testing.T) {
-	const cases = 100_000
-	seed := rand.Uint64()
+	const cases, seed = 100_000, uint64(20_240_607)
 	d := dice{rand.New(rand.NewPCG(seed, 1))}
 	var allowed, decided, objected int
 	for done := 0; done < cases; {

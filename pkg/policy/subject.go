@@ -23,7 +23,7 @@ type subject struct {
 
 func newSubject(c Conn, principals bool, room []byte) subject {
 	id := c.Source
-	s := subject{anonymous: id.IsZero(), source: c.SourceIP.Unmap(), dest: c.Dest.Addr().Unmap(), port: c.Dest.Port()}
+	s := subject{anonymous: id.IsZero(), source: plain(c.SourceIP), dest: plain(c.Dest.Addr()), port: c.Dest.Port()}
 	if s.anonymous {
 		return s
 	}
@@ -39,6 +39,10 @@ func newSubject(c Conn, principals bool, room []byte) subject {
 	s.namespace, s.account = s.principal[ns:sa-len("/sa/")], s.principal[sa:]
 	return s
 }
+
+// plain is the address as blocks are written: IPv4 as such, and without the zone that a link-local address
+// may carry, for a netip.Prefix contains no address with a zone and a DENY of it would be missed.
+func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
 // in tells whether a name of the caller is among ts; a caller without an identity has no names.
 func (s *subject) in(ts *texts, name []byte) bool { return ts.some && !s.anonymous && ts.match(name) }
