@@ -119,7 +119,7 @@ func (s *story) checkKill(ctx context.Context) error {
 		done := make(chan error, 1)
 		go func() {
 			var err error
-			rep, err = s.load(ctx, "-duration", "6s", "-every", "10ms", "-c", "16", "-timeout", "1s", "-fresh", "-H", "x-card: "+card, "http://cart/")
+			rep, err = s.load(ctx, "-duration", "6s", "-every", "10ms", "-c", "16", "-timeout", "2s", "-fresh", "-H", "x-card: "+card, "http://cart/")
 			done <- err
 		}()
 		select {
@@ -148,6 +148,7 @@ func (s *story) checkKill(ctx context.Context) error {
 		}
 		last = max(last, o.LastMS)
 	}
-	s.proved("requests succeeded again after %.0f ms; %d of %d failed meanwhile, by refusal and not in clear text", last, failed, rep.Requests)
+	s.proved("requests succeeded again after %.0f ms; %d of %d failed meanwhile, none went in clear text", last, failed, rep.Requests)
+	s.note("  (a DNS query under way at the kill is lost; its resolver asks again after the 1 s of the lab's resolv.conf)")
 	return nil
 }

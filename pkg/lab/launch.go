@@ -165,7 +165,9 @@ func (r *podRuntime) field(name string) string {
 // prepareFiles writes what pod-init puts into the pod's mount namespace.
 func (r *podRuntime) prepareFiles() error {
 	dir := r.k.Layout.podDir(r.pod.Namespace, r.pod.Name)
-	resolv := fmt.Sprintf("search %s.svc.%[2]s svc.%[2]s %[2]s\nnameserver %[3]s\noptions ndots:5\n", r.pod.Namespace, ClusterDomain, DNSAddress)
+	// timeout:1, for a query that is under way when a ztunnel is killed gets no answer, and a resolver asks
+	// again only after its timeout (5 s unless told).
+	resolv := fmt.Sprintf("search %s.svc.%[2]s svc.%[2]s %[2]s\nnameserver %[3]s\noptions ndots:5 timeout:1 attempts:5\n", r.pod.Namespace, ClusterDomain, DNSAddress)
 	if err := writeFile(filepath.Join(dir, "resolv.conf"), []byte(resolv)); err != nil {
 		return err
 	}
