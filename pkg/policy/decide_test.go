@@ -145,6 +145,7 @@ func TestMatch(t *testing.T) {
 		{"nobody's namespace present", model.Match{Namespaces: texts1("*")}, nobody, false},
 		{"nobody's namespace empty", model.Match{Namespaces: []model.StringMatch{{Kind: model.Exact}}}, nobody, false},
 		{"nobody's namespace empty prefix", model.Match{Namespaces: []model.StringMatch{{Kind: model.Prefix}}}, nobody, false},
+		{"an empty namespace is not present", model.Match{Namespaces: texts1("*")}, conn(id("", "front"), "10.0.0.1", "10.0.1.1:80"), false},
 		{"not namespace", model.Match{NotNamespaces: texts1("shop")}, front, false},
 		{"not other namespace", model.Match{NotNamespaces: texts1("other")}, front, true},
 		{"nobody passes not", model.Match{NotNamespaces: texts1("*"), NotPrincipals: texts1("*"), NotServiceAccounts: sa("shop", "front")}, nobody, true},
