@@ -6,7 +6,6 @@ BIN := $(BUILD)/bin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo v0.0.0-dev)
 LDFLAGS := -s -w -X github.com/weftmesh/weft/internal/version.Version=$(VERSION)
 LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-BENCH_ROUNDS ?= 5
 
 .PHONY: help
 help: ## List the tasks
@@ -32,11 +31,6 @@ demo: build ## The whole mesh on this machine, told in eight checked steps (root
 test: build ## Every test, with the race detector; privileged ones skip visibly without root
 	WEFT_ENVOY="$$(bash hack/envoy.sh)" go test -race -timeout 20m ./...
 	cd e2e && WEFT_ENVOY="$$(bash ../hack/envoy.sh)" go test -race -timeout 20m ./...
-
-.PHONY: bench
-bench: build ## Speed against a direct connection, interleaved (root); BENCH_ROUNDS=5
-	@[ "$$(id -u)" = 0 ] || { echo "make bench needs root. Try: sudo make bench"; exit 1; }
-	@WEFT_ENVOY="$$(bash hack/envoy.sh)" $(BIN)/weftctl bench --rounds $(BENCH_ROUNDS) --out docs/performance.md
 
 .PHONY: generate
 generate: ## Compile the eBPF programs (clang, llvm, libbpf headers)
