@@ -41,7 +41,7 @@ func sockaddr(a netip.AddrPort) unix.Sockaddr {
 	}
 	sa := &unix.SockaddrInet6{Addr: ip.As16(), Port: int(a.Port())}
 	if z := ip.Zone(); z != "" {
-		fmt.Sscanf(z, "%d", &sa.ZoneId)
+		_, _ = fmt.Sscanf(z, "%d", &sa.ZoneId) // not a number: no zone
 	}
 	return sa
 }

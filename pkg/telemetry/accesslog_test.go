@@ -70,7 +70,7 @@ func TestFullDiskLosesLinesOnly(t *testing.T) {
 	if l.Lost() != 1 {
 		t.Errorf("lost = %d", l.Lost())
 	}
-	var off *AccessLog = NewAccessLog(fullDisk{}, FormatOff)
+	off := NewAccessLog(fullDisk{}, FormatOff)
 	off.Write(record())
 	if off.Lost() != 0 {
 		t.Error("a log that is off writes")
