@@ -12,7 +12,7 @@ import (
 
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
-	"github.com/weftmesh/weft/pkg/api"
+	"github.com/weftmesh/weft/pkg/controller"
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/source"
 	"github.com/weftmesh/weft/pkg/xds"
@@ -31,10 +31,9 @@ type deployed struct {
 // setWaypoints deploys the Gateways that are there, publishes to their Envoys, and removes the others.
 func (p *pipeline) setWaypoints(objs *source.Objects, snap *model.Snapshot) {
 	there := map[string]bool{}
-	for _, o := range objs.Gateways {
-		gw := o.Value
+	for _, gw := range controller.Waypoints(objs) {
 		key := gw.Namespace + "/" + gw.Name
-		if string(gw.Spec.GatewayClassName) != api.WaypointClass || snap.Waypoints[key] == nil {
+		if snap.Waypoints[key] == nil {
 			continue
 		}
 		there[key] = true
@@ -80,7 +79,7 @@ func (p *pipeline) deploy(key string, gw *gatewayv1.Gateway) error {
 		if err != nil {
 			return err
 		}
-		w = &deployed{iso: iso, file: filepath.Join(p.c.deployDir, gw.Namespace+"-"+gw.Name+".yaml")}
+		w = &deployed{iso: iso, file: filepath.Join(p.c.deployDir, gw.Namespace+"_"+gw.Name+".yaml")}
 		p.waypoints[key] = w
 	}
 	if w.text == string(text) {

@@ -20,7 +20,7 @@ files and machines, and raises a whole mesh on one machine to try things in (wef
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{2, err} })
-	root.AddCommand(newLab(e), newGet(e), newWhy(e), newCheck(e), newDemo(e), newVersion(e))
+	root.AddCommand(newLab(e), newGet(e), newWhy(e), newAnalyze(e), newCheck(e), newDemo(e), newVersion(e))
 	return root
 }
 
