@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -39,6 +40,7 @@ type Dir struct {
 	gens  map[key]generation
 	said  map[string]announced // by path
 	reads int                  // grows whenever something was read, removed or found unreadable
+	short bool                 // the last Load lacked descriptors or memory
 
 	mu    sync.Mutex      // protects dirty
 	dirty map[string]bool // paths to be read again whatever their stamp says
@@ -98,13 +100,15 @@ func (d *Dir) Load() (*Objects, []Problem) {
 	dirty := d.dirty
 	d.dirty = map[string]bool{}
 	d.mu.Unlock()
+	d.short = false
 	var problems []Problem
 	for i, dir := range d.o.Dirs {
 		problems = append(problems, d.scan(dir, d.files[i], dirty)...)
 	}
 	objects, more := d.merge()
 	problems = append(problems, more...)
-	objects.Announcements = d.announcements(dirty)
+	objects.Announcements, more = d.announcements(dirty)
+	problems = append(problems, more...)
 	sortProblems(problems)
 	return objects, problems
 }
@@ -120,7 +124,7 @@ func (d *Dir) scan(dir string, files map[string]*file, dirty map[string]bool) []
 	})
 	if err != nil {
 		// Part of the tree could not be listed: what was there before stays, rather than be taken for deleted.
-		d.reads++
+		d.unread(err)
 		problems = append(problems, Problem{Severity: Error, File: dir, Message: "cannot be listed: " + err.Error(), Suggestion: "look at its permissions; it is tried again"})
 		return problems
 	}
@@ -158,6 +162,7 @@ func (d *Dir) refresh(path string, info fs.FileInfo, files map[string]*file, for
 	data, err := os.ReadFile(path)
 	var f *file
 	if err != nil {
+		d.unread(err)
 		f = unreadable(path, err, before)
 		now = stamp{size: -1} // tried again next time
 	} else {
@@ -167,6 +172,12 @@ func (d *Dir) refresh(path string, info fs.FileInfo, files map[string]*file, for
 	d.reads++
 	d.number(f)
 	files[path] = f
+}
+
+// unread notes that something could not be read for now.
+func (d *Dir) unread(err error) {
+	d.reads++
+	d.short = d.short || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
 }
 
 // number gives objects without a generation one that grows with each version.
@@ -196,8 +207,8 @@ func (d *Dir) waiting() bool {
 	return false
 }
 
-// walk visits the manifests below root in a fixed order; real is the path without links of the root. A root that does not exist has none; so has what
-// vanishes while it is walked.
+// walk visits the manifests below root in a fixed order; real is the path without links of the root. A root
+// that does not exist has none; so has what vanishes while it is walked.
 func walk(root string, visit func(path, real string, info fs.FileInfo)) error {
 	real, err := filepath.EvalSymlinks(root)
 	if err != nil {

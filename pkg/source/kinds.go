@@ -24,6 +24,7 @@ type kind struct {
 	add        func(*Objects, metav1.Object, Origin)
 	sort       func(*Objects)
 	count      func(*Objects) int
+	each       func(*Objects, func(metav1.Object, Origin))
 	validate   func(*inspection, metav1.Object)
 }
 
@@ -75,7 +76,12 @@ func newKind[T any, P interface {
 				return cmp.Or(cmp.Compare(x.GetNamespace(), y.GetNamespace()), cmp.Compare(x.GetName(), y.GetName()))
 			})
 		},
-		count:    func(o *Objects) int { return len(*list(o)) },
+		count: func(o *Objects) int { return len(*list(o)) },
+		each: func(o *Objects, visit func(metav1.Object, Origin)) {
+			for _, v := range *list(o) {
+				visit(P(v.Value), v.Origin)
+			}
+		},
 		validate: validators[name],
 	}
 }

@@ -4,6 +4,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/weftmesh/weft/pkg/api"
@@ -52,6 +53,13 @@ func (o *Objects) Count() int {
 		n += k.count(o)
 	}
 	return n
+}
+
+// Each visits every object of every kind.
+func (o *Objects) Each(visit func(kind string, v metav1.Object, at Origin)) {
+	for _, k := range kinds {
+		k.each(o, func(v metav1.Object, at Origin) { visit(k.name, v, at) })
+	}
 }
 
 // Counts is the number of objects of each kind.

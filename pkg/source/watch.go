@@ -17,7 +17,8 @@ import (
 const pollEvery = 500 * time.Millisecond
 
 // Run calls changed with everything, at once and after each change, until ctx ends. Calls do not overlap.
-// Where the kernel has no watches left it falls back to looking twice a second.
+// Where the kernel has no watches left it falls back to looking twice a second. While the process lacks
+// descriptors or memory from the start nothing is reported: an empty answer would be taken for an empty mesh.
 func (d *Dir) Run(ctx context.Context, changed func(*Objects, []Problem)) error {
 	w := d.watcher()
 	defer func() {
@@ -26,7 +27,9 @@ func (d *Dir) Run(ctx context.Context, changed func(*Objects, []Problem)) error 
 		}
 	}()
 	d.watchTree(w)
-	changed(d.Load())
+	if !d.first(ctx, changed) {
+		return nil
+	}
 	for {
 		if !d.wait(ctx, w) {
 			return nil
@@ -38,6 +41,23 @@ func (d *Dir) Run(ctx context.Context, changed func(*Objects, []Problem)) error 
 		before := d.reads
 		if o, p := d.Load(); d.reads != before {
 			changed(o, p)
+		}
+	}
+}
+
+// first reports the first complete reading; false when ctx ended before there was one.
+func (d *Dir) first(ctx context.Context, changed func(*Objects, []Problem)) bool {
+	for {
+		o, p := d.Load()
+		if !d.short {
+			changed(o, p)
+			return true
+		}
+		d.o.Logger.Error("the objects cannot be read for want of descriptors or memory, nothing is published yet: raise the limit of open files", zap.Stringer("first", p[0]))
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(pollEvery):
 		}
 	}
 }
@@ -58,7 +78,8 @@ func (d *Dir) wait(ctx context.Context, w *fsnotify.Watcher) bool {
 	resync := d.o.Resync
 	if w != nil {
 		events, errs = w.Events, w.Errors
-	} else {
+	}
+	if w == nil || d.short {
 		resync = min(resync, pollEvery)
 	}
 	if d.waiting() {
