@@ -48,10 +48,11 @@ type Dir struct {
 
 // stamp tells versions of a file apart without reading it.
 type stamp struct {
-	size    int64
-	mod     time.Time
-	emptied time.Time // since when a file that held objects has been empty
+	size int64
+	mod  time.Time
 }
+
+func (s stamp) same(t stamp) bool { return s.size == t.size && s.mod.Equal(t.mod) }
 
 // generation counts the versions of one object.
 type generation struct {
@@ -128,8 +129,16 @@ func (d *Dir) scan(dir string, files map[string]*file, dirty map[string]bool) []
 		problems = append(problems, Problem{Severity: Error, File: dir, Message: "cannot be listed: " + err.Error(), Suggestion: "look at its permissions; it is tried again"})
 		return problems
 	}
-	for path := range files {
-		if !seen[path] {
+	for path, f := range files {
+		if seen[path] {
+			continue
+		}
+		// A listing may miss a file that is renamed over meanwhile.
+		if _, err := os.Stat(path); err == nil {
+			problems = append(problems, f.problems...)
+			continue
+		}
+		if len(f.entries) == 0 || d.believed(f, false) {
 			delete(files, path)
 			d.reads++
 		}
@@ -137,27 +146,26 @@ func (d *Dir) scan(dir string, files map[string]*file, dirty map[string]bool) []
 	return problems
 }
 
-// emptyFor is how long a file that held objects must be empty before that is believed: editors that write
-// in place truncate first.
-const emptyFor = 250 * time.Millisecond
+// fadeFor is how long objects must be missing from their file, or the file itself, before that is believed:
+// editors that write in place truncate first or write in pieces, others move the old file away first.
+const fadeFor = 250 * time.Millisecond
+
+// believed reports whether what is missing from f has been so for long enough; a change begins anew.
+func (d *Dir) believed(f *file, changed bool) bool {
+	now := d.o.Now()
+	if changed || !f.fading() {
+		f.since = now
+	}
+	return now.Sub(f.since) >= fadeFor
+}
 
 // refresh reads one file if it may have changed.
 func (d *Dir) refresh(path string, info fs.FileInfo, files map[string]*file, force bool) {
 	before := files[path]
 	now := stamp{size: info.Size(), mod: info.ModTime()}
-	if before != nil && !force && before.stamp.size == now.size && before.stamp.mod.Equal(now.mod) && before.stamp.emptied.IsZero() {
+	changed := before == nil || force || !before.stamp.same(now)
+	if !changed && !before.fading() {
 		return
-	}
-	if now.size == 0 && before != nil && len(before.entries) > 0 {
-		now.emptied = before.stamp.emptied
-		if now.emptied.IsZero() {
-			now.emptied = d.o.Now()
-		}
-		if d.o.Now().Sub(now.emptied) < emptyFor {
-			before.stamp = now
-			return
-		}
-		now.emptied = time.Time{}
 	}
 	data, err := os.ReadFile(path)
 	var f *file
@@ -167,6 +175,10 @@ func (d *Dir) refresh(path string, info fs.FileInfo, files map[string]*file, for
 		now = stamp{size: -1} // tried again next time
 	} else {
 		f = readFile(path, data, before)
+	}
+	if before != nil && f.lacks(before) && !d.believed(before, changed) {
+		before.stamp = now
+		return
 	}
 	f.stamp = now
 	d.reads++
@@ -195,11 +207,11 @@ func (d *Dir) number(f *file) {
 	}
 }
 
-// waiting reports whether a file is empty and not yet believed to be.
+// waiting reports whether something is missing and that is not yet believed.
 func (d *Dir) waiting() bool {
 	for _, files := range d.files {
 		for _, f := range files {
-			if !f.stamp.emptied.IsZero() {
+			if f.fading() {
 				return true
 			}
 		}

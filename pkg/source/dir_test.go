@@ -88,12 +88,15 @@ func TestBrokenEditKeepsLastGood(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "f.yaml")
-			d := open(t, Options{Dirs: []string{filepath.Dir(path)}})
+			now := time.Now()
+			d := open(t, Options{Dirs: []string{filepath.Dir(path)}, Now: func() time.Time { return now }})
 			write(t, path, twoServices)
 			if o, p := d.Load(); names(o) != "a:80 b:80" || len(p) > 0 {
 				t.Fatalf("first: %s, %v", names(o), p)
 			}
 			write(t, path, c.edit)
+			d.Load()
+			now = now.Add(time.Second) // what is missing is believed after a while
 			o, ps := d.Load()
 			if names(o) != c.want {
 				t.Errorf("in force: %s, want %s", names(o), c.want)
@@ -111,6 +114,50 @@ func TestBrokenEditKeepsLastGood(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Editors empty a file before they write it, write it in pieces, or move it away first. What is missing
+// meanwhile is not taken for deleted; what stays missing is.
+func TestSlowEditorsDeleteNothing(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f.yaml")
+	now := time.Now()
+	d := open(t, Options{Dirs: []string{dir}, Now: func() time.Time { return now }})
+	look := func(when time.Duration, want string) {
+		t.Helper()
+		now = now.Add(when)
+		if o, p := d.Load(); names(o) != want || len(p) > 0 {
+			t.Fatalf("in force: %s, want %s; problems %v", names(o), want, p)
+		}
+	}
+	write(t, path, twoServices)
+	look(0, "a:80 b:80")
+	edited := strings.ReplaceAll(twoServices, "80", "81")
+	for _, piece := range []int{0, strings.Index(edited, "---"), strings.Index(edited, "---") + 4} {
+		if err := os.WriteFile(path, []byte(edited[:piece]), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		look(200*time.Millisecond, "a:80 b:80")
+	}
+	write(t, path, edited)
+	look(0, "a:81 b:81")
+	if err := os.Rename(path, path+"~"); err != nil {
+		t.Fatal(err)
+	}
+	look(0, "a:81 b:81")
+	write(t, path, twoServices)
+	look(time.Second, "a:80 b:80")
+
+	a, b, _ := strings.Cut(twoServices, "---\n")
+	write(t, path, a) // b moves to another file: it is never in doubt
+	write(t, filepath.Join(dir, "g.yaml"), strings.Replace(b, "80", "82", 1))
+	look(0, "a:80 b:82")
+	look(time.Second, "a:80 b:82")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	look(0, "a:80 b:82")
+	look(time.Second, "b:82")
 }
 
 func TestRunSeesEdits(t *testing.T) {

@@ -3,6 +3,7 @@ package source
 import (
 	"cmp"
 	"slices"
+	"time"
 )
 
 // file is one file as it was last read.
@@ -10,6 +11,20 @@ type file struct {
 	stamp    stamp
 	entries  map[key]entry // in force: of the file as it is, or the last good ones
 	problems []Problem
+	since    time.Time // when objects in force were first found missing from the file; zero when none is
+}
+
+// fading reports whether objects in force are missing from the file.
+func (f *file) fading() bool { return !f.since.IsZero() }
+
+// lacks reports whether an object of before is not in f.
+func (f *file) lacks(before *file) bool {
+	for k := range before.entries {
+		if _, there := f.entries[k]; !there {
+			return true
+		}
+	}
+	return false
 }
 
 // readFile decodes a file's content. What is broken in it stays as it was in before, which may be nil.

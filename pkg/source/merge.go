@@ -15,14 +15,16 @@ func (d *Dir) merge() (*Objects, []Problem) {
 	all := map[key]entry{}
 	for _, files := range d.files {
 		own := map[key]entry{}
-		for _, path := range slices.Sorted(maps.Keys(files)) {
-			for _, k := range sortedKeys(files[path].entries) {
-				e := files[path].entries[k]
-				if first, twice := own[k]; twice {
+		for _, f := range inOrder(files) {
+			for _, k := range sortedKeys(f.entries) {
+				e := f.entries[k]
+				first, twice := own[k]
+				switch {
+				case !twice:
+					own[k] = e
+				case !f.fading(): // otherwise the object is being moved from f to the other file
 					problems = append(problems, duplicate(e, first))
-					continue
 				}
-				own[k] = e
 			}
 		}
 		for k, e := range own {
@@ -49,6 +51,19 @@ func (d *Dir) merge() (*Objects, []Problem) {
 		k.sort(out)
 	}
 	return out, problems
+}
+
+// inOrder sorts files by path, with those that lose objects behind the others.
+func inOrder(files map[string]*file) []*file {
+	var steady, fading []*file
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		if f := files[path]; f.fading() {
+			fading = append(fading, f)
+		} else {
+			steady = append(steady, f)
+		}
+	}
+	return append(steady, fading...)
 }
 
 func sortedKeys(m map[key]entry) []key {

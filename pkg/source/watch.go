@@ -83,7 +83,7 @@ func (d *Dir) wait(ctx context.Context, w *fsnotify.Watcher) bool {
 		resync = min(resync, pollEvery)
 	}
 	if d.waiting() {
-		resync = min(resync, emptyFor)
+		resync = min(resync, fadeFor)
 	}
 	all := time.NewTimer(resync)
 	defer all.Stop()
