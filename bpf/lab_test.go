@@ -28,6 +28,8 @@ type lab struct {
 	node   *netns.NS
 	pods   map[string]*labPod
 	r      *Redirector
+
+	maxPods int // 0: 16
 }
 
 type labPod struct {
@@ -274,7 +276,7 @@ func (l *lab) bridge(name, ip4, ip6 string) {
 // open starts a Redirector on the lab's node.
 func (l *lab) open() *Redirector {
 	l.t.Helper()
-	r, err := Open(Options{Root: l.root, Node: l.node, MaxPods: 16, Log: zap.NewNop()})
+	r, err := Open(Options{Root: l.root, Node: l.node, MaxPods: max(16, l.maxPods), Log: zap.NewNop()})
 	must(l.t, err)
 	l.t.Cleanup(func() { r.Close() })
 	l.r = r

@@ -108,12 +108,11 @@ func (l *Listeners) Missing(v4, v6, dns bool) (missing []Slot) {
 // SetListeners points the pod's slots at these sockets; nil ones are emptied.
 // The swap of one slot is atomic, and connections already accepted stay.
 func (r *Redirector) SetListeners(uid string, l Listeners) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	p := r.pods[uid]
-	if p == nil {
-		return fmt.Errorf("set listeners of pod %s: %w", uid, ErrUnknownPod)
+	p, release, err := r.take(uid)
+	if err != nil {
+		return fmt.Errorf("set listeners of pod %s: %w", uid, err)
 	}
+	defer release()
 	if p.listeners == nil {
 		return fmt.Errorf("set listeners of pod %s: its capture is incomplete (enrol it again)", uid)
 	}

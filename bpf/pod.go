@@ -29,6 +29,7 @@ type pod struct {
 	ns        *netns.NS            // nil for an adopted pod that was not enrolled again
 	links     map[string]link.Link // by program name
 	listeners *ebpf.Map
+	busy      bool // being changed by one call; guarded by Redirector.mu
 }
 
 func (p *pod) close() {
@@ -49,36 +50,16 @@ func (p *pod) close() {
 // that were open before are reset, for they would run in the clear. On error
 // everything done for a pod that was not enrolled before is undone.
 func (r *Redirector) Enrol(p Pod) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.done {
-		return os.ErrClosed
-	}
 	n, err := r.survey(p)
 	if err != nil {
 		return fmt.Errorf("enrol pod %s: %w", p.UID, err)
 	}
-	for uid, old := range r.pods {
-		same := uid == p.UID && old.matches(&n.record)
-		if same {
-			old.close()
-			n.record = old.record // its slot and the values to restore
-		} else if uid == p.UID || old.Cookie == n.Cookie {
-			// The same pod in a new namespace, or a namespace whose former
-			// pod was never taken off.
-			if err := r.remove(old); err != nil {
-				n.close()
-				return fmt.Errorf("enrol pod %s: remove what was there: %w", p.UID, err)
-			}
-		}
+	release, err := r.claim(n)
+	if err != nil {
+		n.close()
+		return fmt.Errorf("enrol pod %s: %w", p.UID, err)
 	}
-	if n.Slot == 0 {
-		if n.Slot, err = r.freeSlot(); err != nil {
-			n.close()
-			return fmt.Errorf("enrol pod %s: %w", p.UID, err)
-		}
-	}
-	r.pods[p.UID] = n
+	defer release()
 	wasDone := n.Done
 	if err := r.apply(n, p.Listeners); err != nil {
 		err = fmt.Errorf("enrol pod %s: %w", p.UID, err)
@@ -97,6 +78,7 @@ func (r *record) matches(other *record) bool {
 		r.Index == other.Index && r.Host == other.Host && r.NoDNS == other.NoDNS
 }
 
+// freeSlot finds a number for a pod. r.mu is held.
 func (r *Redirector) freeSlot() (uint32, error) {
 	used := map[uint32]bool{}
 	for _, p := range r.pods {
@@ -175,12 +157,11 @@ func (r *Redirector) resetOld(p *pod) {
 // Unenrol leaves the pod as it was before Enrol. It also works when the pod's
 // namespace is gone, and for pods adopted from a predecessor.
 func (r *Redirector) Unenrol(uid string) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	p := r.pods[uid]
-	if p == nil {
-		return fmt.Errorf("unenrol pod %s: %w", uid, ErrUnknownPod)
+	p, release, err := r.take(uid)
+	if err != nil {
+		return fmt.Errorf("unenrol pod %s: %w", uid, err)
 	}
+	defer release()
 	if err := r.remove(p); err != nil {
 		return fmt.Errorf("unenrol pod %s: %w", uid, err)
 	}
@@ -191,6 +172,11 @@ func (r *Redirector) Unenrol(uid string) error {
 // remove undoes p and forgets it; on error it stays known, to be tried again.
 func (r *Redirector) remove(p *pod) error {
 	if err := r.undo(p); err != nil {
+		return err
+	}
+	r.mu.Lock() // one lock for both: whoever reads the counters misses nothing and sees nothing twice
+	defer r.mu.Unlock()
+	if err := r.retire(p.Slot); err != nil {
 		return err
 	}
 	delete(r.pods, p.UID)
@@ -221,11 +207,7 @@ func (r *Redirector) undo(p *pod) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if r.node.Counters != nil {
-		errs = append(errs, r.retire(p.Slot))
-	}
-	errs = append(errs, os.RemoveAll(r.podDir(p.Slot)), r.state.drop(p.Slot))
-	return errors.Join(errs...)
+	return errors.Join(os.RemoveAll(r.podDir(p.Slot)), r.state.drop(p.Slot))
 }
 
 func ignoreMissing(err error) error {

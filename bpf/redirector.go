@@ -35,13 +35,16 @@ type Options struct {
 }
 
 // Redirector captures the traffic of enrolled pods. All methods may be called
-// concurrently; changes are made one after the other.
+// concurrently; changes of one pod are made one after the other, of several side
+// by side.
 type Redirector struct {
 	o       Options
 	log     *zap.Logger
 	ownNode bool // Node was opened here and is closed here
 
-	mu    sync.Mutex           // guards what follows
+	changes sync.RWMutex // held shared by whoever changes one pod, else exclusively; taken before mu
+
+	mu    sync.Mutex           // guards what follows, of which only pods, last and done change after Open
 	pods  map[string]*pod      // by UID
 	node  nodeObjects          // programs and maps that all pods share
 	links map[string]link.Link // cgroup hooks by program name
@@ -188,16 +191,18 @@ func (r *Redirector) adopt() error {
 	if err != nil {
 		return err
 	}
-	for _, rec := range recs {
+	each(recs, func(rec record) {
 		p := &pod{record: rec, links: map[string]link.Link{}}
 		if err := r.takeOver(p); err != nil {
 			// Fail closed: whatever of it is pinned stays in force.
 			r.log.Warn("adopted pod is incomplete; it stays captured until it is enrolled again or unenrolled",
 				zap.String("pod", rec.UID), zap.Error(err))
 		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		r.pods[rec.UID] = p
 		r.last = max(r.last, rec.Slot)
-	}
+	})
 	if len(recs) > 0 {
 		r.log.Info("adopted pods", zap.Int("pods", len(recs)), zap.String("root", r.o.Root))
 	}
@@ -241,6 +246,8 @@ func (r *Redirector) Pods() []string {
 
 // Close releases the handles and leaves everything pinned and in force.
 func (r *Redirector) Close() error {
+	r.changes.Lock() // waits for what is being done
+	defer r.changes.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.done {
@@ -268,11 +275,14 @@ func (r *Redirector) Close() error {
 // Redirector is closed afterwards.
 func (r *Redirector) Teardown() error {
 	var errs []error
-	for _, uid := range r.Pods() {
+	var mu sync.Mutex // protects errs meanwhile
+	each(r.Pods(), func(uid string) {
 		if err := r.Unenrol(uid); err != nil {
+			mu.Lock()
+			defer mu.Unlock()
 			errs = append(errs, err)
 		}
-	}
+	})
 	r.mu.Lock()
 	for _, l := range r.links {
 		if err := l.Detach(); err != nil {
