@@ -50,10 +50,14 @@ status:
   conditions: [{type: Ready, status: "False"}]
 `
 
-// cluster parses the objects above and gives the services their addresses.
+// cluster reads the objects above, sorted by name, and gives the services their addresses.
 func cluster(t *testing.T) objects {
 	t.Helper()
-	o, err := parse([]byte(clusterYAML))
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "cluster.yaml"), []byte(clusterYAML), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o, err := look(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,6 +70,8 @@ func cluster(t *testing.T) objects {
 	return o
 }
 
+const web = 2 // among the services
+
 func TestForwardsLeadToReadyPods(t *testing.T) {
 	o := cluster(t)
 	all := forwards(o.Services, o.Pods)
@@ -75,7 +81,7 @@ func TestForwardsLeadToReadyPods(t *testing.T) {
 	if got := fmt.Sprint(all[0].endpoints, all[1].endpoints); got != "[10.244.1.5:8080] [[fd00:244:1::5]:8080]" {
 		t.Errorf("endpoints %s: want the ready pod's named port", got)
 	}
-	o.Services[0].Spec.PublishNotReadyAddresses = true
+	o.Services[web].Spec.PublishNotReadyAddresses = true
 	if got := forwards(o.Services, o.Pods)[0].endpoints; len(got) != 2 {
 		t.Errorf("publishNotReadyAddresses: endpoints %v, want both pods", got)
 	}
@@ -111,7 +117,7 @@ func TestVIPsAreStableAndUnique(t *testing.T) {
 func TestZoneAnswers(t *testing.T) {
 	o := cluster(t)
 	z := newZone(o.Services, o.Pods).withController()
-	vip := o.Services[0].Spec.ClusterIP
+	vip := o.Services[web].Spec.ClusterIP
 	for _, c := range []struct {
 		name  string
 		qtype uint16
@@ -155,42 +161,6 @@ func records(m *dns.Msg) string {
 		}
 	}
 	return strings.Join(out, " ")
-}
-
-func TestReaderKeepsLastGood(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "sub", "a.yaml")
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	write := func(s string) {
-		if err := os.WriteFile(file, []byte(s), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	r := newReader()
-	services := func() (int, error) {
-		o, err := r.read(dir, filepath.Join(dir, "missing"))
-		return len(o.Services), err
-	}
-	write(clusterYAML)
-	if n, err := services(); n != 3 || err != nil {
-		t.Fatalf("%d services, %v", n, err)
-	}
-	write("kind: Service\napiVersion: v1\nmetadata: {name: [broken")
-	if n, err := services(); n != 3 || err == nil || !strings.Contains(err.Error(), file) {
-		t.Errorf("broken file: %d services, error %v; want the last 3 and the file's name", n, err)
-	}
-	write("apiVersion: v1\nkind: Service\nmetadata: {name: one}\n---\napiVersion: example.org/v1\nkind: Whatever\nmetadata: {name: x}\n")
-	if n, err := services(); n != 1 || err != nil {
-		t.Errorf("repaired file: %d services, %v", n, err)
-	}
-	if err := os.Remove(file); err != nil {
-		t.Fatal(err)
-	}
-	if n, err := services(); n != 0 || err != nil || len(r.good) != 0 {
-		t.Errorf("removed file: %d services, %v", n, err)
-	}
 }
 
 func TestCapturedByLabels(t *testing.T) {

@@ -1,51 +1,83 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/weftmesh/weft/pkg/api"
+	"github.com/weftmesh/weft/pkg/source"
 )
 
 // control is the part of a control plane that the lab plays: it reads manifests and writes Services with
 // virtual addresses, and Pods for the kubelets.
 type control struct {
 	*supervisor
-	manifests *reader
-	cluster   *reader
-	vips      *vips
-	wanted    []*corev1.Pod
-	problem   string // last reported, so that it is reported once
+
+	mu       sync.Mutex // protects what follows
+	asked    *objects   // of the manifests; nil until they are read
+	running  *objects   // as the kubelets report; nil until that is read
+	problems []source.Problem
+	vips     *vips
+	wanted   []*corev1.Pod
+	failure  string // last reported, so that it is reported once
 }
 
-func newControl(s *supervisor) *control {
-	return &control{supervisor: s, manifests: newReader(), cluster: newReader(), vips: newVIPs()}
+func newControl(s *supervisor) *control { return &control{supervisor: s, vips: newVIPs()} }
+
+// run plays until the context ends.
+func (c *control) run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		dirs := append(append([]string(nil), c.Manifests...), c.deployDir())
+		return follow(ctx, dirs, c.log, func(o objects, problems []source.Problem) {
+			c.sync(func() {
+				if !slices.Equal(problems, c.problems) {
+					c.log.Warn("problems of manifests; what was good before stays in force", zap.Stringers("problems", problems))
+				}
+				c.asked, c.problems = &o, problems
+			})
+		})
+	})
+	g.Go(func() error {
+		return follow(ctx, []string{c.podsDir()}, c.log, func(o objects, _ []source.Problem) {
+			c.sync(func() { c.running = &o })
+		})
+	})
+	return g.Wait()
 }
 
-// sync brings the cluster's objects in line with the manifests.
-func (c *control) sync() {
-	asked, err := c.manifests.read(append(append([]string(nil), c.Manifests...), c.deployDir())...)
-	running, runErr := c.cluster.read(c.podsDir())
-	err = errors.Join(err, runErr, c.writeServices(asked.Services))
+// sync brings the cluster's objects in line with the manifests, after learn has noted what is new.
+func (c *control) sync(learn func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	learn()
+	if c.asked == nil || c.running == nil {
+		return
+	}
 	ready := func(p *corev1.Pod) bool {
-		now := find(running.Pods, p.Namespace, p.Name)
+		now := find(c.running.Pods, p.Namespace, p.Name)
 		return now != nil && now.UID == p.UID && isReady(now)
 	}
+	err := c.writeServices(c.asked.Services)
 	before := c.wanted
-	c.wanted = plan(asked, c.wanted, ready, c.NodeNames())
+	c.wanted = plan(*c.asked, c.wanted, ready, c.NodeNames())
 	for _, p := range c.wanted {
-		if find(before, p.Namespace, p.Name) == nil && !c.NoMesh && captured(p, asked.Namespaces) {
+		if find(before, p.Namespace, p.Name) == nil && !c.NoMesh && captured(p, c.asked.Namespaces) {
 			setAnnotation(p, annotationHold, "true")
 		}
 	}
 	err = errors.Join(err, c.writeWanted())
-	if text := fmt.Sprint(err); text != c.problem {
-		c.problem = text
+	if text := fmt.Sprint(err); text != c.failure {
+		c.failure = text
 		if err != nil {
-			c.log.Error("some manifests are broken; their last good content stays in force", zap.Error(err))
+			c.log.Error("cannot do everything that the manifests ask for", zap.Error(err))
 		}
 	}
 	c.report(ready)
@@ -120,7 +152,7 @@ func (c *control) report(ready func(*corev1.Pod) bool) {
 		}
 	}
 	err := c.state.change(func(s *State) {
-		s.Waiting = waiting
+		s.Waiting, s.Problems = waiting, c.problems
 		if len(waiting) == 0 && s.Phase == Starting {
 			s.Phase = Ready
 		}

@@ -6,10 +6,11 @@ import (
 	"net/netip"
 	"os"
 	"sync"
-	"time"
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/weftmesh/weft/pkg/source"
 )
 
 // KubeletOptions are what a node's kubelet needs.
@@ -29,7 +30,7 @@ type kubelet struct {
 	net nodeNet
 
 	mu     sync.Mutex // protects what follows
-	reader *reader
+	wanted []*corev1.Pod
 	pods   map[string]*podRuntime // by namespace/name
 	next   int                    // host part of the next pod address
 }
@@ -45,7 +46,7 @@ func RunKubelet(ctx context.Context, o KubeletOptions) error {
 	if err != nil {
 		return err
 	}
-	k := &kubelet{KubeletOptions: o, net: n, reader: newReader(), pods: map[string]*podRuntime{}, next: 2}
+	k := &kubelet{KubeletOptions: o, net: n, pods: map[string]*podRuntime{}, next: 2}
 	if err := k.clearLeftovers(); err != nil {
 		return err
 	}
@@ -53,7 +54,15 @@ func RunKubelet(ctx context.Context, o KubeletOptions) error {
 		return fmt.Errorf("kubelet: %w", err)
 	}
 	defer k.stopAll()
-	return watch(ctx, 2*time.Second, []string{o.Layout.wantedDir(o.Node)}, func() { k.sync(ctx) })
+	return follow(ctx, []string{o.Layout.wantedDir(o.Node)}, o.Log, func(all objects, problems []source.Problem) {
+		for _, p := range problems {
+			o.Log.Error("cannot read a wanted pod", zap.String("problem", p.String()))
+		}
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.wanted = all.Pods
+		k.sync(ctx)
+	})
 }
 
 // clearLeftovers ends what an earlier kubelet of this node left: pods are started anew.
@@ -61,7 +70,7 @@ func (k *kubelet) clearLeftovers() error {
 	if err := killCgroup(k.Layout.Cgroup(k.Node, "pods")); err != nil {
 		return fmt.Errorf("end leftovers of an earlier kubelet: %w", err)
 	}
-	left, _ := newReader().read(k.Layout.podsDir())
+	left, _ := look(k.Layout.podsDir())
 	for _, p := range left.Pods {
 		if p.Spec.NodeName != k.Node {
 			continue
@@ -75,16 +84,10 @@ func (k *kubelet) clearLeftovers() error {
 	return nil
 }
 
-// sync compares what is wanted with what runs.
+// sync compares what is wanted with what runs. The lock is held.
 func (k *kubelet) sync(ctx context.Context) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	wanted, err := k.reader.read(k.Layout.wantedDir(k.Node))
-	if err != nil {
-		k.Log.Error("cannot read wanted pods", zap.Error(err))
-	}
 	keep := map[string]bool{}
-	for _, p := range wanted.Pods {
+	for _, p := range k.wanted {
 		key := p.Namespace + "/" + p.Name
 		keep[key] = true
 		if old := k.pods[key]; old != nil {
@@ -117,8 +120,8 @@ func (k *kubelet) begin(ctx context.Context, key string, p *corev1.Pod) {
 	go func() {
 		r.run(ctx)
 		k.mu.Lock()
+		defer k.mu.Unlock()
 		delete(k.pods, key)
-		k.mu.Unlock()
 		if ctx.Err() == nil {
 			k.sync(ctx) // a pod of the same name may be waiting
 		}

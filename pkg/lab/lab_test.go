@@ -117,16 +117,16 @@ func raise(t *testing.T, name string, edit func(*Config)) *rig {
 func (r *rig) write(file, text string) {
 	r.t.Helper()
 	if err := os.WriteFile(filepath.Join(r.dir, file), []byte(text), 0o644); err != nil {
-		r.t.Fatal(err)
+		r.t.Error(err)
 	}
 }
 
 func (r *rig) until(what string, cond func() bool) {
 	r.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !cond() {
 		if time.Now().After(deadline) {
-			r.t.Fatalf("not after 20 s: %s", what)
+			r.t.Fatalf("not after a minute: %s", what)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -223,7 +223,15 @@ func (r *rig) rollUnderLoad(old []*corev1.Pod) {
 		return caller != nil
 	})
 	r.write("web.yaml", "metadata: {name: [broken")
-	r.write("web.yaml", fmt.Sprintf(webYAML, 3, "two"))
+	saved := make(chan struct{})
+	go func() { // a slow editor: the file is empty for a while, then holds a part
+		defer close(saved)
+		next := fmt.Sprintf(webYAML, 3, "two")
+		for _, part := range []string{"", next[:strings.Index(next, "---")], next} {
+			r.write("web.yaml", part)
+			time.Sleep(100 * time.Millisecond)
+		}
+	}()
 	began, calls, failures := time.Now(), 0, []string{}
 	r.until("all three pods run the new version", func() bool {
 		calls++
@@ -241,6 +249,7 @@ func (r *rig) rollUnderLoad(old []*corev1.Pod) {
 		}
 		return n == 3
 	})
+	<-saved
 	r.t.Logf("rolled in %s, %d calls", time.Since(began).Round(time.Millisecond), calls)
 	if len(failures) > 0 {
 		r.t.Errorf("%d of %d calls failed during the rollout: %s", len(failures), calls, failures[0])

@@ -71,7 +71,7 @@ func playApp(args []string) int {
 		_ = srv.Shutdown(context.Background())
 		return 0
 	case "get":
-		client := &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: new(net.Dialer).DialContext}}
+		client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: new(net.Dialer).DialContext}}
 		resp, err := client.Get(args[1])
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)

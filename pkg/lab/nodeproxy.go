@@ -6,11 +6,12 @@ import (
 	"net"
 	"reflect"
 	"sync/atomic"
-	"time"
 
 	"github.com/miekg/dns"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/weftmesh/weft/pkg/source"
 )
 
 // NodeProxyOptions are what a node's proxy needs.
@@ -38,12 +39,10 @@ func RunNodeProxy(ctx context.Context, o NodeProxyOptions) error {
 		})
 	}
 	g.Go(func() error {
-		r := newReader()
 		var last []forward
-		return watch(ctx, 2*time.Second, []string{o.Layout.servicesDir(), o.Layout.podsDir()}, func() {
-			all, err := r.read(o.Layout.servicesDir(), o.Layout.podsDir())
-			if err != nil {
-				o.Log.Error("cannot read the cluster", zap.Error(err))
+		return follow(ctx, []string{o.Layout.servicesDir(), o.Layout.podsDir()}, o.Log, func(all objects, problems []source.Problem) {
+			for _, p := range problems {
+				o.Log.Error("cannot read the cluster", zap.String("problem", p.String()))
 			}
 			current.Store(newZone(all.Services, all.Pods).withController())
 			next := forwards(all.Services, all.Pods)
@@ -51,8 +50,8 @@ func RunNodeProxy(ctx context.Context, o NodeProxyOptions) error {
 				return
 			}
 			if err := programForwards(next); err != nil {
-				o.Log.Error("cannot program virtual addresses", zap.Error(err))
-				return // last stays: the next look tries again
+				o.Log.Error("cannot program virtual addresses, trying again", zap.Error(err))
+				return
 			}
 			last = next
 			o.Log.Info("virtual addresses programmed", zap.Int("count", len(next)))

@@ -1,11 +1,9 @@
 package lab
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,11 +13,13 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	yamlutil "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
+
+	"github.com/weftmesh/weft/pkg/source"
 )
 
-// objects are the kinds that the lab itself acts on; everything else in a folder is the controller's.
+// objects are the kinds that the lab itself acts on; everything else in a folder is the controller's. They
+// are shared with others and not to be changed.
 type objects struct {
 	Namespaces  []*corev1.Namespace
 	Deployments []*appsv1.Deployment
@@ -27,48 +27,32 @@ type objects struct {
 	Pods        []*corev1.Pod
 }
 
-// reader reads folders again and again, and keeps a file's last good content while it is broken.
-type reader struct {
-	good map[string]objects // by file
+// pick takes out what the lab acts on.
+func pick(o *source.Objects) objects {
+	return objects{values(o.Namespaces), values(o.Deployments), values(o.Services), values(o.Pods)}
 }
 
-func newReader() *reader { return &reader{good: map[string]objects{}} }
+func values[T any](list []source.Object[T]) []*T {
+	out := make([]*T, len(list))
+	for i, o := range list {
+		out[i] = o.Value
+	}
+	return out
+}
 
-// read returns the objects of all folders, and what is wrong with their files. A folder that does not
-// exist is empty.
-func (r *reader) read(dirs ...string) (objects, error) {
-	var all objects
-	var problems []error
-	seen := map[string]bool{}
-	for _, dir := range dirs {
-		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() || !isManifest(path) {
-				return ignoreMissing(err)
-			}
-			seen[path] = true
-			data, err := os.ReadFile(path)
-			if err != nil {
-				return ignoreMissing(err) // removed meanwhile
-			}
-			o, err := parse(data)
-			if err != nil {
-				problems = append(problems, fmt.Errorf("%s: %w", path, err))
-				o = r.good[path]
-			}
-			r.good[path] = o
-			all.add(o)
-			return nil
-		})
-		if err != nil {
-			problems = append(problems, fmt.Errorf("read %s: %w", dir, err))
-		}
+// look reads folders once. Ones that do not exist are empty.
+func look(dirs ...string) (objects, error) {
+	d, err := source.Open(source.Options{Dirs: dirs})
+	if err != nil {
+		return objects{}, err
 	}
-	for path := range r.good {
-		if !seen[path] {
-			delete(r.good, path)
-		}
+	d.Load() // a file that was renamed over while the folder was listed may be missing: look twice
+	all, problems := d.Load()
+	errs := make([]error, len(problems))
+	for i, p := range problems {
+		errs[i] = errors.New(p.String())
 	}
-	return all, errors.Join(problems...)
+	return pick(all), errors.Join(errs...)
 }
 
 func ignoreMissing(err error) error {
@@ -76,75 +60,6 @@ func ignoreMissing(err error) error {
 		return nil
 	}
 	return err
-}
-
-func isManifest(path string) bool {
-	switch filepath.Ext(path) {
-	case ".yaml", ".yml", ".json":
-		return !strings.HasPrefix(filepath.Base(path), ".")
-	}
-	return false
-}
-
-func (o *objects) add(p objects) {
-	o.Namespaces = append(o.Namespaces, p.Namespaces...)
-	o.Deployments = append(o.Deployments, p.Deployments...)
-	o.Services = append(o.Services, p.Services...)
-	o.Pods = append(o.Pods, p.Pods...)
-}
-
-// parse decodes the documents of one file.
-func parse(data []byte) (objects, error) {
-	var o objects
-	docs := yamlutil.NewYAMLReader(bufio.NewReader(bytes.NewReader(data)))
-	for {
-		doc, err := docs.Read()
-		if errors.Is(err, io.EOF) {
-			return o, nil
-		}
-		if err != nil {
-			return objects{}, err
-		}
-		if err := o.decode(doc); err != nil {
-			return objects{}, err
-		}
-	}
-}
-
-func (o *objects) decode(doc []byte) error {
-	var t metav1.TypeMeta
-	if err := yaml.Unmarshal(doc, &t); err != nil {
-		return err
-	}
-	switch t.APIVersion + "/" + t.Kind {
-	case "v1/Namespace":
-		return decodeInto(doc, &o.Namespaces)
-	case "apps/v1/Deployment":
-		return decodeInto(doc, &o.Deployments)
-	case "v1/Service":
-		return decodeInto(doc, &o.Services)
-	case "v1/Pod":
-		return decodeInto(doc, &o.Pods)
-	}
-	return nil
-}
-
-func decodeInto[T any, P interface {
-	*T
-	metav1.Object
-}](doc []byte, list *[]P) error {
-	obj := P(new(T))
-	if err := yaml.Unmarshal(doc, obj); err != nil {
-		return err
-	}
-	if obj.GetName() == "" {
-		return errors.New("metadata.name is missing")
-	}
-	if _, cluster := any(obj).(*corev1.Namespace); !cluster && obj.GetNamespace() == "" {
-		obj.SetNamespace("default")
-	}
-	*list = append(*list, obj)
-	return nil
 }
 
 // writeObject writes v as YAML by a rename, so that readers see the old file or the new one. It leaves
@@ -188,7 +103,7 @@ func prune(dir string, wanted map[string]bool) error {
 	}
 	var errs []error
 	for _, e := range entries {
-		if path := filepath.Join(dir, e.Name()); isManifest(path) && !wanted[path] {
+		if path := filepath.Join(dir, e.Name()); strings.HasSuffix(path, ".yaml") && !strings.HasPrefix(e.Name(), ".") && !wanted[path] {
 			errs = append(errs, ignoreMissing(os.Remove(path)))
 		}
 	}

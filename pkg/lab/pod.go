@@ -117,7 +117,7 @@ func (r *podRuntime) hold(ctx context.Context) {
 // down does not wait.
 func (r *podRuntime) linger(ctx context.Context) {
 	select {
-	case <-time.After(200 * time.Millisecond):
+	case <-time.After(time.Second):
 	case <-ctx.Done():
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/weftmesh/weft/pkg/source"
 )
 
 // Phase is where a lab is in its life.
@@ -25,7 +27,8 @@ const (
 type State struct {
 	Phase      Phase               `json:"phase"`
 	Problem    string              `json:"problem,omitempty"`
-	Waiting    []string            `json:"waiting,omitempty"` // what is not ready yet
+	Waiting    []string            `json:"waiting,omitempty"`  // what is not ready yet
+	Problems   []source.Problem    `json:"problems,omitempty"` // what is wrong with the manifests
 	Supervisor ProcessID           `json:"supervisor"`
 	Programs   map[string]*Program `json:"programs"` // by name: controller, ztunnel/n1, …
 }
@@ -52,14 +55,14 @@ func (l Layout) ReadState() (*State, error) {
 
 // Pods reads the pods of the lab as its kubelets wrote them, by namespace and name.
 func (l Layout) Pods() ([]*corev1.Pod, error) {
-	all, err := newReader().read(l.podsDir())
+	all, err := look(l.podsDir())
 	sortByName(all.Pods)
 	return all.Pods, err
 }
 
 // Services reads the services with their virtual addresses.
 func (l Layout) Services() ([]*corev1.Service, error) {
-	all, err := newReader().read(l.servicesDir())
+	all, err := look(l.servicesDir())
 	sortByName(all.Services)
 	return all.Services, err
 }

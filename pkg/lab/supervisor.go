@@ -109,11 +109,9 @@ func (s *supervisor) run(ctx context.Context) {
 	for _, p := range s.programs() {
 		wg.Go(func() { s.keep(ctx, p) })
 	}
-	control := newControl(s)
 	wg.Go(func() {
-		dirs := append(append([]string(nil), s.Manifests...), s.deployDir(), s.podsDir())
-		if err := watch(ctx, 2*time.Second, dirs, control.sync); err != nil {
-			s.log.Error("cannot watch the manifests", zap.Error(err))
+		if err := newControl(s).run(ctx); err != nil {
+			s.log.Error("cannot follow the manifests", zap.Error(err))
 			cancel()
 		}
 	})
