@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 	grpcstatus "google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/weftmesh/weft/pkg/ca"
 )
@@ -90,6 +91,21 @@ func (c *clients) list() []ClientState {
 		return cmp.Or(cmp.Compare(a.NodeID, b.NodeID), a.Connected.Compare(b.Connected))
 	})
 	return out
+}
+
+// subscriptions counts types of streams.
+func (c *clients) subscriptions(of func(nodeID, typeURL string) bool) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for _, s := range c.streams {
+		for t := range s.Types {
+			if of(s.NodeID, t) {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // open holds a stream until there is a snapshot, then registers it.
@@ -197,7 +213,7 @@ func (c *clients) nacked(n NACK) {
 	}
 }
 
-func (c *clients) response(k streamKey, typeURL, version, nonce string, resources, removed int) {
+func (c *clients) response(k streamKey, typeURL, version, nonce string, resources, removed, size int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.streams[k]
@@ -216,6 +232,7 @@ func (c *clients) response(k streamKey, typeURL, version, nonce string, resource
 	s.Types[typeURL] = t
 	c.m.responses.WithLabelValues(shortType(typeURL)).Inc()
 	c.m.resources.WithLabelValues(shortType(typeURL)).Add(float64(resources))
+	c.m.bytes.WithLabelValues(shortType(typeURL)).Add(float64(size))
 }
 
 func (c *clients) OnStreamOpen(ctx context.Context, id int64, _ string) error {
@@ -226,7 +243,7 @@ func (c *clients) OnStreamRequest(id int64, r *discoveryv3.DiscoveryRequest) err
 	return c.request(streamKey{id: id}, r)
 }
 func (c *clients) OnStreamResponse(_ context.Context, id int64, _ *discoveryv3.DiscoveryRequest, r *discoveryv3.DiscoveryResponse) {
-	c.response(streamKey{id: id}, r.GetTypeUrl(), r.GetVersionInfo(), r.GetNonce(), len(r.GetResources()), 0)
+	c.response(streamKey{id: id}, r.GetTypeUrl(), r.GetVersionInfo(), r.GetNonce(), len(r.GetResources()), 0, proto.Size(r))
 }
 func (c *clients) OnDeltaStreamOpen(ctx context.Context, id int64, _ string) error {
 	return c.open(ctx, streamKey{true, id})
@@ -236,7 +253,7 @@ func (c *clients) OnStreamDeltaRequest(id int64, r *discoveryv3.DeltaDiscoveryRe
 	return c.request(streamKey{true, id}, r)
 }
 func (c *clients) OnStreamDeltaResponse(id int64, _ *discoveryv3.DeltaDiscoveryRequest, r *discoveryv3.DeltaDiscoveryResponse) {
-	c.response(streamKey{true, id}, r.GetTypeUrl(), r.GetSystemVersionInfo(), r.GetNonce(), len(r.GetResources()), len(r.GetRemovedResources()))
+	c.response(streamKey{true, id}, r.GetTypeUrl(), r.GetSystemVersionInfo(), r.GetNonce(), len(r.GetResources()), len(r.GetRemovedResources()), proto.Size(r))
 }
 func (c *clients) OnFetchRequest(context.Context, *discoveryv3.DiscoveryRequest) error {
 	return grpcstatus.Error(codes.Unimplemented, "fetch is not served: use a stream")

@@ -12,6 +12,7 @@ type serverMetrics struct {
 	connected prometheus.Gauge
 	responses *prometheus.CounterVec
 	resources *prometheus.CounterVec
+	bytes     *prometheus.CounterVec
 	nacks     *prometheus.CounterVec
 }
 
@@ -23,12 +24,13 @@ func newServerMetrics(r prometheus.Registerer) (*serverMetrics, error) {
 		connected: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "weft", Subsystem: "xds", Name: "connected_clients", Help: "Open discovery streams."}),
 		responses: counter("responses_total", "Discovery responses sent."),
 		resources: counter("resources_sent_total", "Resources in the discovery responses sent."),
+		bytes:     counter("response_bytes_total", "Encoded size of the discovery responses sent."),
 		nacks:     counter("nacks_total", "Discovery responses that clients refused."),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.connected, m.responses, m.resources, m.nacks} {
+	for _, c := range []prometheus.Collector{m.connected, m.responses, m.resources, m.bytes, m.nacks} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}

@@ -6,6 +6,9 @@ import (
 
 	cachetypes "github.com/envoyproxy/go-control-plane/pkg/cache/types"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/log"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
 	"istio.io/istio/pkg/workloadapi"
 )
 
@@ -13,30 +16,42 @@ import (
 // the messages define it. Such a client gets the resource under the name it asked for.
 type aliases struct {
 	cache *cache.LinearCache
+	find  func(body []byte) []string
 	owner map[string]string   // alias → resource name
 	names map[string][]string // resource name → its aliases
 }
 
-// onDemand makes the cache of aliases when the first client needs it: it doubles what is kept.
-func (w *workloads) onDemand() (*cache.LinearCache, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.aliases == nil {
+// one answers a client that names single resources. Call with mu held.
+func (c *deltaCache) one(r *cache.DeltaRequest, sub cache.Subscription, out chan cache.DeltaResponse) (func(), error) {
+	if c.single == nil {
 		a := &aliases{
-			cache: cache.NewLinearCache(TypeAddress, cache.WithLogger(w.log)),
-			owner: map[string]string{}, names: map[string][]string{},
+			cache: cache.NewLinearCache(c.typeURL, cache.WithLogger(log.LoggerFuncs{})),
+			find:  c.names, owner: map[string]string{}, names: map[string][]string{},
 		}
-		if err := a.apply(change{update: w.addresses.GetResources()}); err != nil {
+		everything := change{update: make(map[string][]byte, len(c.resources))}
+		for name, v := range c.resources {
+			everything.update[name] = v.body
+		}
+		if err := a.apply(everything); err != nil {
 			return nil, err
 		}
-		w.aliases = a
+		c.single = a
 	}
-	return w.aliases.cache, nil
+	return c.single.cache.CreateDeltaWatch(r, answerAll(r, sub), out)
+}
+
+// packed is an encoded message as a message that has no fields but unknown ones, and thus encodes to the
+// very same bytes.
+func packed(body []byte) cachetypes.Resource {
+	out := &emptypb.Empty{}
+	out.ProtoReflect().SetUnknown(body)
+	return out
 }
 
 // apply brings the aliases up to date with a change of the addresses.
 func (a *aliases) apply(c change) error {
-	out := change{update: maps.Clone(c.update)}
+	out := change{}
+	set := make(map[string]cachetypes.Resource, len(c.update))
 	for _, name := range c.remove {
 		out.remove = append(out.remove, name)
 		a.drop(name, &out)
@@ -44,21 +59,23 @@ func (a *aliases) apply(c change) error {
 	for name := range c.update {
 		a.drop(name, &out)
 	}
-	for name, res := range c.update {
-		for _, alias := range aliasesOf(res) {
+	for name, body := range c.update {
+		res := packed(body)
+		set[name] = res
+		for _, alias := range a.find(body) {
 			a.owner[alias] = name
 			a.names[name] = append(a.names[name], alias)
-			out.update[alias] = res
+			set[alias] = res
 		}
 	}
 	// An address that moved from one resource to another was dropped and then set.
 	gone := out.remove[:0]
 	for _, name := range out.remove {
-		if _, set := out.update[name]; !set {
+		if _, there := set[name]; !there {
 			gone = append(gone, name)
 		}
 	}
-	return a.cache.UpdateResources(out.update, gone)
+	return a.cache.UpdateResources(set, gone)
 }
 
 // drop forgets the aliases of a resource, but not those that another resource has taken over.
@@ -72,10 +89,10 @@ func (a *aliases) drop(name string, out *change) {
 	delete(a.names, name)
 }
 
-// aliasesOf lists network/IP of a resource. Pods on the host's network share its address, so it names none of them.
-func aliasesOf(r cachetypes.Resource) []string {
+// addressesOf lists network/IP of a resource. Pods on the host's network share its address, so it names none of them.
+func addressesOf(body []byte) []string {
 	addr := &workloadapi.Address{}
-	if unpack(r, addr) != nil {
+	if proto.Unmarshal(body, addr) != nil {
 		return nil // we encoded it ourselves; without alias it is still found by its name
 	}
 	var out []string
@@ -100,6 +117,10 @@ func aliasesOf(r cachetypes.Resource) []string {
 func answerAll(r *cache.DeltaRequest, sub cache.Subscription) cache.Subscription {
 	known := sub.ReturnedResources()
 	var asked map[string]string
+	if _, all := known[place]; all { // it has subscribed to everything until now; what it names is sent again
+		known = nil
+		asked = map[string]string{}
+	}
 	for _, name := range r.GetResourceNamesSubscribe() {
 		if _, ok := known[name]; ok || name == "*" {
 			continue

@@ -86,7 +86,7 @@ func NewServer(o Options) (*Server, error) {
 		return nil, fmt.Errorf("xds server: %w", err)
 	}
 	l := cacheLogger(o.Logger)
-	s := &Server{o: o, ready: make(chan struct{}), workloads: newWorkloads(l), envoy: cache.NewSnapshotCache(true, nodeHash{}, l)}
+	s := &Server{o: o, ready: make(chan struct{}), workloads: newWorkloads(), envoy: cache.NewSnapshotCache(true, nodeHash{}, l)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.clients = newClients(&s.o, m, s.ready, s.ctx.Done())
 	s.grpc = grpc.NewServer(
@@ -106,7 +106,7 @@ func NewServer(o Options) (*Server, error) {
 	return s, nil
 }
 
-// mux sends ztunnels' types to the linear caches and everything else to Envoy's snapshots.
+// mux sends ztunnels' types to our own caches and everything else to Envoy's snapshots.
 func (s *Server) mux() *cache.MuxCache {
 	kind := func(typeURL string) string {
 		if typeURL == TypeAddress || typeURL == TypeAuthorization {
@@ -117,15 +117,8 @@ func (s *Server) mux() *cache.MuxCache {
 	return &cache.MuxCache{
 		Classify:      func(r *cache.Request) string { return kind(r.GetTypeUrl()) },
 		ClassifyDelta: func(r *cache.DeltaRequest) string { return kind(r.GetTypeUrl()) },
-		Caches:        map[string]cache.Cache{TypeAddress: addressCache{workloads: s.workloads}, TypeAuthorization: s.workloads.policies, "": s.envoy},
+		Caches:        map[string]cache.Cache{TypeAddress: s.workloads.addresses, TypeAuthorization: s.workloads.policies, "": s.envoy},
 	}
-}
-
-// addressCache is workloads with the method that no client of ours uses.
-type addressCache struct{ *workloads }
-
-func (addressCache) Fetch(context.Context, *cache.Request) (cache.Response, error) {
-	return nil, errors.New("fetch is not served: use a stream")
 }
 
 // SetSnapshot publishes a snapshot to ztunnels; only what differs from the one before is sent. The
@@ -147,6 +140,27 @@ func (s *Server) SetEnvoy(nodeID string, snap *cache.Snapshot) error {
 
 // ClearEnvoy forgets a waypoint that was deleted.
 func (s *Server) ClearEnvoy(nodeID string) { s.envoy.ClearSnapshot(waypointKey(nodeID)) }
+
+// EnvoyCurrent reports whether every connected pod of a waypoint has answered what was published last.
+// nodeID is as for SetEnvoy.
+func (s *Server) EnvoyCurrent(nodeID string) bool {
+	info := s.envoy.GetStatusInfo(waypointKey(nodeID))
+	if info == nil {
+		return true
+	}
+	subscribed := s.clients.subscriptions(func(id, _ string) bool { return waypointKey(id) == waypointKey(nodeID) })
+	return info.GetNumDeltaWatches()+info.GetNumWatches() >= subscribed // an answered subscription waits for the next change
+}
+
+// ZtunnelsCurrent reports whether every connected ztunnel has answered what was published last.
+func (s *Server) ZtunnelsCurrent() bool {
+	for typeURL, c := range map[string]*deltaCache{TypeAddress: s.workloads.addresses, TypeAuthorization: s.workloads.policies} {
+		if c.idle() < s.clients.subscriptions(func(_, t string) bool { return t == typeURL }) {
+			return false
+		}
+	}
+	return true
+}
 
 // Clients lists who is connected, sorted by node id.
 func (s *Server) Clients() []ClientState { return s.clients.list() }

@@ -1,0 +1,242 @@
+package xds
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"slices"
+	"strconv"
+	"sync"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
+	"google.golang.org/grpc/codes"
+	grpcstatus "google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// deltaCache holds the resources of one type for clients that want all of them. A change costs what
+// changed, however many resources there are: a client that has everything is remembered as a place in the
+// log of changes, where go-control-plane's caches keep and copy a map of all versions per client.
+//
+// Clients that name single resources are served by aliases.
+type deltaCache struct {
+	typeURL string
+	names   func(body []byte) []string // under which a resource is found besides its own
+
+	mu        sync.Mutex // protects what follows
+	resources map[string]kept
+	log       []string // names of what was changed, set or removed, in order
+	base      uint64   // changes before log[0]
+	watches   map[uint64]waiting
+	lastWatch uint64
+	single    *aliases // nil until the first client asks for single resources: it doubles what is kept
+}
+
+// kept is a resource in its encoding: as messages 100,000 workloads take three times the memory.
+type kept struct {
+	body    []byte
+	version string // hash of body
+}
+
+// waiting is a client that has everything up to a place in the log.
+type waiting struct {
+	at      uint64
+	request *cache.DeltaRequest
+	out     chan cache.DeltaResponse
+}
+
+// change is what differs between two states.
+type change struct {
+	update map[string][]byte
+	remove []string
+	bad    []error // what could not be encoded and stays as it was
+}
+
+func newDeltaCache(typeURL string, names func(body []byte) []string) *deltaCache {
+	return &deltaCache{typeURL: typeURL, names: names, resources: map[string]kept{}, watches: map[uint64]waiting{}}
+}
+
+// minLog is how many changes are remembered at least. A client that is further behind has to reconnect,
+// with the versions that it knows.
+const minLog = 1 << 14
+
+// set changes resources and tells everybody who waits.
+func (c *deltaCache) set(ch change) error {
+	if len(ch.update)+len(ch.remove) == 0 {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, body := range ch.update {
+		c.resources[name] = kept{body: body, version: versionOf(body)}
+		c.log = append(c.log, name)
+	}
+	for _, name := range ch.remove {
+		delete(c.resources, name)
+		c.log = append(c.log, name)
+	}
+	c.tell()
+	if limit := max(minLog, 2*len(c.resources)); len(c.log) > limit {
+		drop := len(c.log) - limit/2
+		c.base += uint64(drop)
+		c.log = slices.Clone(c.log[drop:])
+	}
+	if c.single == nil {
+		return nil
+	}
+	return c.single.apply(ch)
+}
+
+// versionOf is the same in every replica, before and after a restart.
+func versionOf(body []byte) string {
+	sum := sha256.Sum256(body)
+	return base64.RawURLEncoding.EncodeToString(sum[:12])
+}
+
+// head is the place in the log of a client that has everything. Call with mu held, as all below.
+func (c *deltaCache) head() uint64 { return c.base + uint64(len(c.log)) }
+
+// tell answers all who wait. Those that were equally far share the messages.
+func (c *deltaCache) tell() {
+	shared := map[uint64]*discoveryv3.DeltaDiscoveryResponse{}
+	for id, w := range c.watches {
+		content, done := shared[w.at]
+		if !done {
+			content, _ = c.since(w.at, nil) // of those who wait none is behind the log
+			shared[w.at] = content
+		}
+		w.out <- c.answer(w.request, content)
+		delete(c.watches, id)
+	}
+}
+
+// since lists what a client at a place in the log lacks, and besides what it forgot; false when the log no
+// longer goes back that far.
+func (c *deltaCache) since(at uint64, forgot []string) (*discoveryv3.DeltaDiscoveryResponse, bool) {
+	if at < c.base || at > c.head() {
+		return nil, false
+	}
+	names := append(slices.Clone(c.log[at-c.base:]), forgot...)
+	slices.Sort(names)
+	out := &discoveryv3.DeltaDiscoveryResponse{}
+	for _, name := range slices.Compact(names) {
+		c.add(out, name)
+	}
+	return out, true
+}
+
+// all compares everything with the versions that a client says it has.
+func (c *deltaCache) all(known map[string]string) *discoveryv3.DeltaDiscoveryResponse {
+	out := &discoveryv3.DeltaDiscoveryResponse{}
+	for name, r := range c.resources {
+		if known[name] != r.version {
+			c.add(out, name)
+		}
+	}
+	for name := range known {
+		if _, there := c.resources[name]; !there {
+			out.RemovedResources = append(out.RemovedResources, name)
+		}
+	}
+	return out
+}
+
+func (c *deltaCache) add(out *discoveryv3.DeltaDiscoveryResponse, name string) {
+	r, there := c.resources[name]
+	if !there {
+		out.RemovedResources = append(out.RemovedResources, name)
+		return
+	}
+	out.Resources = append(out.Resources, &discoveryv3.Resource{Name: name, Version: r.version, Resource: &anypb.Any{TypeUrl: c.typeURL, Value: r.body}})
+}
+
+// place is the one key of the map in which go-control-plane remembers between two requests of a stream
+// what its client has. No resource has this name, for its first byte is in no name.
+const place = "\x00place"
+
+// CreateDeltaWatch answers now, or when there is something that the client lacks.
+func (c *deltaCache) CreateDeltaWatch(r *cache.DeltaRequest, sub cache.Subscription, out chan cache.DeltaResponse) (func(), error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !sub.IsWildcard() {
+		return c.one(r, sub, out)
+	}
+	known := sub.ReturnedResources()
+	mark, follows := known[place]
+	if !follows {
+		out <- c.answer(r, c.all(known))
+		return nil, nil
+	}
+	at, err := strconv.ParseUint(mark, 10, 64)
+	if err != nil {
+		return nil, grpcstatus.Errorf(codes.Internal, "place in the log of changes: %v", err)
+	}
+	var forgot []string // a client of everything that unsubscribes from one resource has to be sent it again
+	for name := range known {
+		if name != place {
+			forgot = append(forgot, name)
+		}
+	}
+	content, ok := c.since(at, forgot)
+	if !ok {
+		return nil, grpcstatus.Error(codes.Unavailable, "too far behind: reconnect with the versions that you have")
+	}
+	if len(content.GetResources())+len(content.GetRemovedResources()) > 0 {
+		out <- c.answer(r, content)
+		return nil, nil
+	}
+	c.lastWatch++
+	id := c.lastWatch
+	c.watches[id] = waiting{at: at, request: r, out: out}
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.watches, id)
+	}, nil
+}
+
+// idle is the number of clients that have everything.
+func (c *deltaCache) idle() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := len(c.watches)
+	if c.single != nil {
+		n += c.single.cache.NumCacheWatches()
+	}
+	return n
+}
+
+// CreateWatch refuses state-of-the-world requests: each change would send everything.
+func (c *deltaCache) CreateWatch(*cache.Request, cache.Subscription, chan cache.Response) (func(), error) {
+	return nil, grpcstatus.Errorf(codes.Unimplemented, "%s is served by delta discovery only", c.typeURL)
+}
+
+// Fetch refuses as CreateWatch does.
+func (c *deltaCache) Fetch(context.Context, *cache.Request) (cache.Response, error) {
+	return nil, grpcstatus.Errorf(codes.Unimplemented, "%s is served by delta discovery only", c.typeURL)
+}
+
+// answer wraps content, which clients may share, for one of them.
+func (c *deltaCache) answer(r *cache.DeltaRequest, content *discoveryv3.DeltaDiscoveryResponse) cache.DeltaResponse {
+	return &deltaAnswer{request: r, at: strconv.FormatUint(c.head(), 10), message: &discoveryv3.DeltaDiscoveryResponse{
+		TypeUrl: c.typeURL, SystemVersionInfo: strconv.FormatUint(c.head(), 10), Resources: content.GetResources(), RemovedResources: content.GetRemovedResources(),
+	}}
+}
+
+// deltaAnswer is a cache.DeltaResponse.
+type deltaAnswer struct {
+	request *cache.DeltaRequest
+	message *discoveryv3.DeltaDiscoveryResponse
+	at      string // the client's place in the log once it has the message
+}
+
+func (a *deltaAnswer) GetDeltaDiscoveryResponse() (*discoveryv3.DeltaDiscoveryResponse, error) {
+	return a.message, nil
+}
+func (a *deltaAnswer) GetDeltaRequest() *discoveryv3.DeltaDiscoveryRequest { return a.request }
+func (a *deltaAnswer) GetSystemVersion() (string, error)                   { return a.at, nil }
+func (a *deltaAnswer) GetResponseVersion() string                          { return a.at }
+func (a *deltaAnswer) GetNextVersionMap() map[string]string                { return a.GetReturnedResources() }
+func (a *deltaAnswer) GetReturnedResources() map[string]string             { return map[string]string{place: a.at} }
+func (a *deltaAnswer) GetContext() context.Context                         { return context.Background() }
