@@ -32,6 +32,16 @@ test: build ## Every test, with the race detector; privileged ones skip visibly 
 	WEFT_ENVOY="$$(bash hack/envoy.sh)" go test -race -timeout 20m ./...
 	cd e2e && WEFT_ENVOY="$$(bash ../hack/envoy.sh)" go test -race -timeout 20m ./...
 
+.PHONY: soak
+soak: ## MINUTES=30 of the demo's traffic under the race detector: races, leaks, clear text fail (root)
+	@[ "$$(id -u)" = 0 ] || { echo "make soak needs root: it makes network namespaces, cgroups and loads eBPF. Try: sudo make soak"; exit 1; }
+	@mkdir -p $(BUILD)/race/bin
+	CGO_ENABLED=1 go build -race -o $(BUILD)/race/bin/ ./cmd/...
+	@for app in examples/shop/apps/*/; do \
+	  CGO_ENABLED=1 go build -race -o $(BUILD)/race/bin/shop-$$(basename $$app) ./$$app || exit 1; done
+	cd e2e && go build -o ../$(BUILD)/race/bin/weft-soak ./soak
+	@WEFT_ENVOY="$$(bash hack/envoy.sh)" $(BUILD)/race/bin/weft-soak -minutes $(or $(MINUTES),30) -out $(BUILD)/soak.json
+
 .PHONY: generate
 generate: ## Compile the eBPF programs (clang, llvm, libbpf headers)
 	go generate ./...
