@@ -27,6 +27,7 @@ type world struct {
 	apps      map[netip.AddrPort]net.Listener // applications, and hosts outside of the mesh
 	appSaw    []netip.Addr                    // client addresses that applications were shown
 	plainSeen []netip.AddrPort                // destinations dialled plainly, in order
+	silent    netip.Addr                      // answers nothing that is sent to it
 	nextPort  uint16
 }
 
@@ -217,10 +218,17 @@ func (p *fakePod) Listen() (*inpod.Listeners, error) {
 	return l, nil
 }
 
-func (p *fakePod) Dial(_ context.Context, dst netip.AddrPort) (relay.Conn, error) {
+func (p *fakePod) Dial(ctx context.Context, dst netip.AddrPort) (relay.Conn, error) {
 	p.w.mu.Lock()
-	peer, app := p.w.pods[dst.Addr()], p.w.apps[dst]
+	peer, app, silent := p.w.pods[dst.Addr()], p.w.apps[dst], dst.Addr() == p.w.silent
 	p.w.mu.Unlock()
+	if silent {
+		<-ctx.Done()
+		return nil, os.NewSyscallError("connect", unix.ETIMEDOUT)
+	}
+	if dst.Port() == 15008 && peer == nil {
+		return nil, os.NewSyscallError("connect", unix.EHOSTUNREACH)
+	}
 	if dst.Port() == 15008 && peer != nil {
 		c, err := p.w.connect(peer.listener(15008), p.w.ephemeral(p.source(dst)), dst)
 		if err != nil {

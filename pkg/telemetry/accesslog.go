@@ -43,6 +43,7 @@ type Record struct {
 	Flags     Flag
 	Sent      uint64 // bytes, source to destination
 	Received  uint64
+	Retries   int      // endpoints that could not be reached before the last one
 	Policy    string   // policy that refused it
 	DryRun    []string // dry-run policies that would have refused it
 	Cause     string   // what went wrong, empty when nothing did

@@ -31,6 +31,10 @@ func appendJSON(b []byte, r *Record) []byte {
 	b = append(b, `,"duration_ms":`...)
 	b = strconv.AppendFloat(b, float64(r.Duration.Microseconds())/1000, 'f', 3, 64)
 	b = jsonString(b, "flags", string(r.Flags))
+	if r.Retries > 0 {
+		b = append(b, `,"retries":`...)
+		b = strconv.AppendInt(b, int64(r.Retries), 10)
+	}
 	b = jsonString(b, "policy", r.Policy)
 	b = jsonString(b, "dry_run", strings.Join(r.DryRun, ","))
 	b = jsonString(b, "cause", r.Cause)
@@ -96,6 +100,10 @@ func appendText(b []byte, r *Record) []byte {
 	b = strconv.AppendUint(b, r.Received, 10)
 	b = textField(b, "duration", r.Duration.Round(time.Microsecond).String())
 	b = textField(b, "flags", string(r.Flags))
+	if r.Retries > 0 {
+		b = append(b, " retries="...)
+		b = strconv.AppendInt(b, int64(r.Retries), 10)
+	}
 	b = textField(b, "policy", r.Policy)
 	b = textField(b, "dry_run", strings.Join(r.DryRun, ","))
 	b = textField(b, "cause", r.Cause)

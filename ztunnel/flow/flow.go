@@ -39,6 +39,7 @@ type Flow struct {
 	Via       string         // waypoint
 	Labels    telemetry.Labels
 	DryRun    []string
+	Retries   int // endpoints that could not be reached before the last one
 
 	// Sent and Received count bytes from the source to the destination and back, while they move.
 	Sent, Received atomic.Uint64
@@ -115,6 +116,13 @@ func (f *Flow) Established() {
 	f.flushMu.Unlock()
 }
 
+// IsEstablished reports that Established was called.
+func (f *Flow) IsEstablished() bool {
+	f.flushMu.Lock()
+	defer f.flushMu.Unlock()
+	return f.series != nil
+}
+
 // End takes the flow out of the table, counts it and writes the access log. cause is nil for a good end.
 func (f *Flow) End(cause *Failure) {
 	f.mu.Lock()
@@ -175,7 +183,7 @@ func (f *Flow) record(cause *Failure) *telemetry.Record {
 	r := &telemetry.Record{
 		Time: f.Start, Duration: f.table.now().Sub(f.Start), Direction: string(f.Direction), Source: f.Source, Dest: f.Dest,
 		Service: f.Service, Via: f.Via, Host: f.Host, Security: f.Labels.Security, Flags: telemetry.FlagNone,
-		Sent: f.Sent.Load(), Received: f.Received.Load(), DryRun: f.DryRun,
+		Sent: f.Sent.Load(), Received: f.Received.Load(), DryRun: f.DryRun, Retries: f.Retries,
 	}
 	if cause != nil {
 		r.Flags, r.Cause, r.Hint, r.Policy = cause.Flag, cause.Cause, cause.Hint, cause.Policy

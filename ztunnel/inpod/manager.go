@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/weftmesh/weft/pkg/ca"
@@ -61,6 +62,8 @@ type Options struct {
 	DNSUpstream netip.AddrPort
 	// DNSMetrics count questions. nil: nobody does.
 	DNSMetrics *telemetry.DNSMetrics
+	// Retries counts connections that were offered to another endpoint. nil: nobody does.
+	Retries prometheus.Counter
 	// Log; nil: none.
 	Log *zap.Logger
 }
@@ -151,7 +154,7 @@ func (m *Manager) proxy(pd *pod.Pod, sockets Sockets) *proxy {
 		Upstream: m.o.DNSUpstream, Metrics: m.o.DNSMetrics, Log: m.o.Log})
 	p.in = inbound.New(inbound.Options{Pod: pd, Flows: m.o.Flows, Log: m.o.Log})
 	p.tunnel = m.o.Tunnel(pd, p.in.Tunnelled)
-	p.out = outbound.New(outbound.Options{Pod: pd, Flows: m.o.Flows, Tunnels: p.tunnel, Log: m.o.Log,
+	p.out = outbound.New(outbound.Options{Pod: pd, Flows: m.o.Flows, Tunnels: p.tunnel, Retries: m.o.Retries, Log: m.o.Log,
 		DNS: func(ctx context.Context, c relay.Conn, to netip.AddrPort) { p.names.ServeConn(ctx, net.Conn(c), to) }})
 	return p
 }

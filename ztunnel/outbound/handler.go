@@ -3,7 +3,8 @@
 // A connection arrives captured, with its original destination as its local address. Decide (pure) says
 // where it goes: through a tunnel to the pod or waypoint that the configuration names, plainly to what is
 // outside the mesh, to the pod's own application, or nowhere. The client's connection is accepted before
-// its destination is known to answer, so a failure shows as a reset, as quickly as it is known.
+// its destination is known to answer, so a failure shows as a reset, as quickly as it is known. Where the
+// tunnel to a chosen endpoint cannot be made, another healthy one is asked.
 package outbound
 
 import (
@@ -11,6 +12,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/weftmesh/weft/pkg/identity"
@@ -45,6 +47,8 @@ type Options struct {
 	// DNS answers connections to port 53 that would leave the pod in the clear, and closes them. A name
 	// server inside the mesh is reached by its tunnel. nil: they are routed like all others.
 	DNS func(ctx context.Context, c relay.Conn, to netip.AddrPort)
+	// Retries counts connections offered to another endpoint. nil: nobody does.
+	Retries prometheus.Counter
 	// Log of oddities. nil: none.
 	Log *zap.Logger
 }
@@ -95,8 +99,28 @@ func (h *Handler) carry(ctx context.Context, f *flow.Flow, c relay.Conn, dst net
 		return &flow.Failure{Flag: telemetry.FlagNoRoute, Cause: "connection to ztunnel's own port " + dst.String() + " refused",
 			Hint: "ports 15001, 15006, 15008 and 15053 of a pod belong to the mesh"}
 	}
-	r := Decide(h.o.Mesh, w, dst)
-	describe(f, r)
+	t := tries{Mesh: h.o.Mesh}
+	for r := Decide(h.o.Mesh, w, dst); ; {
+		describe(f, r)
+		failure := h.follow(ctx, f, c, w, dst, r, t.timeout(r))
+		if f.IsEstablished() || ctx.Err() != nil {
+			return failure
+		}
+		next, ok := t.next(w, dst, r, failure)
+		if !ok {
+			return failure
+		}
+		if h.o.Retries != nil {
+			h.o.Retries.Inc()
+		}
+		h.o.Log.Debug("trying another endpoint", zap.Stringer("destination", dst), zap.Stringer("instead_of", r.Dial), zap.Error(failure))
+		f.Retries++
+		r = next
+	}
+}
+
+// follow takes one route. The connection is over when it returns, unless it was not even established.
+func (h *Handler) follow(ctx context.Context, f *flow.Flow, c relay.Conn, w *model.Workload, dst netip.AddrPort, r Route, limit time.Duration) *flow.Failure {
 	switch r.Kind {
 	case Plain:
 		if dst.Port() == dnsPort && h.o.DNS != nil {
@@ -107,7 +131,7 @@ func (h *Handler) carry(ctx context.Context, f *flow.Flow, c relay.Conn, dst net
 	case Hairpin:
 		return h.hairpin(ctx, f, c, w, r)
 	case Tunnel:
-		return h.tunnel(ctx, f, c, w, r)
+		return h.tunnel(ctx, f, c, w, r, limit)
 	}
 	return r.Refusal
 }
@@ -157,8 +181,8 @@ func (h *Handler) hairpin(ctx context.Context, f *flow.Flow, c relay.Conn, w *mo
 	return move(f, c, server)
 }
 
-func (h *Handler) tunnel(ctx context.Context, f *flow.Flow, c relay.Conn, w *model.Workload, r Route) *flow.Failure {
-	dctx, cancel := context.WithTimeout(ctx, dialTimeout)
+func (h *Handler) tunnel(ctx context.Context, f *flow.Flow, c relay.Conn, w *model.Workload, r Route, limit time.Duration) *flow.Failure {
+	dctx, cancel := context.WithTimeout(ctx, limit)
 	stream, err := h.o.Tunnels.Open(dctx, Request{
 		Source: h.o.Pod.Identity, Client: f.Source.Address, From: w, Dial: r.Dial, Authority: r.Authority, Expect: r.Expect, Service: f.Service,
 	})

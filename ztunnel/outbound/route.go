@@ -42,6 +42,7 @@ type Route struct {
 	Dest      *model.Workload   // destination, nil when unknown or chosen by a waypoint
 	Service   *model.Service    // service dialled, nil without
 	Waypoint  *model.Workload   // waypoint's pod that the tunnel ends at, nil without
+	Others    bool              // other healthy ones could take its place
 	Refusal   *flow.Failure
 }
 
@@ -71,7 +72,7 @@ func toService(m Mesh, client *model.Workload, s *model.Service, dst netip.AddrP
 		return refuse(Route{Service: s}, telemetry.FlagNoEndpoint, noEndpoint(s, dst.Port(), len(all), len(candidates)),
 			"see whether its pods run and are ready, and whether its selector and target port match them")
 	}
-	return toEndpoint(client, w, Route{Service: s, Dest: w}, endpointAddr(w, dst.Addr(), targetPort(w, s, dst.Port())))
+	return toEndpoint(client, w, Route{Service: s, Dest: w, Others: others(s, w, candidates)}, endpointAddr(w, dst.Addr(), targetPort(w, s, dst.Port())))
 }
 
 // having keeps the endpoints with a port: all of them in the usual case, and then nothing is copied.
@@ -81,6 +82,12 @@ func having(all []*model.Workload, s *model.Service, port uint16) []*model.Workl
 		return all
 	}
 	return slices.DeleteFunc(slices.Clone(all), lacks)
+}
+
+// others reports that there are more healthy candidates than w.
+func others(s *model.Service, w *model.Workload, candidates []*model.Workload) bool {
+	published := s != nil && s.PublishNotReady
+	return slices.ContainsFunc(candidates, func(x *model.Workload) bool { return x != w && (published || !x.Unhealthy) })
 }
 
 func noEndpoint(s *model.Service, port uint16, all, candidates int) string {
@@ -139,7 +146,7 @@ func throughWaypoint(m Mesh, client *model.Workload, g *model.Gateway, r Route) 
 		port = tunnelPort
 	}
 	r.Kind, r.Waypoint, r.Expect = Tunnel, w, w.Identity()
-	r.Dial = endpointAddr(w, r.Authority.Addr(), port)
+	r.Dial, r.Others = endpointAddr(w, r.Authority.Addr(), port), others(s, w, pods)
 	return r
 }
 

@@ -1,0 +1,67 @@
+package outbound
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/weftmesh/weft/pkg/hbone"
+	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/ztunnel/flow"
+)
+
+const (
+	// maxTries is how many endpoints one connection is offered to.
+	maxTries = 3
+	// tryTimeout bounds a try while there is somebody else to ask; the last one has dialTimeout.
+	tryTimeout = 3 * time.Second
+)
+
+// tries leads a connection from an endpoint whose node cannot be reached to another one. It is a Mesh
+// without the endpoints that were tried.
+type tries struct {
+	Mesh
+	failed []*model.Workload
+}
+
+// Pick is of Mesh.
+func (t *tries) Pick(s *model.Service, client *model.Workload, candidates []*model.Workload) *model.Workload {
+	rest := slices.DeleteFunc(slices.Clone(candidates), func(w *model.Workload) bool { return slices.Contains(t.failed, w) })
+	return t.Mesh.Pick(s, client, rest)
+}
+
+// timeout is how long r may take to connect.
+func (t *tries) timeout(r Route) time.Duration {
+	if r.Others && len(t.failed)+1 < maxTries {
+		return tryTimeout
+	}
+	return dialTimeout
+}
+
+// next is where to go after r failed with f, if anywhere: only when no tunnel could be made, so that
+// nothing of the connection has been seen by anybody. An answer, above all a policy's, is final.
+func (t *tries) next(client *model.Workload, dst netip.AddrPort, r Route, f *flow.Failure) (Route, bool) {
+	if f == nil || r.Kind != Tunnel || !unreached(f) || len(t.failed)+1 >= maxTries {
+		return Route{}, false
+	}
+	t.failed = append(t.failed, r.end())
+	n := Decide(t, client, dst)
+	if n.Kind == Refuse || slices.Contains(t.failed, n.end()) {
+		return Route{}, false // nobody else, or the client named this very pod
+	}
+	return n, true
+}
+
+// end is the workload that a route connects to.
+func (r Route) end() *model.Workload {
+	if r.Waypoint != nil {
+		return r.Waypoint
+	}
+	return r.Dest
+}
+
+// unreached reports that the tunnel's end did not take the connection.
+func unreached(f *flow.Failure) bool {
+	return errors.Is(f, hbone.ErrDial) || errors.Is(f, hbone.ErrHandshake) || errors.Is(f, hbone.ErrTimeout)
+}
