@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/ca"
 	"github.com/weftmesh/weft/pkg/identity"
+	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/telemetry"
 	"github.com/weftmesh/weft/pkg/xds"
 	"github.com/weftmesh/weft/pkg/zds"
@@ -55,7 +57,7 @@ func run(ctx context.Context, c config) error {
 		AccessLog: accessLog, DNSUpstream: upstream, DNSAuthoritative: c.dnsAuthoritative, Log: log,
 	})
 	client, err := xds.NewClient(xds.ClientOptions{
-		Conn: conn, NodeID: xds.ZtunnelNode(c.node), Handler: xds.HandlerFunc(apply(z.State)), OnConnect: certs.Kick, Logger: log,
+		Conn: conn, NodeID: xds.ZtunnelNode(c.node), Handler: xds.HandlerFunc(apply(z.State, c.node, certs)), OnConnect: certs.Kick, Logger: log,
 	})
 	if err != nil {
 		return err
@@ -63,11 +65,16 @@ func run(ctx context.Context, c config) error {
 	return serve(ctx, c, z, client, certs, log, level)
 }
 
-// apply carries deltas from the wire's package to the state, which stands on the same floor.
-func apply(s *state.State) func(xds.Delta) error {
+// apply carries deltas from the wire's package to the state, which stands on the same floor. A pod of this
+// node that the controller has just come to know may now have a certificate that was refused before: asking
+// again at once is what lets it be enrolled at once.
+func apply(s *state.State, node string, certs *ca.Manager) func(xds.Delta) error {
 	return func(d xds.Delta) error {
 		s.Apply(state.Delta{Workloads: d.Workloads, Services: d.Services, Policies: d.Policies,
 			RemovedAddresses: d.RemovedAddresses, RemovedPolicies: d.RemovedPolicies})
+		if slices.ContainsFunc(d.Workloads, func(w *model.Workload) bool { return w.Node == node }) {
+			certs.Kick()
+		}
 		return nil
 	}
 }
