@@ -2,6 +2,7 @@ package controller
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/weftmesh/weft/pkg/api"
@@ -15,8 +16,12 @@ type authPolicy struct {
 	object *api.AuthorizationPolicy
 	status *Status
 	action model.Action
-	bad    []string // what cannot be evaluated or read, for Unsupported and the status
+	bad    []string // what is invalid, for Unsupported and the status
+	beyond []field  // what only waypoints can evaluate
 }
+
+// field of an object, and what is the matter with it.
+type field struct{ path, why string }
 
 func (c *compiler) compileAuthorization() {
 	for _, o := range c.objs.AuthorizationPolicies {
@@ -67,13 +72,14 @@ func (p *authPolicy) accepted() {
 	p.status.set(conditionAccepted, false, "Unsupported", "%s; until that is corrected %s", strings.Join(p.bad, "; "), effect)
 }
 
-// atZtunnel compiles a policy for workloads: those selected, the namespace's, or the mesh's.
+// atZtunnel compiles a policy for workloads: those selected, the namespace's, or the mesh's. Their ztunnels
+// enforce it, and the waypoints that call them.
 func (p *authPolicy) atZtunnel() {
 	out := &model.Policy{Name: p.object.Name, Namespace: p.object.Namespace, Action: p.action, DryRun: p.object.Spec.DryRun}
-	l4 := l4Rules{p}
-	out.Rules = l4.rules()
-	if len(p.bad) > 0 && (p.action == model.Deny || len(out.Rules) == 0) {
-		out.Rules, out.Unsupported = nil, strings.Join(p.bad, "; ")
+	compiled := p.compileRules()
+	out.Rules = p.l4Rules(compiled)
+	if why := p.unsupported(); why != "" && (p.action == model.Deny || len(out.Rules) == 0) {
+		out.Rules, out.Unsupported = nil, why
 	}
 	var pods []*podInfo
 	switch sel := p.object.Spec.Selector; {
@@ -93,12 +99,57 @@ func (p *authPolicy) atZtunnel() {
 		pods = p.pods.all[out.Namespace]
 	}
 	p.snap.Policies[out.Key()] = out
+	p.bind(&model.L7Policy{Namespace: out.Namespace, Name: out.Name, Action: out.Action, DryRun: out.DryRun, Rules: p.l7Rules(compiled)}, out.Scope, pods)
 	enforcement(p.status, pods, p.object.Spec.Selector)
 	if p.object.Spec.DryRun {
 		p.status.set(conditionEnforced, false, "DryRun", "only reported, not enforced")
 	}
-	if out.Unsupported == "" {
-		p.behindWaypoints(out, pods)
+	broken := len(p.bad) > 0
+	p.tellBeyond(pods)
+	p.tellWaypoints(out, pods)
+	switch {
+	case p.action == model.Allow:
+		p.admitWaypoints(pods)
+	case !broken: // a broken DENY policy refuses waypoints as well
+		p.exemptWaypoints(out, pods)
+	}
+}
+
+// unsupported is what ztunnels are told of a policy that they cannot evaluate.
+func (p *authPolicy) unsupported() string {
+	list := slices.Clone(p.bad)
+	for _, f := range p.beyond {
+		list = append(list, strings.TrimPrefix(f.path, "spec.")+": "+f.why)
+	}
+	return strings.Join(list, "; ")
+}
+
+// tellBeyond says what becomes of what ztunnels cannot tell: nothing is lost for workloads that are called
+// through waypoints only.
+func (p *authPolicy) tellBeyond(pods []*podInfo) {
+	if len(p.beyond) == 0 {
+		return
+	}
+	alone := 0
+	for _, pod := range pods {
+		if !pod.workload.NativeTunnel && len(p.callers[pod.workload].trusted()) == 0 {
+			alone++
+		}
+	}
+	effect := "a rule that asks for it matches nothing there"
+	if p.action == model.Deny {
+		effect = "there the policy matches everything"
+	}
+	for _, f := range p.beyond {
+		if alone == 0 && len(pods) > 0 {
+			p.status.warn(f.path, f.why+"; for calls that do not pass one "+effect, "have everything call the Service rather than the pods")
+		} else {
+			p.status.fail(f.path, fmt.Sprintf("%s, and %d of the %d workloads have none before them: %s", f.why, alone, len(pods), effect),
+				"give their Service a waypoint, use targetRefs with a Service that has one, or leave the field out")
+		}
+	}
+	if alone > 0 || len(pods) == 0 {
+		p.bad = append(p.bad, strings.TrimPrefix(p.beyond[0].path, "spec.")+": "+p.beyond[0].why)
 	}
 }
 

@@ -13,52 +13,43 @@ import (
 	"github.com/weftmesh/weft/pkg/model"
 )
 
-// l4Rules compiles rules for ztunnels.
-type l4Rules struct{ *authPolicy }
-
-// rules returns the rules that can be evaluated. The others are noted, and match nothing.
-func (l l4Rules) rules() []model.Rule {
+// l4Rules turns compiled rules into what ztunnels can evaluate: callers and ports. What they cannot is
+// noted in beyond, and such a rule left out.
+func (p *authPolicy) l4Rules(compiled []compiledRule) []model.Rule {
 	var out []model.Rule
-	for i, r := range l.object.Spec.Rules {
-		path := fmt.Sprintf("spec.rules[%d]", i)
-		before := len(l.bad)
+	for _, r := range compiled {
+		before := len(p.beyond)
 		var rule model.Rule
 		if len(r.From) > 0 {
-			rule.Clauses = append(rule.Clauses, model.Clause{Matches: l.sources(path, r.From)})
+			rule.Clauses = append(rule.Clauses, model.Clause{Matches: r.From})
 		}
-		if len(r.To) > 0 {
-			var ops []model.Match
-			for j, to := range r.To {
-				ops = append(ops, l.operation(fmt.Sprintf("%s.to[%d].operation", path, j), to.Operation))
-			}
+		var ops []model.Match
+		for j, op := range r.To {
+			p.onlyAtWaypoint(fmt.Sprintf("spec.rules[%d].to[%d].operation", r.index, j), op)
+			ops = append(ops, model.Match{Ports: op.Ports, NotPorts: op.NotPorts})
+		}
+		if len(ops) > 0 {
 			rule.Clauses = append(rule.Clauses, model.Clause{Matches: ops})
 		}
-		if len(l.bad) == before {
+		if !r.broken && len(p.beyond) == before {
 			out = append(out, rule)
 		}
 	}
 	return out
 }
 
-// operation compiles what a ztunnel sees of what is called: the port.
-func (l l4Rules) operation(path string, op api.Operation) model.Match {
+// onlyAtWaypoint notes what of an operation a ztunnel cannot see.
+func (p *authPolicy) onlyAtWaypoint(path string, op model.L7Operation) {
 	for _, f := range []struct {
 		field string
-		list  []string
+		list  []model.StringMatch
 	}{
 		{"hosts", op.Hosts}, {"notHosts", op.NotHosts}, {"methods", op.Methods}, {"notMethods", op.NotMethods}, {"paths", op.Paths}, {"notPaths", op.NotPaths},
 	} {
-		field, list := f.field, f.list
-		if len(list) > 0 {
-			l.refuse(path+"."+field, field+" can be told only at a waypoint, and this policy is enforced by ztunnels",
-				"use targetRefs with a Service that has a waypoint, or leave the field out")
+		if len(f.list) > 0 {
+			p.beyond = append(p.beyond, field{path + "." + f.field, f.field + " can be told only at a waypoint"})
 		}
 	}
-	m := model.Match{Ports: l.ports(path+".ports", op.Ports), NotPorts: l.ports(path+".notPorts", op.NotPorts)}
-	if isEmptyOperation(op) {
-		l.refuse(path, "the operation is empty", "leave to out to mean every operation")
-	}
-	return m
 }
 
 func isEmptyOperation(op api.Operation) bool {

@@ -13,7 +13,7 @@ import (
 // targeted compiles a policy for Services or Gateways, which their waypoints enforce. Where no waypoint
 // does, all calls to a Service's workloads are denied.
 func (p *authPolicy) targeted() {
-	rules := p.l7Rules()
+	rules := p.l7Rules(p.compileRules())
 	for i, t := range p.object.Spec.TargetRefs {
 		path := fmt.Sprintf("spec.targetRefs[%d]", i)
 		out := &model.L7Policy{Namespace: p.object.Namespace, Name: p.object.Name, Action: p.action, DryRun: p.object.Spec.DryRun, Rules: rules}
@@ -94,26 +94,40 @@ func waypointPrincipal(w *model.Waypoint) string {
 	return w.TrustDomain + "/ns/" + w.Namespace + "/sa/" + w.ServiceAccount
 }
 
-// l7Rules compiles rules for a waypoint. A rule with something invalid in it fails closed: of an ALLOW
-// policy it matches nothing, of a DENY policy everything.
-func (p *authPolicy) l7Rules() []model.L7Rule {
-	var out []model.L7Rule
-	denyAll := len(p.bad) > 0
+// compiledRule is a rule in the form of waypoints; ports are as they were written.
+type compiledRule struct {
+	model.L7Rule
+	index  int
+	broken bool // something in it is invalid
+}
+
+// compileRules reads all rules, and notes what is invalid in them.
+func (p *authPolicy) compileRules() []compiledRule {
+	var out []compiledRule
 	for i, r := range p.object.Spec.Rules {
 		path := fmt.Sprintf("spec.rules[%d]", i)
 		before := len(p.bad)
-		rule := model.L7Rule{From: p.sources(path, r.From)}
+		rule := compiledRule{index: i, L7Rule: model.L7Rule{From: p.sources(path, r.From)}}
 		for j, to := range r.To {
 			rule.To = append(rule.To, p.l7Operation(fmt.Sprintf("%s.to[%d].operation", path, j), to.Operation))
 		}
-		if len(p.bad) == before {
-			out = append(out, rule)
-		} else if p.action == model.Deny {
-			denyAll = true
-		}
+		rule.broken = len(p.bad) > before
+		out = append(out, rule)
 	}
-	if denyAll && p.action == model.Deny {
+	return out
+}
+
+// l7Rules are the rules that waypoints enforce. A policy with something invalid in it fails closed: of an
+// ALLOW policy the rule in question matches nothing, a DENY policy matches everything.
+func (p *authPolicy) l7Rules(compiled []compiledRule) []model.L7Rule {
+	if p.action == model.Deny && len(p.bad) > 0 {
 		return []model.L7Rule{{}}
+	}
+	var out []model.L7Rule
+	for _, r := range compiled {
+		if !r.broken {
+			out = append(out, r.L7Rule)
+		}
 	}
 	return out
 }

@@ -33,6 +33,9 @@ type compiler struct {
 	services   map[string]*serviceInfo // by namespace/name
 	served     []*serviceInfo          // those that a waypoint serves, by name
 	granted    grants
+	callers    map[*model.Workload]callers  // waypoints that call a workload
+	called     map[string][]*model.Workload // those that any calls, by namespace
+	behind     map[string]*serviceInfo      // services whose workloads waypoints call, by Service.Key()
 }
 
 // serviceInfo is a service with what compiling it found out.
@@ -41,7 +44,7 @@ type serviceInfo struct {
 	model  *model.Service
 	use    *waypointUse // nil: no waypoint is asked for
 	pods   []*podInfo   // its endpoints
-	reach  []string     // namespace/name of services that its routes lead to
+	reach  []reach      // services that its routes lead to
 }
 
 func newCompiler(objs *source.Objects, cfg Config) *compiler {
@@ -50,6 +53,7 @@ func newCompiler(objs *source.Objects, cfg Config) *compiler {
 		cfg: cfg, objs: objs, snap: model.NewSnapshot(), statuses: map[string]*Status{},
 		namespaces: map[string]*corev1.Namespace{}, nodes: map[string]*corev1.Node{},
 		gateways: map[string]*gateway{}, services: map[string]*serviceInfo{},
+		callers: map[*model.Workload]callers{}, called: map[string][]*model.Workload{}, behind: map[string]*serviceInfo{},
 	}
 	c.snap.TrustDomain, c.snap.ClusterDomain = cfg.TrustDomain, cfg.ClusterDomain
 	for _, n := range objs.Namespaces {
@@ -76,8 +80,10 @@ func (c *compiler) compile() {
 	}
 	c.granted = newGrants(c.objs.ReferenceGrants)
 	c.compileRoutes()
+	c.compileReach()
 	c.compilePeerAuthentications()
 	c.compileAuthorization()
+	c.finishBindings()
 	c.compileFaults()
 	for _, w := range c.snap.Workloads {
 		sortUnique(&w.Policies)

@@ -13,6 +13,7 @@ import (
 type podInfo struct {
 	object   *corev1.Pod // nil: an endpoint that is no pod
 	workload *model.Workload
+	waypoint *model.Waypoint // before the workload itself; nil none
 }
 
 // podIndex finds pods by label.

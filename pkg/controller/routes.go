@@ -28,7 +28,7 @@ type routeCompiler struct {
 	unresolved [2]string
 	// invalid says of each rule why it cannot be served.
 	invalid []string
-	reach   []string // services that backends name
+	reach   []string // services that backends and mirrors name
 }
 
 func (c *compiler) compileRoutes() {
@@ -98,7 +98,9 @@ func (r *routeCompiler) attach(parents []gatewayv1.ParentReference, hostnames []
 			key += fmt.Sprintf(":%d", port)
 		}
 		r.snap.Routes[key] = out
-		info.reach = append(info.reach, r.reach...)
+		for _, name := range r.reach {
+			info.reach = append(info.reach, reach{service: name, from: r.meta.Namespace})
+		}
 		r.parentStatus(ref, path, "", "")
 		r.programmed(info, path)
 	}

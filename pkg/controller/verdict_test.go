@@ -49,7 +49,7 @@ func TestVerdicts(t *testing.T) {
 		"authz-target-nowhere": {{"cart", 8080, false}, {"", 8080, false}},
 		"authz-target":         {{"wp", 8080, true}},
 		"authz-behind-waypoint": {
-			{"cart", 8080, true}, {"evil", 8080, false}, {"wp", 8080, false}},
+			{"cart", 8080, true}, {"evil", 8080, false}, {"other", 8080, false}, {"", 8080, false}, {"wp", 8080, true}},
 		"authz-l4":            {{"cart", 8080, true}, {"other", 8080, false}, {"", 8080, false}},
 		"peer-mesh":           {{"cart", 8080, true}, {"", 8080, false}},
 		"peer-override":       {{"", 8080, true}, {"", 9090, false}, {"cart", 9090, true}},

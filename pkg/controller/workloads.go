@@ -24,11 +24,12 @@ func (c *compiler) compileWorkloads() {
 		if len(w.Addresses) == 0 {
 			continue
 		}
+		info := &podInfo{object: p, workload: w}
 		if use := c.waypointUse(p.Labels, p.Namespace, "workload"); use != nil && !w.NativeTunnel {
-			w.Waypoint = use.gateway
+			w.Waypoint, info.waypoint = use.gateway, use.waypoint
 		}
 		c.snap.Workloads[w.UID] = w
-		c.pods.add(&podInfo{object: p, workload: w})
+		c.pods.add(info)
 	}
 }
 

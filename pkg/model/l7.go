@@ -124,14 +124,18 @@ type Backend struct {
 	Invalid     string       `json:"invalid,omitempty"` // its share of requests is answered 500
 }
 
-// L7Policy is an AuthorizationPolicy that a waypoint enforces for a service, or for everything behind it.
+// L7Policy is an AuthorizationPolicy that a waypoint enforces: for a service, for everything behind it, or
+// on behalf of the workloads that it calls.
 type L7Policy struct {
-	Namespace string   `json:"namespace"`
-	Name      string   `json:"name"`
-	Action    Action   `json:"action"`
-	DryRun    bool     `json:"dryRun,omitempty"`
-	Service   string   `json:"service,omitempty"`  // Service.Key(); empty: whole waypoint
-	Waypoint  string   `json:"waypoint,omitempty"` // Waypoint.Key() when the Gateway is targeted
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Action    Action `json:"action"`
+	DryRun    bool   `json:"dryRun,omitempty"`
+	Service   string `json:"service,omitempty"`  // Service.Key(); empty: whole waypoint
+	Waypoint  string `json:"waypoint,omitempty"` // Waypoint.Key() when the Gateway is targeted
+	// Workloads says that the policy binds workloads (by selector, namespace or mesh: Snapshot.Bindings) and
+	// neither a service nor a waypoint. Ports in it are then those of workloads, not of services.
+	Workloads bool     `json:"workloads,omitempty"`
 	Rules     []L7Rule `json:"rules,omitempty"`
 }
 

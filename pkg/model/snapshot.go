@@ -12,6 +12,10 @@ type Snapshot struct {
 	Routes        map[string]*Route // by Route.Key()+"@"+Service for routes with several parents
 	L7Policies    map[string]*L7Policy
 	Faults        map[string]*Fault
+	// Bindings are the keys in L7Policies of what binds the workloads that waypoints call: by Workload.UID,
+	// and by Service.Key() what binds every workload that the service's selector could take, so that the
+	// first one meets its policies. The lists are sorted and may be shared.
+	Bindings map[string][]string
 }
 
 // NewSnapshot returns an empty snapshot with every map made.
@@ -19,5 +23,6 @@ func NewSnapshot() *Snapshot {
 	return &Snapshot{
 		Workloads: map[string]*Workload{}, Services: map[string]*Service{}, Policies: map[string]*Policy{},
 		Waypoints: map[string]*Waypoint{}, Routes: map[string]*Route{}, L7Policies: map[string]*L7Policy{}, Faults: map[string]*Fault{},
+		Bindings: map[string][]string{},
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 // backends divides requests among a rule's backends. It returns false when the whole rule is answered 500
 // instead: nothing is there to take a request, as Gateway API asks.
-func (b *builder) backends(route *routev3.Route, action *routev3.RouteAction, r *model.Route, rule *model.RouteRule) bool {
+func (b *builder) backends(t *target, route *routev3.Route, action *routev3.RouteAction, r *model.Route, rule *model.RouteRule) bool {
 	var shares []*routev3.WeightedCluster_ClusterWeight
 	usable, why := false, "the rule has no backends"
 	for i := range rule.Backends {
@@ -25,6 +25,7 @@ func (b *builder) backends(route *routev3.Route, action *routev3.RouteAction, r 
 		share, broken := b.share(be, r.Kind)
 		if broken == "" {
 			usable = true
+			share.TypedPerFilterConfig = b.instead(t, be, rule.Mirrors)
 		} else {
 			why = broken
 		}

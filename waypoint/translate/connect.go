@@ -31,7 +31,7 @@ func (b *builder) connectTable(targets []*target) *routev3.RouteConfiguration {
 		owners := []Source{t.source}
 		if t.kind != kindHTTP {
 			var by []Source
-			vh.TypedPerFilterConfig, by = b.enforce(t, onConnection)
+			vh.TypedPerFilterConfig, by = b.enforce(t, onConnection, b.layers(t))
 			owners = append(owners, by...)
 		}
 		rc.VirtualHosts = append(rc.VirtualHosts, vh)

@@ -9,6 +9,7 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/policy"
 )
 
 const spiffe = "spiffe://"
@@ -17,6 +18,9 @@ const spiffe = "spiffe://"
 func (c *ruleCompiler) principal(m model.Match) *rbacv3.Principal {
 	if len(m.DestinationIPs)+len(m.NotDestinationIPs)+len(m.Ports)+len(m.NotPorts) > 0 && !c.cannot("destinations in a source") {
 		return nil
+	}
+	if c.self != nil && policy.Names(&m, *c.self) {
+		return c.named(m)
 	}
 	var all []*rbacv3.Principal
 	add := func(or []*rbacv3.Principal, not bool) {
@@ -41,6 +45,17 @@ func (c *ruleCompiler) principal(m model.Match) *rbacv3.Principal {
 		return anyPrincipal()
 	}
 	return &rbacv3.Principal{Identifier: &rbacv3.Principal_AndIds{AndIds: &rbacv3.Principal_Set{Ids: all}}}
+}
+
+// named decides a match that names this waypoint: it is about whoever calls through it.
+func (c *ruleCompiler) named(m model.Match) *rbacv3.Principal {
+	if !policy.MatchesCaller(&m, *c.self) {
+		return nil
+	}
+	if len(m.SourceIPs)+len(m.NotSourceIPs) > 0 && !c.cannot("the waypoint's own address") {
+		return nil
+	}
+	return anyPrincipal()
 }
 
 func (c *ruleCompiler) peers(list []model.StringMatch, uri func(model.StringMatch) *matcherv3.StringMatcher) []*rbacv3.Principal {

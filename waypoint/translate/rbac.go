@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/policy"
 )
 
 // where a policy is enforced decides what it can see.
@@ -37,19 +38,18 @@ func (b *builder) policiesFor(serviceKey string) []*model.L7Policy {
 func (b *builder) hasHTTPPolicy(serviceKey string, port uint16) bool {
 	for _, p := range b.policiesFor(serviceKey) {
 		for _, r := range p.Rules {
-			for _, op := range r.To {
-				if asksHTTP(op) && onPort(op, port) {
-					return true
-				}
+			if slices.ContainsFunc(r.To, func(op model.L7Operation) bool { return asksHTTP(op) && onPort(op, port) }) {
+				return true
 			}
 		}
 	}
 	return false
 }
 
-// enforce compiles a target's policies into the two RBAC filters: DENY first, then ALLOW. The result is
-// what a virtual host's typed_per_filter_config holds; nil when nothing binds the target.
-func (b *builder) enforce(t *target, at where) (map[string]*anypb.Any, []Source) {
+// enforce compiles a target's policies, and those of the workloads behind it, into the two RBAC filters:
+// DENY first, then ALLOW. The result is what a virtual host's typed_per_filter_config holds; nil when
+// nothing binds the target.
+func (b *builder) enforce(t *target, at where, layers []policy.Layer) (map[string]*anypb.Any, []Source) {
 	deny := &rbacSet{action: rbacv3.RBAC_DENY, prefix: shadowDeny}
 	allow := &rbacSet{action: rbacv3.RBAC_ALLOW, prefix: shadowAllow}
 	var owners []Source
@@ -70,6 +70,9 @@ func (b *builder) enforce(t *target, at where) (map[string]*anypb.Any, []Source)
 		} else {
 			allow.add(p.DryRun, rules)
 		}
+	}
+	for _, l := range layers {
+		owners = append(owners, b.enforceLayer(deny, l, t, at)...)
 	}
 	out := map[string]*anypb.Any{}
 	deny.put(out, filterDeny)
@@ -116,21 +119,34 @@ func (b *builder) rules(p *model.L7Policy, t *target, at where) (map[string]*rba
 	}
 	out := map[string]*rbacv3.Policy{}
 	for i, r := range p.Rules {
-		c := ruleCompiler{at: at, deny: p.Action == model.Deny, target: t}
-		policy := c.rule(r)
-		if c.lost != "" {
-			b.problem(policySource(p), "rule %d on %s: %s", i, t.name, c.lost)
+		c := ruleCompiler{at: at, deny: p.Action == model.Deny, port: t.port, anyPort: t.anyPort}
+		compiled, err := b.oneRule(&c, p, t, i, r)
+		if err != nil {
+			return nil, err
 		}
-		if policy == nil {
-			continue
+		if compiled != nil {
+			out[ruleName(p, i)] = compiled
 		}
-		if err := policy.ValidateAll(); err != nil {
-			return nil, fmt.Errorf("rule %d: %w", i, err)
-		}
-		out[fmt.Sprintf("%s[%d]", p.Key(), i)] = policy
 	}
 	return out, nil
 }
+
+// oneRule returns nil for a rule that can match nothing here.
+func (b *builder) oneRule(c *ruleCompiler, p *model.L7Policy, t *target, i int, r model.L7Rule) (*rbacv3.Policy, error) {
+	out := c.rule(r)
+	if c.lost != "" {
+		b.problem(policySource(p), "rule %d on %s: %s", i, t.name, c.lost)
+	}
+	if out == nil {
+		return nil, nil
+	}
+	if err := out.ValidateAll(); err != nil {
+		return nil, fmt.Errorf("rule %d: %w", i, err)
+	}
+	return out, nil
+}
+
+func ruleName(p *model.L7Policy, i int) string { return fmt.Sprintf("%s[%d]", p.Key(), i) }
 
 func everything() *rbacv3.Policy {
 	return &rbacv3.Policy{Permissions: []*rbacv3.Permission{anyPermission()}, Principals: []*rbacv3.Principal{anyPrincipal()}}

@@ -23,16 +23,16 @@ type routeConfig struct {
 func (b *builder) routeConfiguration(t *target) routeConfig {
 	owners := []Source{t.source}
 	vh := &routev3.VirtualHost{Name: "all", Domains: []string{"*"}, RetryPolicy: defaultRetry()}
+	if t.kind == kindHTTP { // a sniffed port's policies are enforced before it is sniffed
+		vh.TypedPerFilterConfig, t.owners = b.enforce(t, onRequest, b.layers(t))
+		t.enforced = vh.TypedPerFilterConfig
+	}
 	entries, by := b.routeEntries(t)
-	owners = append(owners, by...)
+	owners = append(append(owners, by...), t.owners...)
 	faults, by := b.faultRules(t)
 	owners = append(owners, by...)
 	for _, e := range entries {
 		vh.Routes = append(vh.Routes, withFaults(e.route, faults)...)
-	}
-	if t.kind == kindHTTP {
-		vh.TypedPerFilterConfig, by = b.enforce(t, onRequest)
-		owners = append(owners, by...)
 	}
 	return routeConfig{owners: owners, config: &routev3.RouteConfiguration{
 		Name:                   t.name,

@@ -3,22 +3,26 @@ package translate
 import (
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
+	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/model"
 )
 
 // A ruleCompiler turns one rule into an RBAC policy. What the place of enforcement cannot see makes an
 // ALLOW rule match nothing, and is left out of a DENY rule, which then matches more: both fail closed.
 type ruleCompiler struct {
-	at     where
-	deny   bool
-	target *target
-	lost   string // what could not be evaluated, for the policy's status
+	at      where
+	deny    bool
+	port    uint16             // 0: not known, and so not to be told
+	anyPort bool               // of a tunnel to any port of a pod: its :authority names the port
+	self    *identity.Identity // set for policies of workloads: the waypoint, which a match may name
+	lost    string             // what could not be evaluated, for the policy's status
 }
 
 // rule returns nil for a rule that can match nothing here.
@@ -57,21 +61,23 @@ func onPort(op model.L7Operation, port uint16) bool {
 
 // permission returns nil for an operation that cannot happen on this target.
 func (c *ruleCompiler) permission(op model.L7Operation) *rbacv3.Permission {
-	if c.target.anyPort {
-		// The tunnel's port is not known here: a port condition cannot be decided.
-		if len(op.Ports)+len(op.NotPorts) > 0 && !c.cannot("the port of a connection to any port of a pod") {
+	var all []*rbacv3.Permission
+	switch {
+	case c.anyPort:
+		all = portPermissions(op)
+	case c.port == 0:
+		if len(op.Ports)+len(op.NotPorts) > 0 && !c.cannot("the port, which each workload has its own for") {
 			return nil
 		}
-	} else if !onPort(op, c.target.port) {
+	case !onPort(op, c.port):
 		return nil
 	}
 	if c.at == onConnection && asksHTTP(op) {
 		if !c.cannot("hosts, methods and paths on a TCP port") {
 			return nil
 		}
-		return anyPermission()
+		op = model.L7Operation{}
 	}
-	var all []*rbacv3.Permission
 	add := func(list []model.StringMatch, not bool, one func(model.StringMatch) *rbacv3.Permission) {
 		if len(list) == 0 {
 			return
@@ -96,6 +102,25 @@ func (c *ruleCompiler) permission(op model.L7Operation) *rbacv3.Permission {
 		return anyPermission()
 	}
 	return &rbacv3.Permission{Rule: &rbacv3.Permission_AndRules{AndRules: &rbacv3.Permission_Set{Rules: all}}}
+}
+
+// portPermissions read the port from the authority of a CONNECT.
+func portPermissions(op model.L7Operation) []*rbacv3.Permission {
+	one := func(ports []uint16) *rbacv3.Permission {
+		or := make([]string, len(ports))
+		for i, p := range ports {
+			or[i] = strconv.Itoa(int(p))
+		}
+		return headerPermission(":authority", regexMatch(".*:("+strings.Join(or, "|")+")"))
+	}
+	var all []*rbacv3.Permission
+	if len(op.Ports) > 0 {
+		all = append(all, one(op.Ports))
+	}
+	if len(op.NotPorts) > 0 {
+		all = append(all, &rbacv3.Permission{Rule: &rbacv3.Permission_NotRule{NotRule: one(op.NotPorts)}})
+	}
+	return all
 }
 
 // cannot notes what is not visible, and reports whether the rule goes on without it.

@@ -106,7 +106,7 @@ func (b *builder) act(route *routev3.Route, t *target, r *model.Route, rule *mod
 	if err := rewrite(action, rule.Rewrite, host, rule.Matches); err != nil {
 		return err
 	}
-	if !b.backends(route, action, r, rule) {
+	if !b.backends(t, route, action, r, rule) {
 		return nil
 	}
 	b.mirrors(action, rule)

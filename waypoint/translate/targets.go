@@ -5,7 +5,10 @@ import (
 	"slices"
 	"strconv"
 
+	"google.golang.org/protobuf/types/known/anypb"
+
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/policy"
 )
 
 // kind is how a target's bytes are read.
@@ -30,6 +33,9 @@ type target struct {
 
 	workload *model.Workload // nil for a service
 	anyPort  bool            // every port of workload that no other target has
+
+	enforced map[string]*anypb.Any // on requests to the target itself
+	owners   []Source              // of the policies on requests, its routes' included
 }
 
 // clusterName names the cluster of a service port.
@@ -119,7 +125,7 @@ func (b *builder) serviceKind(s *model.Service, p model.Port) kind {
 	case model.AppTCP, model.AppTLS:
 		return kindTCP
 	}
-	if len(b.faults[s.Key()]) > 0 || b.hasHTTPPolicy(s.Key(), p.ServicePort) {
+	if len(b.faults[s.Key()]) > 0 || b.hasHTTPPolicy(s.Key(), p.ServicePort) || asksOfLayers(b.serviceLayers(s.Key(), p.ServicePort)) {
 		return kindHTTP
 	}
 	for _, r := range b.routes[s.Key()] {
@@ -154,7 +160,7 @@ func (b *builder) workloadTargets(w *model.Workload) []*target {
 	var out []*target
 	for _, port := range ports {
 		t := &target{name: "workload/" + w.UID + ":" + strconv.Itoa(int(port)), port: port, app: apps[port], workload: w, source: workloadSource(w)}
-		t.kind = b.workloadKind(apps[port], port)
+		t.kind = b.workloadKind(w, apps[port], port)
 		for _, a := range w.Addresses {
 			t.vips = append(t.vips, hostPort(a, port))
 		}
@@ -170,14 +176,14 @@ func (b *builder) workloadTargets(w *model.Workload) []*target {
 	return out
 }
 
-func (b *builder) workloadKind(app model.AppProtocol, port uint16) kind {
+func (b *builder) workloadKind(w *model.Workload, app model.AppProtocol, port uint16) kind {
 	switch app {
 	case model.AppHTTP, model.AppHTTP2, model.AppGRPC:
 		return kindHTTP
 	case model.AppTCP, model.AppTLS:
 		return kindTCP
 	}
-	if b.hasHTTPPolicy("", port) {
+	if l, ok := policy.WorkloadLayer(b.snap, w.UID, port); b.hasHTTPPolicy("", port) || ok && asksOfLayers([]policy.Layer{l}) {
 		return kindHTTP
 	}
 	return kindAuto

@@ -114,6 +114,9 @@ func (b *builder) index() {
 	}
 	b.policies = map[string][]*model.L7Policy{}
 	for _, p := range sorted(b.snap.L7Policies) {
+		if p.Workloads {
+			continue // see layers.go
+		}
 		// Without any target a policy is for every waypoint of its namespace.
 		if p.Service != "" || p.Waypoint == b.waypoint.Key() || p.Waypoint == "" && p.Namespace == b.waypoint.Namespace {
 			b.policies[p.Service] = append(b.policies[p.Service], p)

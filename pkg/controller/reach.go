@@ -1,0 +1,154 @@
+package controller
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/weftmesh/weft/pkg/identity"
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// reach is a service that routes of another lead to.
+type reach struct {
+	service string // namespace/name
+	from    string // namespace of the route
+}
+
+// callers are the waypoints that call a workload: on each lies the workload's policy. Those for which it is
+// true may also enter in the name of their callers; to the others the workload's ztunnel shows no favour.
+type callers map[*model.Waypoint]bool
+
+// trusted lists the waypoints that may enter, in the order of their keys.
+func (c callers) trusted() []*model.Waypoint {
+	var out []*model.Waypoint
+	for w, ok := range c {
+		if ok {
+			out = append(out, w)
+		}
+	}
+	slices.SortFunc(out, func(a, b *model.Waypoint) int { return strings.Compare(a.Key(), b.Key()) })
+	return out
+}
+
+// compileReach finds out which waypoints call which workloads. A workload trusts those that its namespace
+// put before it: by a label of the service, the pod or the namespace, by a route of its own namespace, or by
+// having the waypoint in it. A route of another namespace that a ReferenceGrant lets in may send requests;
+// it does not make that namespace's waypoint a judge over this one's policy.
+func (c *compiler) compileReach() {
+	for _, info := range c.served {
+		w := info.use.waypoint
+		c.behind[info.model.Key()] = info
+		for _, p := range info.pods {
+			c.call(p, w, true)
+		}
+		for _, r := range info.reach {
+			other := c.services[r.service]
+			if other == nil || other == info {
+				continue
+			}
+			c.behind[other.model.Key()] = other
+			ns := other.object.Namespace
+			for _, p := range other.pods {
+				c.call(p, w, r.from == ns || w.Namespace == ns)
+			}
+		}
+	}
+	for _, list := range c.pods.all {
+		for _, p := range list {
+			if p.waypoint != nil {
+				c.call(p, p.waypoint, true)
+			}
+		}
+	}
+}
+
+func (c *compiler) call(p *podInfo, w *model.Waypoint, trusted bool) {
+	if p.workload.NativeTunnel {
+		return
+	}
+	if c.callers[p.workload] == nil {
+		c.callers[p.workload] = callers{}
+		c.called[p.workload.Namespace] = append(c.called[p.workload.Namespace], p.workload)
+	}
+	c.callers[p.workload][w] = c.callers[p.workload][w] || trusted
+}
+
+// bind puts a policy on the waypoints that call the workloads it binds, and on those of services whose
+// workloads it will bind.
+func (p *authPolicy) bind(out *model.L7Policy, scope model.PolicyScope, pods []*podInfo) {
+	out.Workloads = true
+	key := out.Key() + "@workloads"
+	add := func(binding string) {
+		p.snap.Bindings[binding] = append(p.snap.Bindings[binding], key)
+		p.snap.L7Policies[key] = out
+	}
+	for _, w := range p.bound(scope, pods) {
+		add(w.UID)
+	}
+	for _, info := range p.behind {
+		if p.bindsAll(scope, info) {
+			add(info.model.Key())
+		}
+	}
+}
+
+// bound lists the workloads that the policy binds and a waypoint calls. By scope these are also endpoints
+// that are no pods.
+func (p *authPolicy) bound(scope model.PolicyScope, pods []*podInfo) []*model.Workload {
+	switch scope {
+	case model.ScopeMesh:
+		return slices.Concat(slices.Collect(maps.Values(p.called))...)
+	case model.ScopeNamespace:
+		return p.called[p.object.Namespace]
+	}
+	var out []*model.Workload
+	for _, pod := range pods {
+		if p.callers[pod.workload] != nil {
+			out = append(out, pod.workload)
+		}
+	}
+	return out
+}
+
+// bindsAll reports whether the policy binds whatever workload the service's selector takes.
+func (p *authPolicy) bindsAll(scope model.PolicyScope, info *serviceInfo) bool {
+	switch scope {
+	case model.ScopeMesh:
+		return true
+	case model.ScopeNamespace:
+		return info.object.Namespace == p.object.Namespace
+	}
+	sel := info.object.Spec.Selector
+	return len(sel) > 0 && info.object.Namespace == p.object.Namespace && carries(sel, p.object.Spec.Selector.MatchLabels)
+}
+
+// finishBindings sorts them and lets equal ones share their list: most workloads have the same.
+func (c *compiler) finishBindings() {
+	same := map[string][]string{}
+	for binding, keys := range c.snap.Bindings {
+		sortUnique(&keys)
+		text := strings.Join(keys, " ")
+		if same[text] == nil {
+			same[text] = keys
+		}
+		c.snap.Bindings[binding] = same[text]
+	}
+}
+
+func waypointIdentity(w *model.Waypoint) identity.Identity {
+	return identity.Identity{TrustDomain: w.TrustDomain, Namespace: w.Namespace, ServiceAccount: w.ServiceAccount}
+}
+
+// waypointsText lists the waypoints that call any of the pods.
+func (c *compiler) waypointsText(pods []*podInfo, trusted bool) string {
+	names := map[string]bool{}
+	for _, p := range pods {
+		for w, t := range c.callers[p.workload] {
+			if t == trusted {
+				names[w.Key()] = true
+			}
+		}
+	}
+	return strings.Join(slices.Sorted(maps.Keys(names)), ", ")
+}
