@@ -8,6 +8,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -35,6 +36,8 @@ type config struct {
 	tokenKey      string
 	logLevel      string
 	logFormat     string
+
+	onListen func(net.Addr) // of a test that listens on any port
 }
 
 func main() {

@@ -2,41 +2,101 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/weftmesh/weft/pkg/ca"
+	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/source"
+	"github.com/weftmesh/weft/pkg/xds"
 )
 
-// metrics of the controller itself.
+// metrics of the controller itself; those of discovery are in pkg/xds.
 type metrics struct {
-	compile  prometheus.Histogram
-	objects  prometheus.Gauge
-	problems prometheus.Gauge
-	nacks    prometheus.Counter
-	pushes   prometheus.Counter
+	change       prometheus.Histogram
+	build        prometheus.Histogram
+	objects      prometheus.Gauge
+	problems     *prometheus.GaugeVec
+	pushes       prometheus.Counter
+	certificates *prometheus.CounterVec
+	filesPending *prometheus.GaugeVec
+	fileFailures *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) metrics {
-	m := metrics{
-		compile: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "weft_controller_change_seconds",
-			Help: "From a change of the objects to its publication.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}),
-		objects:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "weft_controller_objects", Help: "Objects read from all sources."}),
-		problems: prometheus.NewGauge(prometheus.GaugeOpts{Name: "weft_controller_problems", Help: "Problems of files and objects, see /debug/status."}),
-		nacks:    prometheus.NewCounter(prometheus.CounterOpts{Name: "weft_controller_nacks_total", Help: "Configuration that proxies refused."}),
-		pushes:   prometheus.NewCounter(prometheus.CounterOpts{Name: "weft_controller_waypoint_pushes_total", Help: "Configurations published to waypoints."}),
+	opts := func(name, help string) prometheus.Opts {
+		return prometheus.Opts{Namespace: "weft", Subsystem: "controller", Name: name, Help: help}
 	}
-	reg.MustRegister(m.compile, m.objects, m.problems, m.nacks, m.pushes)
+	seconds := func(name, help string) prometheus.Histogram {
+		return prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "weft", Subsystem: "controller", Name: name, Help: help,
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)})
+	}
+	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts(opts(name, help)), labels)
+	}
+	gauges := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts(opts(name, help)), labels)
+	}
+	m := metrics{
+		change:       seconds("change_seconds", "From a change of the objects to its publication."),
+		build:        seconds("snapshot_build_seconds", "Compiling the objects into a snapshot."),
+		objects:      prometheus.NewGauge(prometheus.GaugeOpts(opts("objects", "Objects read from all sources."))),
+		problems:     gauges("problems", "Problems of files and objects, see /debug/status.", "severity"),
+		pushes:       prometheus.NewCounter(prometheus.CounterOpts(opts("waypoint_pushes_total", "Configurations published to waypoints."))),
+		certificates: counters("certificates_total", "Requests for certificates by their end; the reason is empty where one was signed.", "result", "reason"),
+		filesPending: gauges("files_pending", "Files of status and deployments that could not be written yet.", "folder"),
+		fileFailures: counters("file_failures_total", "Attempts to write status or deployments that failed.", "folder"),
+	}
+	reg.MustRegister(m.change, m.build, m.objects, m.problems, m.pushes, m.certificates, m.filesPending, m.fileFailures)
 	return m
 }
 
-func (m metrics) observe(took time.Duration, objects int, problems []source.Problem) {
-	m.compile.Observe(took.Seconds())
+func (m metrics) observe(took time.Duration, objects int, entries []objectReport) {
+	m.change.Observe(took.Seconds())
 	m.objects.Set(float64(objects))
-	m.problems.Set(float64(len(problems)))
+	count := map[source.Severity]int{source.Error: 0, source.Warning: 0}
+	for _, e := range entries {
+		for _, p := range e.Problems {
+			count[p.Severity]++
+		}
+	}
+	for severity, n := range count {
+		m.problems.WithLabelValues(string(severity)).Set(float64(n))
+	}
+}
+
+// certificate is ca.ServiceOptions.Observe.
+func (m metrics) certificate(_ ca.Caller, _ identity.Identity, err error) {
+	if err == nil {
+		m.certificates.WithLabelValues("signed", "").Inc()
+		return
+	}
+	m.certificates.WithLabelValues("refused", ca.RefusalReason(err)).Inc()
+}
+
+// proxies counts who is connected when it is asked.
+type proxies struct{ server *xds.Server }
+
+var connectedProxies = prometheus.NewDesc("weft_controller_connected_proxies", "Proxies that are connected.", []string{"type"}, nil)
+
+func (proxies) Describe(ch chan<- *prometheus.Desc) { ch <- connectedProxies }
+
+func (p proxies) Collect(ch chan<- prometheus.Metric) {
+	count := map[string]int{"ztunnel": 0, "waypoint": 0}
+	for _, c := range p.server.Clients() {
+		kind, _, _ := strings.Cut(c.NodeID, "~")
+		if _, known := count[kind]; !known {
+			kind = "other"
+		}
+		count[kind]++
+	}
+	for kind, n := range count {
+		ch <- prometheus.MustNewConstMetric(connectedProxies, prometheus.GaugeValue, float64(n), kind)
+	}
 }
 
 // logger writes to standard error.

@@ -15,6 +15,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/weftmesh/weft/internal/version"
+	"github.com/weftmesh/weft/pkg/source"
 )
 
 // pages are what people and weftctl look at.
@@ -28,6 +32,7 @@ func pages(p *pipeline, reg *prometheus.Registry) http.Handler {
 		}
 		fmt.Fprintln(w, "ready")
 	})
+	mux.HandleFunc("GET /version", version.Page)
 	show := func(path string, get func() any) {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
@@ -37,9 +42,37 @@ func pages(p *pipeline, reg *prometheus.Registry) http.Handler {
 		})
 	}
 	show("/debug/snapshot", func() any { return p.latest.Load() })
-	show("/debug/status", func() any { return p.report() })
+	show("/debug/status", func() any { return p.shownReports() })
+	show("/debug/objects", func() any { return p.shownObjects() })
 	show("/debug/clients", func() any { return p.xds.Clients() })
 	return mux
+}
+
+// shownReports is never null, so that readers always find a list.
+func (p *pipeline) shownReports() []objectReport {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]objectReport{}, p.reports...)
+}
+
+// object is one line of /debug/objects.
+type object struct {
+	Kind       string `json:"kind"`
+	Namespace  string `json:"namespace,omitempty"`
+	Name       string `json:"name"`
+	Generation int64  `json:"generation,omitempty"`
+	File       string `json:"file,omitempty"`
+	Line       int    `json:"line,omitempty"`
+}
+
+func (p *pipeline) shownObjects() []object {
+	out := []object{}
+	if objs := p.read.Load(); objs != nil {
+		objs.Each(func(kind string, v metav1.Object, at source.Origin) {
+			out = append(out, object{kind, v.GetNamespace(), v.GetName(), v.GetGeneration(), at.File, at.Line})
+		})
+	}
+	return out
 }
 
 // servePages serves on --debug-listen and --admin-socket until ctx ends.
@@ -55,6 +88,9 @@ func servePages(ctx context.Context, c config, h http.Handler, log *zap.Logger) 
 	if c.adminSocket != "" {
 		l, err := listenUnix(c.adminSocket)
 		if err != nil {
+			for _, l := range listeners {
+				_ = l.Close()
+			}
 			return fmt.Errorf("--admin-socket: %w", err)
 		}
 		listeners = append(listeners, l)

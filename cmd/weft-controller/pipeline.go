@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -9,57 +10,89 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/weftmesh/weft/pkg/ca"
 	"github.com/weftmesh/weft/pkg/controller"
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/source"
 	"github.com/weftmesh/weft/pkg/xds"
+	"github.com/weftmesh/weft/waypoint/isolate"
 	"github.com/weftmesh/weft/waypoint/translate"
 )
 
 // pipeline is what happens at every change: compile, sign for the new pods, publish to the waypoints and
-// then to the ztunnels (who must not send to a waypoint what it does not serve yet), write status.
+// then to the ztunnels (see order.go), write deployments and status. Files are written beside all that:
+// while they cannot be, clients are served regardless.
 type pipeline struct {
 	c       config
 	log     *zap.Logger
 	nodes   *ca.NodePolicy
 	xds     *xds.Server
 	metrics metrics
-	latest  atomic.Pointer[model.Snapshot]
-	nacks   chan xds.NACK
+	files   *files
+	status  *folder
+	// deployment is the folder of the waypoints' objects.
+	deployment *folder
+	nacks      chan xds.NACK
+	publisher  *publisher
 
-	mu        sync.Mutex // protects all below
-	waypoints map[string]*deployed
-	status    []controller.Status
-	problems  []source.Problem
+	latest atomic.Pointer[model.Snapshot]
+	read   atomic.Pointer[source.Objects]
+
+	mu        sync.Mutex // protects all below; an isolator calls back with its own lock held, so never call one with mu held
+	waypoints map[string]*isolate.Isolator
 	refusals  map[string][]translate.Problem // by waypoint
-	written   map[string]string              // status files as last written, by path
+	compiled  []controller.Status
+	problems  []source.Problem
+	stamps    stamps
+	reports   []objectReport
 }
 
 func newPipeline(c config, nodes *ca.NodePolicy, reg prometheus.Registerer, log *zap.Logger) *pipeline {
-	return &pipeline{
+	p := &pipeline{
 		c: c, log: log, nodes: nodes, metrics: newMetrics(reg), nacks: make(chan xds.NACK, 256),
-		waypoints: map[string]*deployed{}, refusals: map[string][]translate.Problem{}, written: map[string]string{},
+		waypoints: map[string]*isolate.Isolator{}, refusals: map[string][]translate.Problem{},
+		status:     &folder{name: "status", path: filepath.Join(c.stateDir, "status"), have: map[string]string{}},
+		deployment: &folder{name: "deploy", path: c.deployDir, have: map[string]string{}},
 	}
+	p.files = newFiles(log, p.metrics, p.status, p.deployment)
+	p.stamps = adoptStamps(p.status, log)
+	p.publisher = newPublisher(p)
+	return p
 }
 
 // changed is called by the source, never twice at a time.
 func (p *pipeline) changed(objs *source.Objects, problems []source.Problem) {
 	start := time.Now()
 	snap, status := controller.Compile(objs, controller.Config{TrustDomain: p.c.trustDomain, ClusterDomain: p.c.clusterDomain})
+	p.metrics.build.Observe(time.Since(start).Seconds())
+	p.read.Store(objs)
 	p.latest.Store(snap)
 	p.nodes.SetSnapshot(snap)
 	p.mu.Lock()
 	p.logNew(problems)
-	p.status, p.problems = status, problems
+	p.compiled, p.problems = status, problems
 	p.mu.Unlock()
-	p.setWaypoints(objs, snap)
-	p.xds.SetSnapshot(snap)
-	p.writeStatus()
-	p.metrics.observe(time.Since(start), objs.Count(), problems)
+	p.deployWaypoints(objs, snap)
+	p.publisher.set(snap)
+	p.mu.Lock()
+	p.report()
+	p.metrics.observe(time.Since(start), objs.Count(), p.reports)
+	p.mu.Unlock()
 	p.log.Debug("published", zap.Duration("took", time.Since(start)), zap.Int("objects", objs.Count()),
 		zap.Int("workloads", len(snap.Workloads)), zap.Int("services", len(snap.Services)), zap.Int("problems", len(problems)))
+}
+
+// report brings the status of all objects up to date. Call with mu held.
+func (p *pipeline) report() {
+	objs := p.read.Load()
+	if objs == nil {
+		return
+	}
+	p.reports = reports(p.compiled, p.problems, p.refusals)
+	p.stamps = p.stamps.apply(p.reports, metav1.NewTime(time.Now().Truncate(time.Second)))
+	p.files.set(p.status, statusFiles(p.status.path, objs.Counts(), p.reports, p.log))
 }
 
 // logNew tells of problems that were not there before. Call with mu held.
@@ -77,7 +110,6 @@ func (p *pipeline) logNew(problems []source.Problem) {
 
 // refused queues a NACK; the xDS server must not wait.
 func (p *pipeline) refused(n xds.NACK) {
-	p.metrics.nacks.Inc()
 	select {
 	case p.nacks <- n:
 	default:
@@ -97,13 +129,11 @@ func (p *pipeline) hearRefusals(ctx context.Context) {
 			if !ok {
 				continue
 			}
-			p.mu.Lock()
-			w := p.waypoints[key]
-			p.mu.Unlock()
-			if w == nil {
+			iso := p.knownIsolator(key)
+			if iso == nil {
 				continue
 			}
-			if err := w.iso.Nack(n.TypeURL, n.Version, n.Detail); err != nil {
+			if err := iso.Nack(n.TypeURL, n.Version, n.Detail); err != nil {
 				p.log.Error("search for what Envoy refuses", zap.String("waypoint", key), zap.Error(err))
 			}
 		}
@@ -120,9 +150,5 @@ func waypointOf(nodeID string) (string, bool) {
 }
 
 func (p *pipeline) close() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, w := range p.waypoints {
-		w.iso.Close()
-	}
+	p.forgetWaypoints(model.NewSnapshot())
 }

@@ -50,19 +50,30 @@ func run(ctx context.Context, c config) error {
 		return err
 	}
 	p.xds = server
+	reg.MustRegister(proxies{server})
 	listener, err := net.Listen("tcp", c.listen)
 	if err != nil {
 		return fmt.Errorf("listen for xDS and CA: %w (is another controller running?)", err)
 	}
 	log.Info("serving xDS and CA", zap.Stringer("address", listener.Addr()), zap.String("trustDomain", c.trustDomain))
+	if c.onListen != nil {
+		c.onListen(listener.Addr())
+	}
 	g, ctx := errgroup.WithContext(ctx)
+	writing, stopFiles := context.WithCancel(context.WithoutCancel(ctx)) // ends last, with all that was decided written
+	defer stopFiles()
+	filesDone := make(chan struct{})
+	go func() { defer close(filesDone); p.files.run(writing) }()
 	g.Go(func() error { return authority.Run(ctx) })
 	g.Go(func() error { return server.Serve(ctx, listener) })
 	g.Go(func() error { p.hearRefusals(ctx); return nil })
+	g.Go(func() error { p.publisher.run(ctx); return nil })
 	g.Go(func() error { return src.Run(ctx, p.changed) })
 	g.Go(func() error { return servePages(ctx, c, pages(p, reg), log) })
 	err = g.Wait()
 	p.close()
+	stopFiles()
+	<-filesDone
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
@@ -86,7 +97,7 @@ func newServer(c config, authority *ca.Authority, nodes *ca.NodePolicy, p *pipel
 	if err != nil {
 		return nil, fmt.Errorf("--token-public-key: %w", err)
 	}
-	svc := ca.NewService(ca.ServiceOptions{Authority: authority, MayImpersonate: nodes.MayImpersonate, Logger: log})
+	svc := ca.NewService(ca.ServiceOptions{Authority: authority, MayImpersonate: nodes.MayImpersonate, Observe: p.metrics.certificate, Logger: log})
 	name := "weft-controller." + api.SystemNamespace
 	return xds.NewServer(xds.Options{
 		TLS: authority.ServingTLS(ca.ServingOptions{

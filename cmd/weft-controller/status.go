@@ -1,14 +1,15 @@
 package main
 
 import (
-	"errors"
-	"os"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
-	"time"
 
 	"go.uber.org/zap"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/weftmesh/weft/pkg/controller"
@@ -16,79 +17,160 @@ import (
 	"github.com/weftmesh/weft/waypoint/translate"
 )
 
-// report is the page /debug/status.
-type report struct {
-	Objects  []controller.Status            `json:"objects"`
-	Problems []source.Problem               `json:"problems"`
-	Refusals map[string][]translate.Problem `json:"waypointProblems,omitempty"` // by waypoint
+// objectReport is what there is to say of one object, on the page /debug/status and in its status file. One
+// without a name is about a file that could not be read as objects.
+type objectReport struct {
+	controller.Status
+	Problems []source.Problem `json:"problems,omitempty"` // of reading, of compiling and of waypoints
 }
 
-func (p *pipeline) report() report {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	refusals := map[string][]translate.Problem{}
-	for key, ps := range p.refusals {
-		if len(ps) > 0 {
-			refusals[key] = ps
-		}
-	}
-	return report{Objects: p.status, Problems: p.problems, Refusals: refusals}
-}
+func (r *objectReport) key() string { return r.Kind + "/" + r.Namespace + "/" + r.Name }
 
-// writeStatus writes DIR/status/<kind>/<namespace>_<name>.yaml of every object whose status changed, and
-// removes those of objects that are gone. What a waypoint could not serve is told by its condition Programmed.
-func (p *pipeline) writeStatus() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	seen := map[string]bool{}
-	for i := range p.status {
-		s := p.status[i]
-		path := filepath.Join(p.c.stateDir, "status", strings.ToLower(s.Kind), s.Namespace+"_"+s.Name+".yaml")
-		seen[path] = true
-		s.Conditions = append(append([]metav1.Condition(nil), s.Conditions...), p.refusalsOf(s)...)
-		text, err := yaml.Marshal(s)
-		if err != nil {
-			p.log.Error("write status", zap.String("object", s.Key()), zap.Error(err))
-			continue
+// reports joins what source, compiler and waypoints say, sorted by object. Values are new.
+func reports(status []controller.Status, problems []source.Problem, refusals map[string][]translate.Problem) []objectReport {
+	by := map[string]*objectReport{}
+	for _, s := range status {
+		r := &objectReport{Status: s}
+		r.Conditions = slices.Clone(s.Conditions)
+		r.Parents = make([]gatewayv1.RouteParentStatus, len(s.Parents))
+		for i, p := range s.Parents {
+			r.Parents[i] = *p.DeepCopy()
 		}
-		if p.written[path] == string(text) { // compared without times
-			continue
+		for _, n := range s.Problems {
+			r.Problems = append(r.Problems, source.Problem{Severity: n.Severity, File: s.File, Line: n.Line, Kind: s.Kind, Namespace: s.Namespace, Name: s.Name,
+				Path: n.Path, Message: n.Message, Suggestion: n.Next})
 		}
-		now := metav1.NewTime(time.Now().Truncate(time.Second))
-		for j := range s.Conditions {
-			s.Conditions[j].LastTransitionTime = now
-		}
-		stamped, err := yaml.Marshal(s)
-		if err == nil {
-			err = writeFile(path, stamped)
-		}
-		if err != nil {
-			p.log.Error("write status; it will be tried again at the next change", zap.String("file", path), zap.Error(err))
-			continue
-		}
-		p.written[path] = string(text)
+		by[r.key()] = r
 	}
-	for path := range p.written {
-		if seen[path] {
-			continue
+	for _, p := range problems {
+		r := of(by, p.Kind, p.Namespace, p.Name, p.File, p.Line)
+		r.Problems = append(r.Problems, p)
+		if p.Severity == source.Error && p.Name != "" && !p.LastGood && len(r.Conditions) == 0 && len(r.Parents) == 0 {
+			r.Conditions = []metav1.Condition{{Type: string(gatewayv1.RouteConditionAccepted), Status: metav1.ConditionFalse, Reason: "Invalid", Message: p.String()}}
 		}
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			p.log.Error("remove status", zap.String("file", path), zap.Error(err))
-		}
-		delete(p.written, path)
 	}
-}
-
-// refusalsOf is what waypoints said of an object. Call with mu held.
-func (p *pipeline) refusalsOf(s controller.Status) []metav1.Condition {
-	var out []metav1.Condition
-	for waypoint, ps := range p.refusals {
-		for _, q := range ps {
-			if q.Source.Kind == s.Kind && q.Source.Namespace == s.Namespace && q.Source.Name == s.Name {
-				out = append(out, metav1.Condition{Type: "Programmed", Status: metav1.ConditionFalse, Reason: "RefusedByWaypoint",
-					Message: "waypoint " + waypoint + ": " + q.Message, ObservedGeneration: s.Generation})
-			}
+	for _, waypoint := range slices.Sorted(maps.Keys(refusals)) {
+		for _, p := range refusals[waypoint] {
+			r := of(by, p.Source.Kind, p.Source.Namespace, p.Source.Name, "", 0)
+			r.refused("waypoint " + waypoint + ": " + p.Message)
 		}
+	}
+	out := make([]objectReport, 0, len(by))
+	for _, key := range slices.Sorted(maps.Keys(by)) {
+		out = append(out, *by[key])
 	}
 	return out
+}
+
+// of finds an object's report or makes one; what is about no object is kept by file.
+func of(by map[string]*objectReport, kind, namespace, name, file string, line int) *objectReport {
+	r := &objectReport{Status: controller.Status{Kind: kind, Namespace: namespace, Name: name, File: file, Line: line}}
+	key := r.key()
+	if name == "" {
+		r.Line = 0
+		key = " " + file
+	}
+	if by[key] == nil {
+		by[key] = r
+	}
+	return by[key]
+}
+
+// refused says that a waypoint does not serve the object as it is written.
+func (r *objectReport) refused(message string) {
+	r.Problems = append(r.Problems, source.Problem{Severity: source.Error, File: r.File, Line: r.Line, Kind: r.Kind, Namespace: r.Namespace, Name: r.Name, Message: message})
+	c := metav1.Condition{Type: string(gatewayv1.GatewayConditionProgrammed), Status: metav1.ConditionFalse, Reason: "RefusedByWaypoint", Message: message, ObservedGeneration: r.Generation}
+	i := slices.IndexFunc(r.Conditions, func(d metav1.Condition) bool { return d.Type == c.Type })
+	switch {
+	case i < 0:
+		r.Conditions = append(r.Conditions, c)
+	case r.Conditions[i].Reason == c.Reason:
+		r.Conditions[i].Message += "; " + message
+	default:
+		r.Conditions[i] = c
+	}
+}
+
+// stamps remember since when each condition has been as it is.
+type stamps map[string]stamp
+
+type stamp struct {
+	status metav1.ConditionStatus
+	since  metav1.Time
+}
+
+// apply sets the transition times and returns the stamps of what there is now.
+func (s stamps) apply(all []objectReport, now metav1.Time) stamps {
+	next := stamps{}
+	for i := range all {
+		all[i].each(func(key string, c *metav1.Condition) {
+			c.LastTransitionTime = now
+			if was, ok := s[key]; ok && was.status == c.Status {
+				c.LastTransitionTime = was.since
+			}
+			next[key] = stamp{c.Status, c.LastTransitionTime}
+		})
+	}
+	return next
+}
+
+// each visits the conditions of an object and of its parents, under names that stay the same.
+func (r *objectReport) each(visit func(key string, c *metav1.Condition)) {
+	for i := range r.Conditions {
+		visit(r.key()+"/"+r.Conditions[i].Type, &r.Conditions[i])
+	}
+	for i := range r.Parents {
+		p := &r.Parents[i]
+		ref := p.ParentRef
+		name := []string{r.key()}
+		for _, part := range []*string{(*string)(ref.Group), (*string)(ref.Kind), (*string)(ref.Namespace), (*string)(&ref.Name), (*string)(ref.SectionName)} {
+			if part != nil {
+				name = append(name, *part)
+			}
+		}
+		for j := range p.Conditions {
+			visit(strings.Join(append(name, p.Conditions[j].Type), "/"), &p.Conditions[j])
+		}
+	}
+}
+
+// adoptStamps reads the times out of the status files that an earlier run left.
+func adoptStamps(d *folder, log *zap.Logger) stamps {
+	if err := d.adopt(); err != nil {
+		log.Warn("status of an earlier run not read: transition times begin anew", zap.Error(err))
+	}
+	out := stamps{}
+	for path, text := range d.have {
+		var r objectReport
+		if err := yaml.Unmarshal([]byte(text), &r); err != nil {
+			log.Warn("status of an earlier run not read: its transition times begin anew", zap.String("file", path), zap.Error(err))
+			continue
+		}
+		r.each(func(key string, c *metav1.Condition) { out[key] = stamp{c.Status, c.LastTransitionTime} })
+	}
+	return out
+}
+
+// statusFiles are DIR/<kind>/<namespace>_<name>.yaml of every object of a known kind of which there is
+// something to say.
+func statusFiles(dir string, kinds map[string]int, all []objectReport, log *zap.Logger) map[string]string {
+	out := map[string]string{}
+	for i := range all {
+		r := &all[i]
+		if _, known := kinds[r.Kind]; !known || len(r.Conditions)+len(r.Parents)+len(r.Problems) == 0 || !safeName(r.Name) || (r.Namespace != "" && !safeName(r.Namespace)) {
+			continue
+		}
+		text, err := yaml.Marshal(r)
+		if err != nil {
+			log.Error("write status", zap.String("object", r.key()), zap.Error(err))
+			continue
+		}
+		out[filepath.Join(dir, strings.ToLower(r.Kind), r.Namespace+"_"+r.Name+".yaml")] = string(text)
+	}
+	return out
+}
+
+// safeName reports whether a name can be part of a file's: the names of broken objects may be anything.
+func safeName(name string) bool {
+	return len(validation.IsDNS1123Subdomain(name)) == 0
 }

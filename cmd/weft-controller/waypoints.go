@@ -1,15 +1,14 @@
 package main
 
 import (
-	"errors"
+	"maps"
 	"net/netip"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	"go.uber.org/zap"
-
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/weftmesh/weft/pkg/controller"
@@ -21,110 +20,109 @@ import (
 	"github.com/weftmesh/weft/waypoint/translate"
 )
 
-// deployed is a waypoint that has its files written and its Envoys configured.
-type deployed struct {
-	iso  *isolate.Isolator
-	file string
-	text string
+// deployWaypoints has the objects of every Gateway's waypoint written, and those of Gateways that are gone
+// removed.
+func (p *pipeline) deployWaypoints(objs *source.Objects, snap *model.Snapshot) {
+	want := map[string]string{}
+	for _, gw := range controller.Waypoints(objs) {
+		if snap.Waypoints[gatewayKey(gw)] == nil {
+			continue
+		}
+		text, err := deploy.Render(gw, deploy.Options{TrustDomain: p.c.trustDomain, ClusterDomain: p.c.clusterDomain}).YAML()
+		if err != nil {
+			p.log.Error("deploy waypoint", zap.String("waypoint", gatewayKey(gw)), zap.Error(err))
+			continue
+		}
+		want[filepath.Join(p.deployment.path, gw.Namespace+"_"+gw.Name+".yaml")] = string(text)
+	}
+	p.files.set(p.deployment, want)
 }
 
-// setWaypoints deploys the Gateways that are there, publishes to their Envoys, and removes the others.
-func (p *pipeline) setWaypoints(objs *source.Objects, snap *model.Snapshot) {
-	there := map[string]bool{}
-	for _, gw := range controller.Waypoints(objs) {
-		key := gw.Namespace + "/" + gw.Name
-		if snap.Waypoints[key] == nil {
-			continue
+func gatewayKey(gw *gatewayv1.Gateway) string { return gw.Namespace + "/" + gw.Name }
+
+// configureWaypoints publishes to the Envoys of every waypoint what is theirs.
+func (p *pipeline) configureWaypoints(snap *model.Snapshot, of func(waypoint string) *model.Snapshot) {
+	for _, key := range slices.Sorted(maps.Keys(snap.Waypoints)) {
+		iso, err := p.isolator(key)
+		if err == nil {
+			err = iso.Set(of(key))
 		}
-		there[key] = true
-		if err := p.deploy(key, gw); err != nil {
-			p.log.Error("deploy waypoint", zap.String("waypoint", key), zap.Error(err))
-			continue
-		}
-		p.mu.Lock()
-		iso := p.waypoints[key].iso
-		p.mu.Unlock()
-		if err := iso.Set(snap); err != nil {
+		if err != nil {
 			p.log.Error("publish to waypoint", zap.String("waypoint", key), zap.Error(err))
 		}
 	}
+}
+
+// forgetWaypoints ends what belongs to Gateways that are gone.
+func (p *pipeline) forgetWaypoints(snap *model.Snapshot) {
+	gone := map[string]*isolate.Isolator{}
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	for key, w := range p.waypoints {
-		if there[key] {
-			continue
+	for key, iso := range p.waypoints {
+		if snap.Waypoints[key] == nil {
+			gone[key] = iso
+			delete(p.waypoints, key)
+			delete(p.refusals, key)
 		}
-		w.iso.Close()
-		ns, name, _ := strings.Cut(key, "/")
-		p.xds.ClearEnvoy(xds.WaypointNode(ns, name, ""))
-		if err := os.Remove(w.file); err != nil && !errors.Is(err, os.ErrNotExist) {
-			p.log.Error("remove waypoint", zap.String("waypoint", key), zap.Error(err))
-		}
-		delete(p.waypoints, key)
-		delete(p.refusals, key)
+	}
+	if len(gone) > 0 {
+		p.report()
+	}
+	p.mu.Unlock()
+	for key, iso := range gone { // not with mu held: an isolator that publishes waits for mu
+		iso.Close()
+		p.xds.ClearEnvoy(waypointNode(key))
 	}
 }
 
-// deploy writes a waypoint's objects when they changed and makes its isolator.
-func (p *pipeline) deploy(key string, gw *gatewayv1.Gateway) error {
-	text, err := deploy.Render(gw, deploy.Options{TrustDomain: p.c.trustDomain, ClusterDomain: p.c.clusterDomain}).YAML()
-	if err != nil {
-		return err
-	}
+// knownIsolator is nil for a waypoint that is not there.
+func (p *pipeline) knownIsolator(key string) *isolate.Isolator {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	w := p.waypoints[key]
-	if w == nil {
-		iso, err := p.isolator(key)
-		if err != nil {
-			return err
-		}
-		w = &deployed{iso: iso, file: filepath.Join(p.c.deployDir, gw.Namespace+"_"+gw.Name+".yaml")}
-		p.waypoints[key] = w
-	}
-	if w.text == string(text) {
-		return nil
-	}
-	if err := writeFile(w.file, text); err != nil {
-		return err
-	}
-	w.text = string(text)
-	return nil
+	return p.waypoints[key]
 }
 
+// isolator finds or makes a waypoint's.
 func (p *pipeline) isolator(key string) (*isolate.Isolator, error) {
-	ns, name, _ := strings.Cut(key, "/")
-	node := xds.WaypointNode(ns, name, "")
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if iso := p.waypoints[key]; iso != nil {
+		return iso, nil
+	}
+	iso, err := p.newIsolator(key)
+	if err == nil {
+		p.waypoints[key] = iso
+	}
+	return iso, err
+}
+
+func (p *pipeline) newIsolator(key string) (*isolate.Isolator, error) {
 	return isolate.New(isolate.Options{
-		Waypoint: key,
-		Config:   translate.Config{Listen: []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}},
-		Publish:  func(s *cache.Snapshot) error { p.metrics.pushes.Inc(); return p.xds.SetEnvoy(node, s) },
-		Connected: func() bool {
-			for _, cl := range p.xds.Clients() {
-				if strings.HasPrefix(cl.NodeID, node+"~") {
-					return true
-				}
-			}
-			return false
-		},
+		Waypoint:  key,
+		Config:    translate.Config{Listen: []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}},
+		Publish:   func(s *cache.Snapshot) error { p.metrics.pushes.Inc(); return p.xds.SetEnvoy(waypointNode(key), s) },
+		Connected: func() bool { return len(p.envoys(key)) > 0 },
 		OnProblems: func(ps []translate.Problem) {
 			p.mu.Lock()
+			defer p.mu.Unlock()
+			if p.waypoints[key] == nil || slices.Equal(p.refusals[key], ps) {
+				return // gone meanwhile, or nothing new
+			}
 			p.refusals[key] = ps
-			p.mu.Unlock()
-			p.writeStatus()
+			p.report()
 		},
 		Logger: p.log,
 	})
 }
 
-// writeFile replaces a file whole, so that no reader sees a half.
-func writeFile(path string, data []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp")
-	if err := os.WriteFile(tmp, data, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
+// envoys are the connected pods of a waypoint.
+func (p *pipeline) envoys(key string) []xds.ClientState {
+	return slices.DeleteFunc(p.xds.Clients(), func(c xds.ClientState) bool {
+		return !strings.HasPrefix(c.NodeID, waypointNode(key)+"~")
+	})
+}
+
+// waypointNode is the node id of all pods of a waypoint.
+func waypointNode(key string) string {
+	ns, name, _ := strings.Cut(key, "/")
+	return xds.WaypointNode(ns, name, "")
 }

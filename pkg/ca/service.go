@@ -96,6 +96,19 @@ func (s *Service) create(c Caller, req *securityapi.IstioCertificateRequest) (id
 	return id, chain, err
 }
 
+// RefusalReason names in one word why a request was refused, for metrics.
+func RefusalReason(err error) string {
+	switch {
+	case errors.Is(err, ErrMayNot):
+		return "not_allowed"
+	case errors.Is(err, ErrForeignIdentity):
+		return "foreign_identity"
+	case errors.Is(err, ErrBadRequest):
+		return "bad_request"
+	}
+	return "internal"
+}
+
 func codeOf(err error) codes.Code {
 	switch {
 	case errors.Is(err, ErrMayNot), errors.Is(err, ErrForeignIdentity):

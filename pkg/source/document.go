@@ -89,6 +89,8 @@ func (d *document) syntaxError(err error) *syntaxError {
 		if strings.HasPrefix(msg, "did not find expected") { // the parser counts these from 0
 			out.line++
 		}
+		lines := bytes.Count(bytes.TrimRight(d.text, "\n"), []byte("\n")) + 1
+		out.line = min(out.line, d.offset+lines)
 	}
 	return out
 }

@@ -52,6 +52,7 @@ type Isolator struct {
 	version  uint64               // last one sent
 	since    uint64               // first version of the last publication
 	judged   uint64               // last version that silence accepted
+	whole    uint64               // last version that was not a step on the way to another
 	salts    map[string]uint64    // by type URL: refusals so far
 	stop     func() bool          // of the timer of the last publication
 	prev     *translate.Resources // sent in full, and not refused since; nil none
@@ -106,6 +107,13 @@ func (i *Isolator) Configure(c translate.Config) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.o.Config = c
+}
+
+// Sent reports whether what was Set last has been published to its last stage.
+func (i *Isolator) Sent() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.m.next == nil && i.whole == i.version
 }
 
 // Problems lists what is wrong right now.
@@ -168,7 +176,7 @@ func (i *Isolator) advance(stages []*translate.Resources) error {
 		return err
 	}
 	if len(stages) == 1 {
-		i.prev = stages[0]
+		i.prev, i.whole = stages[0], i.version
 		i.listen(i.o.Connected())
 		return nil
 	}

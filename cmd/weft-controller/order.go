@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// orderWait bounds how long one side is waited for: a proxy that hangs does not hold up the others.
+const orderWait = 2 * time.Second
+
+// publisher gives snapshots to Envoys and ztunnels in the order in which nobody sends to where it is not
+// served: a service that comes to a waypoint is bound there for ztunnels once the waypoint's Envoys have it,
+// and one that leaves is served there until ztunnels know. Everything else of a snapshot goes out at once.
+// A waypoint of which no Envoy is connected is not waited for: what is bound to it is refused, not let past.
+type publisher struct {
+	p    *pipeline
+	next chan *model.Snapshot // at most one, the newest
+
+	want  *model.Snapshot // all that follows belongs to run
+	told  *model.Snapshot // what ztunnels were given last
+	come  map[string]time.Time
+	leave map[string]departure
+}
+
+// departure is a service that a waypoint still serves.
+type departure struct {
+	from  *model.Gateway
+	until time.Time
+}
+
+func newPublisher(p *pipeline) *publisher {
+	return &publisher{p: p, next: make(chan *model.Snapshot, 1), told: model.NewSnapshot(), come: map[string]time.Time{}, leave: map[string]departure{}}
+}
+
+// set hands over the next snapshot; one that was not taken yet is passed over. For one caller at a time.
+func (u *publisher) set(s *model.Snapshot) {
+	select {
+	case <-u.next:
+	default:
+	}
+	u.next <- s
+}
+
+func (u *publisher) run(ctx context.Context) {
+	for {
+		var again <-chan time.Time
+		if len(u.come)+len(u.leave) > 0 {
+			again = time.After(20 * time.Millisecond)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case s := <-u.next:
+			u.begin(s, time.Now())
+		case <-again:
+			u.goOn(time.Now())
+		}
+	}
+}
+
+// begin publishes a snapshot as far as that can be done at once.
+func (u *publisher) begin(s *model.Snapshot, now time.Time) {
+	u.want = s
+	come, leave := map[string]time.Time{}, map[string]departure{}
+	for key, next := range s.Services {
+		was := u.told.Services[key]
+		if was == nil || sameGateway(was.Waypoint, next.Waypoint) {
+			continue // nobody uses it yet, or it stays
+		}
+		if w := waypointOfGateway(s, next.Waypoint); w != "" && len(u.p.envoys(w)) > 0 {
+			come[key] = earlier(u.come[key], now.Add(orderWait))
+		}
+		if was.Waypoint != nil {
+			leave[key] = departure{from: was.Waypoint, until: now.Add(orderWait)}
+		}
+	}
+	for key, d := range u.leave { // of the change before, not finished
+		if next := s.Services[key]; next != nil && leave[key].from == nil && !sameGateway(d.from, next.Waypoint) {
+			leave[key] = d
+		}
+	}
+	u.come, u.leave = come, leave
+	u.p.configureWaypoints(s, u.forEnvoys)
+	u.tell()
+	u.settle()
+}
+
+// goOn takes the next step when its time has come.
+func (u *publisher) goOn(now time.Time) {
+	released := false
+	for key, until := range u.come {
+		w := waypointOfGateway(u.want, u.want.Services[key].Waypoint)
+		late := now.After(until)
+		if late {
+			u.p.log.Warn("Envoy has not taken a service in time, ztunnels are told regardless", zap.String("service", key), zap.String("waypoint", w))
+		}
+		if late || u.served(w) {
+			delete(u.come, key)
+			released = true
+		}
+	}
+	if released {
+		u.tell()
+		for key, d := range u.leave {
+			d.until = now.Add(orderWait)
+			u.leave[key] = d
+		}
+		return
+	}
+	left := false
+	known := u.p.xds.ZtunnelsCurrent()
+	for key, d := range u.leave {
+		if _, held := u.come[key]; !held && (known || now.After(d.until)) {
+			delete(u.leave, key)
+			left = true
+		}
+	}
+	if left {
+		u.p.configureWaypoints(u.want, u.forEnvoys)
+		u.settle()
+	}
+}
+
+// settle removes waypoints that are gone, unless something is still served by one.
+func (u *publisher) settle() {
+	if len(u.leave) == 0 {
+		u.p.forgetWaypoints(u.want)
+	}
+}
+
+// served reports whether the Envoys of a waypoint have all that was published.
+func (u *publisher) served(waypoint string) bool {
+	iso := u.p.knownIsolator(waypoint)
+	return iso == nil || iso.Sent() && u.p.xds.EnvoyCurrent(waypointNode(waypoint))
+}
+
+// tell publishes to ztunnels; services that are still coming to a waypoint stay bound as they were.
+func (u *publisher) tell() {
+	s := u.want
+	if len(u.come) > 0 {
+		s = withServices(u.want, u.come, func(key string, v *model.Service) { v.Waypoint = u.told.Services[key].Waypoint })
+	}
+	u.told = s
+	u.p.xds.SetSnapshot(s)
+}
+
+// forEnvoys is the snapshot for one waypoint: what leaves it is still bound to it.
+func (u *publisher) forEnvoys(waypoint string) *model.Snapshot {
+	leaving := map[string]departure{}
+	for key, d := range u.leave {
+		if waypointOfGateway(u.want, d.from) == waypoint {
+			leaving[key] = d
+		}
+	}
+	if len(leaving) == 0 {
+		return u.want
+	}
+	return withServices(u.want, leaving, func(key string, v *model.Service) { v.Waypoint = leaving[key].from })
+}
+
+// withServices copies a snapshot with some services changed.
+func withServices[V any](s *model.Snapshot, keys map[string]V, change func(string, *model.Service)) *model.Snapshot {
+	out := *s
+	out.Services = maps.Clone(s.Services)
+	for key := range keys {
+		v := *s.Services[key]
+		change(key, &v)
+		out.Services[key] = &v
+	}
+	return &out
+}
+
+// waypointOfGateway is the key of the waypoint that a binding names, empty when there is none.
+func waypointOfGateway(s *model.Snapshot, g *model.Gateway) string {
+	if g == nil {
+		return ""
+	}
+	for key, w := range s.Waypoints {
+		if w.Hostname == g.Hostname && w.Namespace == g.Namespace {
+			return key
+		}
+	}
+	return ""
+}
+
+func sameGateway(a, b *model.Gateway) bool { return a == b || a != nil && b != nil && *a == *b }
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
+}
