@@ -41,7 +41,7 @@ func TestCertificateAsSoonAsThePodIsKnown(t *testing.T) {
 	defer certs.Close()
 	id := identity.Identity{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: "cart"}
 	certs.Acquire(id)
-	until(t, "refusal", func() bool { return certs.List()[0].Error != "" })
+	until(t, "refusal", func() bool { return !certs.List()[0].NextTry.IsZero() })
 	issuer.knows.Store(true)
 
 	s := state.New("n1")
