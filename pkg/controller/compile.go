@@ -34,8 +34,7 @@ type compiler struct {
 	served     []*serviceInfo          // those that a waypoint serves, by name
 	granted    grants
 	callers    map[*model.Workload]callers  // waypoints that call a workload
-	called     map[string][]*model.Workload // those that any calls, by namespace
-	behind     map[string]*serviceInfo      // services whose workloads waypoints call, by Service.Key()
+	callees    map[string][]*model.Workload // what waypoints could call, by namespace; empty without waypoints
 }
 
 // serviceInfo is a service with what compiling it found out.
@@ -53,7 +52,7 @@ func newCompiler(objs *source.Objects, cfg Config) *compiler {
 		cfg: cfg, objs: objs, snap: model.NewSnapshot(), statuses: map[string]*Status{},
 		namespaces: map[string]*corev1.Namespace{}, nodes: map[string]*corev1.Node{},
 		gateways: map[string]*gateway{}, services: map[string]*serviceInfo{},
-		callers: map[*model.Workload]callers{}, called: map[string][]*model.Workload{}, behind: map[string]*serviceInfo{},
+		callers: map[*model.Workload]callers{}, callees: map[string][]*model.Workload{},
 	}
 	c.snap.TrustDomain, c.snap.ClusterDomain = cfg.TrustDomain, cfg.ClusterDomain
 	for _, n := range objs.Namespaces {

@@ -36,9 +36,16 @@ func (c callers) trusted() []*model.Waypoint {
 // having the waypoint in it. A route of another namespace that a ReferenceGrant lets in may send requests;
 // it does not make that namespace's waypoint a judge over this one's policy.
 func (c *compiler) compileReach() {
+	if len(c.snap.Waypoints) == 0 {
+		return
+	}
+	for _, w := range c.snap.Workloads {
+		if !w.NativeTunnel {
+			c.callees[w.Namespace] = append(c.callees[w.Namespace], w)
+		}
+	}
 	for _, info := range c.served {
 		w := info.use.waypoint
-		c.behind[info.model.Key()] = info
 		for _, p := range info.pods {
 			c.call(p, w, true)
 		}
@@ -47,7 +54,6 @@ func (c *compiler) compileReach() {
 			if other == nil || other == info {
 				continue
 			}
-			c.behind[other.model.Key()] = other
 			ns := other.object.Namespace
 			for _, p := range other.pods {
 				c.call(p, w, r.from == ns || w.Namespace == ns)
@@ -69,42 +75,40 @@ func (c *compiler) call(p *podInfo, w *model.Waypoint, trusted bool) {
 	}
 	if c.callers[p.workload] == nil {
 		c.callers[p.workload] = callers{}
-		c.called[p.workload.Namespace] = append(c.called[p.workload.Namespace], p.workload)
 	}
 	c.callers[p.workload][w] = c.callers[p.workload][w] || trusted
 }
 
-// bind puts a policy on the waypoints that call the workloads it binds, and on those of services whose
-// workloads it will bind.
+// bind puts a policy on the workloads and services that it binds, for waypoints to find. All of them, not only
+// those that are behind one: a service that leaves its waypoint is served there for a moment more.
 func (p *authPolicy) bind(out *model.L7Policy, scope model.PolicyScope, pods []*podInfo) {
+	if len(p.snap.Waypoints) == 0 {
+		return
+	}
 	out.Workloads = true
 	key := out.Key() + "@workloads"
-	add := func(binding string) {
-		p.snap.Bindings[binding] = append(p.snap.Bindings[binding], key)
-		p.snap.L7Policies[key] = out
-	}
+	p.snap.L7Policies[key] = out
 	for _, w := range p.bound(scope, pods) {
-		add(w.UID)
+		p.snap.Bindings[w.UID] = append(p.snap.Bindings[w.UID], key)
 	}
-	for _, info := range p.behind {
+	for _, info := range p.services {
 		if p.bindsAll(scope, info) {
-			add(info.model.Key())
+			p.snap.Bindings[info.model.Key()] = append(p.snap.Bindings[info.model.Key()], key)
 		}
 	}
 }
 
-// bound lists the workloads that the policy binds and a waypoint calls. By scope these are also endpoints
-// that are no pods.
+// bound lists the workloads that the policy binds; by scope these are also endpoints that are no pods.
 func (p *authPolicy) bound(scope model.PolicyScope, pods []*podInfo) []*model.Workload {
 	switch scope {
 	case model.ScopeMesh:
-		return slices.Concat(slices.Collect(maps.Values(p.called))...)
+		return slices.Concat(slices.Collect(maps.Values(p.callees))...)
 	case model.ScopeNamespace:
-		return p.called[p.object.Namespace]
+		return p.callees[p.object.Namespace]
 	}
 	var out []*model.Workload
 	for _, pod := range pods {
-		if p.callers[pod.workload] != nil {
+		if !pod.workload.NativeTunnel {
 			out = append(out, pod.workload)
 		}
 	}
