@@ -1,10 +1,8 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -13,38 +11,43 @@ import (
 )
 
 func newAnalyze(e *env) *cobra.Command {
-	var output, trustDomain, clusterDomain string
+	var output string
+	var cfg controller.Config
 	cmd := &cobra.Command{
-		Use:   "analyze FILE|FOLDER...",
+		Use:   "analyze FILE|FOLDER|-…",
 		Short: "Find what is wrong with manifests: schema, dangling references, rules that can never apply",
 		Long: `Reads manifests as the controller does and tells, with file and line, what it would not understand, what
-refers to nothing, selects nothing or never takes effect, and what to do about it. Needs no mesh.
-Exit code 1 when there are errors; warnings alone leave it 0.`,
-		Example: "  weftctl analyze examples/shop\n  weftctl analyze -o json policy.yaml",
+refers to nothing, selects nothing or never takes effect, and what to do about it. "-" reads standard input.
+Needs no mesh. Exit code 0: no errors, perhaps warnings. 1: errors. 2: called wrongly.`,
+		Example: "  weftctl analyze examples/shop\n  weftctl analyze -o json policy.yaml\n  kubectl get -A -o yaml gateways,httproutes | weftctl analyze -",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, paths []string) error {
-			if output != "" && output != "json" {
-				return &exitError{2, fmt.Errorf("-o %s: want json, or nothing for text", output)}
+			if err := checkOutput(output, "json", "yaml"); err != nil {
+				return err
 			}
-			for _, p := range paths {
-				if _, err := os.Stat(p); err != nil {
-					return &exitError{2, fmt.Errorf("nothing to analyze: %w", err)}
-				}
-			}
-			src, err := source.Open(source.Options{Dirs: paths})
+			m, err := e.readManifests(paths)
 			if err != nil {
 				return err
 			}
-			objs, problems := src.Load()
-			found := controller.Analyze(objs, problems, controller.Config{TrustDomain: trustDomain, ClusterDomain: clusterDomain})
-			return e.printAnalysis(found, objs.Count(), output)
+			found := controller.Analyze(m.objects, m.problems, cfg)
+			for i := range found {
+				found[i].File = m.shown(found[i].File)
+			}
+			return e.printAnalysis(found, m.objects.Count(), output)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&output, "output", "o", "", "json, or text when empty")
-	f.StringVar(&trustDomain, "trust-domain", "", "trust domain of the mesh (default cluster.local)")
-	f.StringVar(&clusterDomain, "cluster-domain", "", "suffix of service names (default cluster.local)")
+	f.StringVarP(&output, "output", "o", "", "json or yaml (default: text)")
+	domainFlags(cmd, &cfg)
+	_ = cmd.RegisterFlagCompletionFunc("output", offerFixed("json", "yaml"))
 	return cmd
+}
+
+// domainFlags say what mesh the manifests are meant for.
+func domainFlags(cmd *cobra.Command, cfg *controller.Config) {
+	f := cmd.Flags()
+	f.StringVar(&cfg.TrustDomain, "trust-domain", "", "trust domain of the mesh that files are meant for (default cluster.local)")
+	f.StringVar(&cfg.ClusterDomain, "cluster-domain", "", "suffix of service names in the mesh that files are meant for (default cluster.local)")
 }
 
 func (e *env) printAnalysis(found []controller.Finding, objects int, output string) error {
@@ -54,13 +57,8 @@ func (e *env) printAnalysis(found []controller.Finding, objects int, output stri
 			bad++
 		}
 	}
-	if output == "json" {
-		enc := json.NewEncoder(e.stdout)
-		enc.SetIndent("", "  ")
-		if found == nil {
-			found = []controller.Finding{}
-		}
-		if err := enc.Encode(found); err != nil {
+	if output != "" {
+		if err := e.printData(append([]controller.Finding{}, found...), output); err != nil {
 			return err
 		}
 	} else {

@@ -1,46 +1,75 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/weftmesh/weft/bpf"
+	"github.com/weftmesh/weft/waypoint/bootstrap"
 )
 
 // finding is one line of `check`.
 type finding struct {
-	name     string
-	ok       bool
-	required bool
-	advice   string // what is needed and why, or what was found
+	Name     string `json:"name"`
+	OK       bool   `json:"ok"`
+	Required bool   `json:"required"`
+	Advice   string `json:"advice"` // what it is for, or what is missing and how to get it
 }
 
 func newCheck(e *env) *cobra.Command {
-	return &cobra.Command{
+	var output string
+	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check whether this machine can be a node of the mesh: kernel, cgroups, programs",
-		Long:  "Tries each thing that the mesh needs, changing nothing. Exit code 1 when something required is missing.",
-		Args:  cobra.NoArgs,
+		Long: `Tries each thing that the mesh needs, changing nothing.
+Exit code 0: nothing required is missing. 1: something is. 2: called wrongly.`,
+		Example: "  sudo weftctl check\n  sudo weftctl check -o json",
+		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			if os.Geteuid() != 0 {
-				return errors.New("only root can try what the kernel offers: sudo weftctl check")
+			if err := checkOutput(output, "json", "yaml"); err != nil {
+				return err
 			}
-			return e.printFindings(append(kernelFindings(bpf.Probe()), programFindings()...))
+			return e.printFindings(checkMachine(os.Geteuid()), output)
 		},
 	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "json or yaml (default: a table)")
+	_ = cmd.RegisterFlagCompletionFunc("output", offerFixed("json", "yaml"))
+	return cmd
+}
+
+// checkMachine looks at everything that this user may look at.
+func checkMachine(uid int) []finding {
+	out := []finding{kernelVersion(), {Name: "privileges", OK: uid == 0, Required: true, Advice: "load eBPF, make network namespaces and cgroups"}}
+	if uid == 0 {
+		out = append(out, kernelFindings(bpf.Probe())...)
+	} else {
+		out[1].Advice = "not root, so nothing of the kernel could be tried: sudo weftctl check"
+	}
+	return append(out, programFindings()...)
+}
+
+// kernelVersion is for people to compare; what counts is what the kernel does when it is tried.
+func kernelVersion() finding {
+	f := finding{Name: "kernel", OK: true}
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		f.Advice = err.Error()
+		return f
+	}
+	f.Advice = fmt.Sprintf("%s %s %s", unix.ByteSliceToString(u.Sysname[:]), unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Machine[:]))
+	return f
 }
 
 func kernelFindings(features []bpf.Feature) []finding {
 	var out []finding
 	for _, f := range features {
-		line := finding{name: f.Name, ok: f.Have, required: f.Required, advice: f.Why}
+		line := finding{Name: f.Name, OK: f.Have, Required: f.Required, Advice: f.Why}
 		if !f.Have {
-			line.advice = fmt.Sprintf("needs %s: %s (%v)", f.Need, f.Why, f.Err)
+			line.Advice = fmt.Sprintf("needs %s: %s (%v)", f.Need, f.Why, f.Err)
 		}
 		out = append(out, line)
 	}
@@ -57,42 +86,54 @@ func programFindings() []finding {
 	for _, name := range []string{"weft-controller", "weft-agent", "weft-ztunnel", "weft-waypoint"} {
 		path := filepath.Join(filepath.Dir(self), name)
 		_, err := os.Stat(path)
-		line := finding{name: name, ok: err == nil, advice: path}
+		line := finding{Name: name, OK: err == nil, Advice: path}
 		if err != nil {
-			line.advice = "not beside weftctl; a lab needs it (make build)"
+			line.Advice = "not beside weftctl; a lab needs it (make build)"
 		}
 		out = append(out, line)
 	}
-	envoy := os.Getenv("WEFT_ENVOY")
-	if envoy == "" {
-		envoy = "envoy"
-	}
-	path, err := exec.LookPath(envoy)
-	line := finding{name: "envoy", ok: err == nil, advice: path}
+	path, err := bootstrap.FindEnvoy("")
+	line := finding{Name: "envoy", OK: err == nil, Advice: path}
 	if err != nil {
-		line.advice = "not in PATH nor in $WEFT_ENVOY; waypoints of a lab need it (make envoy)"
+		line.Advice = "waypoints of a lab need it; " + err.Error()
 	}
 	return append(out, line)
 }
 
-func (e *env) printFindings(all []finding) error {
-	t := newTable("CHECK", "RESULT", "WHAT FOR")
+func (e *env) printFindings(all []finding, output string) error {
 	missing := 0
 	for _, f := range all {
-		result := e.green("ok")
-		switch {
-		case !f.ok && f.required:
-			result = e.red("MISSING")
+		if !f.OK && f.Required {
 			missing++
-		case !f.ok:
-			result = e.paint("33", "absent")
 		}
-		t.row(f.name, result, f.advice)
 	}
-	t.print(e.stdout)
+	if output != "" {
+		if err := e.printData(all, output); err != nil {
+			return err
+		}
+	} else {
+		e.printFindingTable(all)
+		if missing == 0 {
+			fmt.Fprintln(e.stdout, "\nThis machine can be a node of the mesh.")
+		}
+	}
 	if missing > 0 {
 		return &exitError{1, fmt.Errorf("%d required things are missing: this machine cannot be a node of the mesh", missing)}
 	}
-	fmt.Fprintln(e.stdout, "\nThis machine can be a node of the mesh.")
 	return nil
+}
+
+func (e *env) printFindingTable(all []finding) {
+	t := newTable("CHECK", "RESULT", "WHAT FOR, OR WHAT IS MISSING")
+	for _, f := range all {
+		result := e.green("ok")
+		switch {
+		case !f.OK && f.Required:
+			result = e.red("MISSING")
+		case !f.OK:
+			result = e.paint("33", "absent")
+		}
+		t.row(f.Name, result, f.Advice)
+	}
+	t.print(e.stdout)
 }

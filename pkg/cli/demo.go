@@ -41,9 +41,10 @@ func newDemo(e *env) *cobra.Command {
 	var keep bool
 	c := &lab.Config{Layout: lab.Layout{Name: "demo", Nodes: 2}}
 	cmd := &cobra.Command{
-		Use:   "demo",
-		Short: "Raise a mesh on this machine and tell what it does in eight checked steps (root)",
-		Args:  cobra.NoArgs,
+		Use:     "demo",
+		Short:   "Raise a mesh on this machine and tell what it does in eight checked steps (root)",
+		Example: "  weftctl demo\n  weftctl demo --step 5 --keep",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if step < 0 || step > len(demoSteps()) {
 				return &exitError{2, fmt.Errorf("--step %d: there are steps 1 to %d", step, len(demoSteps()))}

@@ -55,6 +55,7 @@ func (e *env) run(ctx context.Context, args []string) int {
 	if err == nil {
 		return 0
 	}
+	err = misuse(err)
 	var exit *exitError
 	if errors.As(err, &exit) {
 		if exit.err != nil {

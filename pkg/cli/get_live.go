@@ -48,17 +48,13 @@ func getCertificates(cmd *cobra.Command, o *getOptions) (*listing, error) {
 		header: []string{"NODE", "IDENTITY", "STATE", "VALID FOR", "RENEWED IN"}, wide: []string{"SERIAL", "ERROR"},
 		empty: "no certificates: no pod is enrolled",
 	}
-	kept, now := []certificateView{}, time.Now()
+	now := time.Now()
 	for _, node := range sortedKeys(byNode) {
 		for _, c := range byNode[node] {
-			if !o.keep(c.Identity.Namespace) {
-				continue
-			}
-			kept = append(kept, certificateView{node, c})
-			l.add(node, c.Identity.String(), string(c.State), until(now, c.NotAfter), until(now, c.NextTry), c.Serial, c.Error)
+			l.add(key(c.Identity.Namespace, c.Identity.ServiceAccount), certificateView{node, c},
+				node, c.Identity.String(), string(c.State), until(now, c.NotAfter), until(now, c.NextTry), c.Serial, c.Error)
 		}
 	}
-	l.values = kept
 	return l, nil
 }
 
@@ -96,24 +92,22 @@ func getConnections(cmd *cobra.Command, o *getOptions) (*listing, error) {
 		return nil, err
 	}
 	l := &listing{
-		header: []string{"NODE", "POD", "DIRECTION", "SOURCE", "DESTINATION", "SECURITY", "SENT", "RECEIVED", "AGE"},
-		wide:   []string{"SOURCE IDENTITY", "DESTINATION IDENTITY", "SERVICE", "WAYPOINT"}, empty: "no connections now",
+		header: []string{"NODE", "DIRECTION", "SOURCE", "SOURCE IDENTITY", "DESTINATION", "DESTINATION IDENTITY", "SECURITY", "SENT", "RECEIVED", "AGE"},
+		wide:   []string{"POD", "SERVICE", "WAYPOINT"}, empty: "no connections now", events: true,
 	}
-	kept, now := []connectionView{}, time.Now()
+	now := time.Now()
 	for _, node := range sortedKeys(byNode) {
 		for _, c := range byNode[node] {
-			if o.namespace != "" && !strings.Contains(c.Pod, "/"+o.namespace+"/") && !strings.HasPrefix(c.Pod, o.namespace+"/") {
-				continue
-			}
 			c.Node = node
-			kept = append(kept, c)
-			l.add(node, c.Pod, strings.Trim(string(c.Direction), `"`), c.Source, c.Dest, c.Security, bytesText(c.Sent), bytesText(c.Received),
-				age(now.Sub(c.Since)), c.SourceID, c.DestID, c.Service, c.Waypoint)
+			l.add([]string{c.Pod}, c, node, strings.Trim(string(c.Direction), `"`), c.Source, principal(c.SourceID), c.Dest, principal(c.DestID), c.Security,
+				bytesText(c.Sent), bytesText(c.Received), age(max(0, now.Sub(c.Since))), c.Pod, c.Service, c.Waypoint)
 		}
 	}
-	l.values = kept
 	return l, nil
 }
+
+// principal is a SPIFFE identity as policies write it.
+func principal(id string) string { return strings.TrimPrefix(id, "spiffe://") }
 
 func sortedKeys[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))

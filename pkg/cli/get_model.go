@@ -31,20 +31,14 @@ func getWorkloads(cmd *cobra.Command, o *getOptions) (*listing, error) {
 		header: []string{"NAMESPACE", "WORKLOAD", "ADDRESS", "NODE", "PROTOCOL", "HEALTH", "WAYPOINT"},
 		wide:   []string{"IDENTITY", "POLICIES", "SERVICES"}, empty: "no workloads",
 	}
-	kept := []*model.Workload{}
 	for _, w := range sorted(snap.Workloads) {
-		if !o.keep(w.Namespace) {
-			continue
-		}
-		kept = append(kept, w)
 		health := "healthy"
 		if w.Unhealthy {
 			health = "unhealthy"
 		}
-		l.add(w.Namespace, w.Name, join(w.Addresses, netip.Addr.String), w.Node, protocol(w), health, gateway(w.Waypoint),
+		l.add(key(w.Namespace, w.Name), w, w.Namespace, w.Name, join(w.Addresses, netip.Addr.String), w.Node, protocol(w), health, gateway(w.Waypoint),
 			w.Identity().String(), join(w.Policies, identityText), join(slices.Sorted(maps.Keys(w.Services)), identityText))
 	}
-	l.values = kept
 	return l, nil
 }
 
@@ -79,12 +73,7 @@ func getServices(cmd *cobra.Command, o *getOptions) (*listing, error) {
 		header: []string{"NAMESPACE", "SERVICE", "ADDRESS", "PORTS", "ENDPOINTS", "WAYPOINT"},
 		wide:   []string{"HOSTNAME", "BALANCING"}, empty: "no services",
 	}
-	kept := []*model.Service{}
 	for _, s := range sorted(snap.Services) {
-		if !o.keep(s.Namespace) {
-			continue
-		}
-		kept = append(kept, s)
 		healthy, all := 0, 0
 		for _, w := range snap.Workloads {
 			if _, ok := w.Services[s.Key()]; ok {
@@ -94,15 +83,16 @@ func getServices(cmd *cobra.Command, o *getOptions) (*listing, error) {
 				}
 			}
 		}
-		l.add(s.Namespace, s.Name, join(s.Addresses, netip.Addr.String), join(s.Ports, portText), fmt.Sprintf("%d/%d", healthy, all),
+		l.add(key(s.Namespace, s.Name), s, s.Namespace, s.Name, join(s.Addresses, netip.Addr.String), join(s.Ports, portText), fmt.Sprintf("%d/%d", healthy, all),
 			gateway(s.Waypoint), s.Hostname, join(s.Preference, func(s model.Scope) string { return string(s) }))
 	}
-	l.values = kept
 	return l, nil
 }
 
+func portNumber(p model.Port) string { return fmt.Sprint(p.ServicePort) }
+
 func portText(p model.Port) string {
-	text := fmt.Sprint(p.ServicePort)
+	text := portNumber(p)
 	if p.TargetPort != p.ServicePort && p.TargetPort != 0 {
 		text += "→" + fmt.Sprint(p.TargetPort)
 	}
@@ -114,6 +104,7 @@ func portText(p model.Port) string {
 
 // policyView is a policy of either layer.
 type policyView struct {
+	Kind       string `json:"kind"` // what it was written as
 	Namespace  string `json:"namespace"`
 	Name       string `json:"name"`
 	Layer      string `json:"layer"`
@@ -129,15 +120,36 @@ func getPolicies(cmd *cobra.Command, o *getOptions) (*listing, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := []policyView{}
+	all := policyViews(snap)
+	slices.SortStableFunc(all, func(a, b policyView) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Layer, b.Layer))
+	})
+	l := &listing{
+		header: []string{"NAMESPACE", "POLICY", "KIND", "LAYER", "ACTION", "APPLIES TO", "ENFORCED BY"},
+		wide:   []string{"NOTE"}, empty: "no policies: everything is allowed",
+	}
+	for _, p := range all {
+		action := p.Action
+		if p.DryRun {
+			action += " (dry run)"
+		}
+		l.add(key(p.Namespace, p.Name), p, p.Namespace, p.Name, p.Kind, p.Layer, action, p.AppliesTo, p.EnforcedBy, p.Note)
+	}
+	return l, nil
+}
+
+func policyViews(snap *model.Snapshot) []policyView {
+	var all []policyView
 	for _, p := range sorted(snap.Policies) {
+		kind, name := writtenAs(p.Name)
 		all = append(all, policyView{
-			Namespace: p.Namespace, Name: p.Name, Layer: "L4", Action: actionText(p.Action), AppliesTo: scopeText(snap, p),
+			Kind: kind, Namespace: p.Namespace, Name: name, Layer: "L4", Action: actionText(p.Action), AppliesTo: scopeText(snap, p),
 			EnforcedBy: "ztunnel", DryRun: p.DryRun, Note: p.Unsupported,
 		})
 	}
 	for _, p := range sorted(snap.L7Policies) {
-		view := policyView{Namespace: p.Namespace, Name: p.Name, Layer: "L7", Action: actionText(p.Action), EnforcedBy: "waypoint", DryRun: p.DryRun}
+		kind, name := writtenAs(p.Name)
+		view := policyView{Kind: kind, Namespace: p.Namespace, Name: name, Layer: "L7", Action: actionText(p.Action), EnforcedBy: "waypoint", DryRun: p.DryRun}
 		switch {
 		case p.Service != "":
 			view.AppliesTo = "service " + p.Service
@@ -149,22 +161,18 @@ func getPolicies(cmd *cobra.Command, o *getOptions) (*listing, error) {
 		}
 		all = append(all, view)
 	}
-	l := &listing{header: []string{"NAMESPACE", "POLICY", "LAYER", "ACTION", "APPLIES TO", "ENFORCED BY"}, wide: []string{"NOTE"}, empty: "no policies: everything is allowed"}
-	kept := []policyView{}
-	for _, p := range all {
-		if !o.keep(p.Namespace) {
-			continue
-		}
-		kept = append(kept, p)
-		action := p.Action
-		if p.DryRun {
-			action += " (dry run)"
-		}
-		l.add(p.Namespace, p.Name, p.Layer, action, p.AppliesTo, p.EnforcedBy, p.Note)
+	return all
+}
+
+// writtenAs tells what a compiled policy was written as: a PeerAuthentication becomes one or more policies
+// whose names begin so and may end in _mesh or _listed; no object's name holds an underscore.
+func writtenAs(name string) (kind, object string) {
+	rest, ok := strings.CutPrefix(name, "peerauthentication_")
+	if !ok {
+		return "AuthorizationPolicy", name
 	}
-	slices.SortStableFunc(kept, func(a, b policyView) int { return cmp.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name) })
-	l.values = kept
-	return l, nil
+	object, _, _ = strings.Cut(rest, "_")
+	return "PeerAuthentication", object
 }
 
 func actionText(a model.Action) string {
@@ -199,12 +207,7 @@ func getWaypoints(cmd *cobra.Command, o *getOptions) (*listing, error) {
 		header: []string{"NAMESPACE", "WAYPOINT", "FOR", "ADDRESS", "PODS", "SERVICES", "ROUTES"},
 		wide:   []string{"IDENTITY"}, empty: "no waypoints",
 	}
-	kept := []*model.Waypoint{}
 	for _, w := range sorted(snap.Waypoints) {
-		if !o.keep(w.Namespace) {
-			continue
-		}
-		kept = append(kept, w)
 		services, routes, pods := 0, 0, 0
 		for _, s := range snap.Services {
 			if s.Waypoint == nil || s.Waypoint.Namespace != w.Namespace || s.Waypoint.Hostname != w.Hostname {
@@ -222,9 +225,8 @@ func getWaypoints(cmd *cobra.Command, o *getOptions) (*listing, error) {
 				pods++
 			}
 		}
-		l.add(w.Namespace, w.Name, w.For, join(w.Addresses, netip.Addr.String), fmt.Sprint(pods), fmt.Sprint(services), fmt.Sprint(routes),
+		l.add(key(w.Namespace, w.Name), w, w.Namespace, w.Name, w.For, join(w.Addresses, netip.Addr.String), fmt.Sprint(pods), fmt.Sprint(services), fmt.Sprint(routes),
 			"spiffe://"+w.TrustDomain+"/ns/"+w.Namespace+"/sa/"+w.ServiceAccount)
 	}
-	l.values = kept
 	return l, nil
 }

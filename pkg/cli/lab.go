@@ -12,9 +12,8 @@ func newLab(e *env) *cobra.Command {
 		Use:   "lab",
 		Short: "Raise a whole mesh on this machine: nodes and pods as network namespaces (root)",
 		Long: `A lab is a small cluster on one machine: nodes and pods are network namespaces, programs are processes,
-objects are the YAML files of a folder. Edit a file and it takes effect.
-
-  weftctl lab up -f examples/shop
+objects are the YAML files of a folder. Edit a file and it takes effect.`,
+		Example: `  weftctl lab up -f examples/shop
   weftctl lab exec shop/frontend -- shop-client get http://cart
   weftctl lab down`,
 	}

@@ -18,9 +18,10 @@ func newLabLogs(e *env, name *string) *cobra.Command {
 	var follow bool
 	var container string
 	cmd := &cobra.Command{
-		Use:   "logs POD|PROGRAM",
-		Short: "Print what a pod or a program wrote (controller, ztunnel/n1, agent/n2, kubelet/n1, proxy/n1, supervisor)",
-		Args:  cobra.ExactArgs(1),
+		Use:     "logs POD|PROGRAM",
+		Short:   "Print what a pod or a program wrote (controller, ztunnel/n1, agent/n2, kubelet/n1, proxy/n1, supervisor)",
+		Example: "  weftctl lab logs -f ztunnel/n1\n  weftctl lab logs shop/frontend",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := lab.Load(*name)
 			if err != nil {

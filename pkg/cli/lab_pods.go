@@ -45,7 +45,8 @@ func newLabExec(e *env, name *string) *cobra.Command {
 		Long: `Runs a command in the pod's network, cgroup and files, and ends with its exit code. POD is a pod's name,
 or the beginning of it (shop/frontend). Any program of this machine will do; the programs beside weftctl
 (shop-client) are in PATH.`,
-		Args: cobra.MinimumNArgs(2),
+		Example: "  weftctl lab exec shop/frontend -- shop-client get http://cart/\n  weftctl lab exec shop/frontend -- ip addr",
+		Args:    cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := lab.Load(*name)
 			if err != nil {
@@ -71,9 +72,10 @@ or the beginning of it (shop/frontend). Any program of this machine will do; the
 
 func newLabKill(e *env, name *string) *cobra.Command {
 	return &cobra.Command{
-		Use:   "kill PROGRAM…",
-		Short: "Kill a program of the mesh with SIGKILL, to see what happens (ztunnel/n1, agent/n2, controller)",
-		Args:  cobra.MinimumNArgs(1),
+		Use:     "kill PROGRAM…",
+		Short:   "Kill a program of the mesh with SIGKILL, to see what happens (ztunnel/n1, agent/n2, controller)",
+		Example: "  weftctl lab kill ztunnel/n1",
+		Args:    cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			c, err := lab.Load(*name)
 			if err != nil {
@@ -94,12 +96,13 @@ func newLabKill(e *env, name *string) *cobra.Command {
 func newLabDown(e *env, name *string) *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
-		Use:   "down",
-		Short: "Take a lab away, with everything that it made",
-		Args:  cobra.NoArgs,
+		Use:     "down",
+		Short:   "Take a lab away, with everything that it made",
+		Example: "  weftctl lab down\n  weftctl lab down --all",
+		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if os.Geteuid() != 0 {
-				return errors.New("run as root")
+				return errors.New("only root can remove network namespaces, cgroups and eBPF: sudo weftctl lab down")
 			}
 			names := []string{*name}
 			if all {

@@ -13,7 +13,8 @@ import (
 func newLabStatus(e *env, name *string) *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Short: "Show programs, pods and services of a lab", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return e.labStatus(*name) },
+		Example: "  weftctl lab status",
+		RunE:    func(*cobra.Command, []string) error { return e.labStatus(*name) },
 	}
 }
 

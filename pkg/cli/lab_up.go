@@ -20,9 +20,10 @@ func newLabUp(e *env, name *string) *cobra.Command {
 	var timeout time.Duration
 	var foreground bool
 	cmd := &cobra.Command{
-		Use:   "up -f DIR",
-		Short: "Raise a lab from a folder of manifests",
-		Args:  cobra.NoArgs,
+		Use:     "up -f DIR",
+		Short:   "Raise a lab from a folder of manifests",
+		Example: "  weftctl lab up -f examples/shop\n  weftctl lab up --name mine -f DIR --nodes 3 --cert-ttl 10m",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c.Name = *name
 			return e.labUp(cmd.Context(), c, foreground, timeout)

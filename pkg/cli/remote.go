@@ -31,6 +31,7 @@ func (r *remote) flags(cmd *cobra.Command) {
 	f.StringVar(&r.lab, "name", defaultLab, "lab to ask")
 	f.StringVar(&r.controller, "controller-socket", "", "controller's admin socket (default: the lab's)")
 	f.StringSliceVar(&r.ztunnels, "ztunnel-socket", nil, "a ztunnel's admin socket, repeatable (default: the lab's)")
+	_ = cmd.RegisterFlagCompletionFunc("name", completeLabs)
 }
 
 func (r *remote) controllerSocket() (string, error) {
@@ -59,6 +60,29 @@ func (r *remote) ztunnelSockets() (map[string]string, error) {
 	}
 	for _, n := range c.NodeNames() {
 		sockets[n] = c.ZtunnelSocket(n)
+	}
+	return sockets, nil
+}
+
+// allSockets are those of every program that has one, by the program's name.
+func (r *remote) allSockets() (map[string]string, error) {
+	sockets := map[string]string{}
+	if r.controller == "" && len(r.ztunnels) == 0 {
+		c, err := lab.Load(r.lab)
+		if err != nil {
+			return nil, err
+		}
+		sockets["controller"] = c.ControllerSocket()
+		for _, n := range c.NodeNames() {
+			sockets["agent/"+n], sockets["ztunnel/"+n] = c.AgentSocket(n), c.ZtunnelSocket(n)
+		}
+		return sockets, nil
+	}
+	if r.controller != "" {
+		sockets["controller"] = r.controller
+	}
+	for _, path := range r.ztunnels {
+		sockets["ztunnel "+path] = path
 	}
 	return sockets, nil
 }
@@ -106,7 +130,7 @@ func ask(ctx context.Context, socket, path string) ([]byte, error) {
 	case errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("nobody listens at %s: is the program running? (weftctl lab status)", socket)
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%s: only root may ask: %w", socket, err)
+		return nil, fmt.Errorf("%s: only root may ask (try sudo)", socket)
 	case err != nil:
 		return nil, err
 	}

@@ -1,11 +1,7 @@
 package cli
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
-
-	"github.com/weftmesh/weft/internal/version"
 )
 
 func newRoot(e *env) *cobra.Command {
@@ -14,6 +10,10 @@ func newRoot(e *env) *cobra.Command {
 		Short: "See, explain and try the Weft service mesh",
 		Long: `weftctl shows what a Weft mesh knows and does, explains why a connection is allowed or refused, checks
 files and machines, and raises a whole mesh on one machine to try things in (weftctl lab).`,
+		Example: `  weftctl demo
+  weftctl lab up -f examples/shop
+  weftctl get workloads -o wide
+  weftctl why shop/frontend payments.shop:9000`,
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	root.SetIn(e.stdin)
@@ -21,15 +21,11 @@ files and machines, and raises a whole mesh on one machine to try things in (wef
 	root.SetErr(e.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{2, err} })
 	root.AddCommand(newLab(e), newGet(e), newWhy(e), newAnalyze(e), newCheck(e), newDemo(e), newVersion(e))
-	return root
-}
-
-func newVersion(e *env) *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(e.stdout, "weftctl %s (commit %s)\n", version.Version, version.Commit())
-			return err
-		},
+	completeLab(root)
+	root.InitDefaultCompletionCmd()
+	if c, _, err := root.Find([]string{"completion"}); err == nil {
+		c.Example = "  source <(weftctl completion bash)\n  weftctl completion zsh > \"${fpath[1]}/_weftctl\"\n  weftctl completion fish > ~/.config/fish/completions/weftctl.fish"
 	}
+	strict(root)
+	return root
 }

@@ -101,16 +101,13 @@ func getTraffic(cmd *cobra.Command, o *getOptions) (*listing, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &listing{header: []string{"SOURCE", "DESTINATION", "SECURITY", "RESULT", "CONNECTIONS", "BYTES"}, empty: "no traffic yet"}
-	kept := []edge{}
+	l := &listing{header: []string{"SOURCE", "DESTINATION", "SECURITY", "RESULT", "CONNECTIONS", "BYTES"}, empty: "no traffic yet", events: true}
 	for _, e := range edges {
-		if e.Connections == 0 || o.namespace != "" && !strings.HasPrefix(e.Source, o.namespace+"/") && !strings.HasPrefix(e.Destination, o.namespace+"/") {
+		if e.Connections == 0 {
 			continue
 		}
-		kept = append(kept, e)
-		l.add(e.Source, e.Destination, e.Security, resultText(e.Flags), fmt.Sprintf("%.0f", e.Connections), bytesText(uint64(e.Bytes)))
+		l.add([]string{e.Source, e.Destination}, e, e.Source, e.Destination, e.Security, resultText(e.Flags), fmt.Sprintf("%.0f", e.Connections), bytesText(uint64(e.Bytes)))
 	}
-	l.values = kept
 	return l, nil
 }
 
