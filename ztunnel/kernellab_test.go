@@ -210,8 +210,12 @@ func (l *kernelLab) whoami(ns *netns.NS, at string) {
 	go func() {
 		for {
 			c, err := li.AcceptTCP()
-			if err != nil {
+			if errors.Is(err, net.ErrClosed) {
 				return
+			}
+			if err != nil { // out of descriptors, which may pass
+				time.Sleep(time.Millisecond)
+				continue
 			}
 			go func() {
 				fmt.Fprintf(c, "%s\n", netns.Source(c).Addr())
