@@ -68,15 +68,26 @@ func explain(snap *model.Snapshot, source, destination string, req request) (*an
 	x.leave()
 	switch {
 	case x.verdict == refused:
-	case t.service != nil && t.service.Waypoint != nil && src.Protocol == model.HBONE && !src.NativeTunnel:
-		x.viaWaypoint(req)
+	case x.gateway() != nil && src.Protocol == model.HBONE && !src.NativeTunnel:
+		x.viaWaypoint(x.gateway(), req)
 	default:
 		if !req.empty() {
 			x.hops[0].say("method, path and headers are not looked at: no waypoint stands between the two")
 		}
-		x.arrive(t.endpoints, x.callerIdentity())
+		x.arrive(t.endpoints, x.callerIdentity(), firstAddr(src))
 	}
 	return &x.answer, nil
+}
+
+// gateway is the waypoint that the destination names, nil none.
+func (x *explainer) gateway() *model.Gateway {
+	switch t := x.target; {
+	case t.service != nil:
+		return t.service.Waypoint
+	case len(t.endpoints) > 0:
+		return t.endpoints[0].workload.Waypoint
+	}
+	return nil
 }
 
 // callerIdentity is what the other side can verify: nothing of a pod outside the mesh.
@@ -116,11 +127,11 @@ func (x *explainer) leave() {
 }
 
 // arrive judges at the endpoints' ztunnels. Endpoints may differ: then it depends on which one is drawn.
-func (x *explainer) arrive(endpoints []endpoint, caller identity.Identity) {
+func (x *explainer) arrive(endpoints []endpoint, caller identity.Identity, from netip.Addr) {
 	yes, no := 0, 0
 	for _, ep := range endpoints {
 		h := hop{where: fmt.Sprintf("At the ztunnel of node %s, for pod %s port %d", ep.workload.Node, workloadName(ep.workload), ep.port)}
-		if x.judge(&h, ep, caller) {
+		if x.judge(&h, ep, caller, from) {
 			yes++
 		} else {
 			no++
@@ -136,7 +147,7 @@ func (x *explainer) arrive(endpoints []endpoint, caller identity.Identity) {
 }
 
 // judge decides at one endpoint and reports whether it lets the connection in.
-func (x *explainer) judge(h *hop, ep endpoint, caller identity.Identity) bool {
+func (x *explainer) judge(h *hop, ep endpoint, caller identity.Identity, from netip.Addr) bool {
 	w := ep.workload
 	if w.Protocol != model.HBONE {
 		h.where = fmt.Sprintf("At pod %s on node %s", workloadName(w), w.Node)
@@ -153,7 +164,7 @@ func (x *explainer) judge(h *hop, ep endpoint, caller identity.Identity) bool {
 		h.say("policies %v are listed for it but not known: refused until they are", missing)
 		return false
 	}
-	v := policy.Compile(policies).Decide(policy.Conn{Source: caller, SourceIP: firstAddr(x.src), Dest: netip.AddrPortFrom(firstAddr(w), ep.port)})
+	v := policy.Compile(policies).Decide(policy.Conn{Source: caller, SourceIP: from, Dest: netip.AddrPortFrom(firstAddr(w), ep.port)})
 	for _, name := range v.DryRun {
 		h.say("dry run: policy %s would refuse it", name)
 	}

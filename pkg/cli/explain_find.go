@@ -35,6 +35,31 @@ func (t target) text() string {
 	return fmt.Sprintf("%s port %d", t.said, t.port)
 }
 
+// name is the service or pod, without the port.
+func (t target) name() string {
+	if t.service != nil {
+		return "service " + serviceName(t.service)
+	}
+	return workloadText(t.endpoints[0].workload)
+}
+
+// host is what a request's Host is unless said otherwise; not known for a pod.
+func (t target) host() string {
+	if t.service == nil {
+		return ""
+	}
+	return t.service.Hostname
+}
+
+// plainTCP reports a port whose requests no waypoint reads.
+func (t target) plainTCP() bool {
+	if t.service == nil {
+		return false
+	}
+	p, _ := t.service.Port(t.port)
+	return p.App == model.AppTCP || p.App == model.AppTLS
+}
+
 func workloadName(w *model.Workload) string { return w.Namespace + "/" + w.Name }
 func workloadText(w *model.Workload) string { return "pod " + workloadName(w) }
 func serviceName(s *model.Service) string   { return s.Namespace + "/" + s.Name }

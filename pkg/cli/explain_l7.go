@@ -17,13 +17,12 @@ type request struct {
 
 func (r request) empty() bool { return r.method == "" && r.path == "" && len(r.header) == 0 }
 
-// viaWaypoint judges a connection to a service that a waypoint serves.
-func (x *explainer) viaWaypoint(req request) {
-	s := x.target.service
-	wp := x.waypointOf(s.Waypoint)
+// viaWaypoint judges a connection to what a waypoint stands before.
+func (x *explainer) viaWaypoint(g *model.Gateway, req request) {
+	wp := x.waypointOf(g)
 	if wp == nil {
-		h := hop{where: "At waypoint " + gateway(s.Waypoint)}
-		h.say("service %s names a waypoint that is not there: refused", serviceName(s))
+		h := hop{where: "At waypoint " + gateway(g)}
+		h.say("%s names a waypoint that is not there: refused", x.target.name())
 		x.advise("create a Gateway of class weft-waypoint by that name, or remove the label weft.dev/use-waypoint")
 		x.hops, x.verdict = append(x.hops, h), refused
 		return
@@ -37,14 +36,22 @@ func (x *explainer) viaWaypoint(req request) {
 		return
 	}
 	v := x.judgeL7(&h, wp, req)
-	backends := x.sayRoute(&h, req)
-	x.hops = append(x.hops, h)
 	x.worsen(v)
 	if v == refused {
+		x.hops = append(x.hops, h)
 		return
 	}
-	own := identity.Identity{TrustDomain: wp.TrustDomain, Namespace: wp.Namespace, ServiceAccount: wp.ServiceAccount}
-	x.arrive(backends, own)
+	groups := [][]endpoint{x.target.endpoints}
+	if x.target.service != nil {
+		groups = x.sayRoute(&h, req)
+	}
+	reached := x.judgeWorkloads(&h, wp, groups, req)
+	x.hops = append(x.hops, h)
+	x.arrive(reached, waypointIdentity(wp), firstAddr(pods[0]))
+}
+
+func waypointIdentity(wp *model.Waypoint) identity.Identity {
+	return identity.Identity{TrustDomain: wp.TrustDomain, Namespace: wp.Namespace, ServiceAccount: wp.ServiceAccount}
 }
 
 func (x *explainer) waypointOf(g *model.Gateway) *model.Waypoint {
@@ -75,25 +82,43 @@ const (
 	yes
 )
 
-// judgeL7 applies the policies of the service and of the waypoint, DENY before ALLOW.
+// l7Call is what policies of a waypoint are asked about.
+type l7Call struct {
+	request
+	port uint16
+	self *identity.Identity // of the waypoint, for policies of workloads: a match may name it
+}
+
+// judgeL7 applies the policies of the service and of the waypoint.
 func (x *explainer) judgeL7(h *hop, wp *model.Waypoint, req request) verdict {
-	var allow, deny []*model.L7Policy
+	service := ""
+	if x.target.service != nil {
+		service = x.target.service.Key()
+	}
+	var bound []*model.L7Policy
 	for _, p := range sorted(x.snap.L7Policies) {
-		if p.Service != x.target.service.Key() && (p.Service != "" || p.Waypoint != "" && p.Waypoint != wp.Key() || p.Waypoint == "" && p.Namespace != wp.Namespace) {
-			continue
-		}
-		switch {
-		case p.DryRun:
-			h.say("policy %s is a dry run: it decides nothing", p.Key())
-		case p.Action == model.Deny:
-			deny = append(deny, p)
-		default:
-			allow = append(allow, p)
+		own := p.Service == "" && (p.Waypoint == wp.Key() || p.Waypoint == "" && p.Namespace == wp.Namespace)
+		if !p.Workloads && (own || p.Service != "" && p.Service == service) {
+			bound = append(bound, p)
 		}
 	}
+	return x.decideL7(h, bound, l7Call{request: req, port: x.target.port})
+}
+
+// decideL7 puts DENY before ALLOW.
+func (x *explainer) decideL7(h *hop, policies []*model.L7Policy, c l7Call) verdict {
+	var allow []*model.L7Policy
 	result := allowed
-	for _, p := range deny {
-		switch t, rule := x.matchL7(p, req); t {
+	for _, p := range policies {
+		if p.DryRun {
+			h.say("policy %s is a dry run: it decides nothing", p.Key())
+			continue
+		}
+		if p.Action != model.Deny {
+			allow = append(allow, p)
+			continue
+		}
+		switch t, rule := x.matchL7(p, c); t {
 		case yes:
 			h.say("refused by DENY policy %s, rule %d", p.Key(), rule+1)
 			x.advise("change rule %d of policy %s if this request is to be let through", rule+1, p.Key())
@@ -110,12 +135,17 @@ func (x *explainer) judgeL7(h *hop, wp *model.Waypoint, req request) verdict {
 		}
 		return result
 	}
+	return max(result, x.allowL7(h, allow, c))
+}
+
+// allowL7 asks whether one of the ALLOW policies matches.
+func (x *explainer) allowL7(h *hop, allow []*model.L7Policy, c l7Call) verdict {
 	best := no
 	for _, p := range allow {
-		t, rule := x.matchL7(p, req)
+		t, rule := x.matchL7(p, c)
 		if t == yes {
 			h.say("allowed by policy %s, rule %d", p.Key(), rule+1)
-			return result
+			return allowed
 		}
 		best = max(best, t)
 		if t == unknown {
@@ -134,13 +164,13 @@ func (x *explainer) judgeL7(h *hop, wp *model.Waypoint, req request) verdict {
 }
 
 // matchL7 finds the rule that matches best.
-func (x *explainer) matchL7(p *model.L7Policy, req request) (best truth, rule int) {
+func (x *explainer) matchL7(p *model.L7Policy, c l7Call) (best truth, rule int) {
 	for i, r := range p.Rules {
-		t := x.matchFrom(r.From)
+		t := x.matchFrom(r.From, c.self)
 		if t == yes && len(r.To) > 0 {
 			t = no
 			for _, op := range r.To {
-				t = max(t, x.matchOperation(op, req))
+				t = max(t, x.matchOperation(op, c, p.Action == model.Deny))
 			}
 		}
 		if t > best {
@@ -150,27 +180,49 @@ func (x *explainer) matchL7(p *model.L7Policy, req request) (best truth, rule in
 	return best, rule
 }
 
-// matchFrom asks pkg/policy: an ALLOW policy of this one rule lets the caller in just when it matches.
-func (x *explainer) matchFrom(from []model.Match) truth {
+// matchFrom asks pkg/policy: an ALLOW policy of this one rule lets the caller in just when it matches. A
+// match that names the waypoint is judged with it for the caller.
+func (x *explainer) matchFrom(from []model.Match, self *identity.Identity) truth {
 	if len(from) == 0 {
 		return yes
 	}
-	set := policy.Compile([]*model.Policy{{Rules: []model.Rule{{Clauses: []model.Clause{{Matches: from}}}}}})
+	var others []model.Match
+	for _, m := range from {
+		switch {
+		case self == nil || !policy.Names(&m, *self):
+			others = append(others, m)
+		case len(m.SourceIPs)+len(m.NotSourceIPs) == 0 && policy.MatchesCaller(&m, *self):
+			return yes
+		}
+	}
+	if len(others) == 0 {
+		return no
+	}
+	set := policy.Compile([]*model.Policy{{Rules: []model.Rule{{Clauses: []model.Clause{{Matches: others}}}}}})
 	if set.Decide(policy.Conn{Source: x.src.Identity(), SourceIP: firstAddr(x.src)}).Allowed {
 		return yes
 	}
 	return no
 }
 
-func (x *explainer) matchOperation(op model.L7Operation, req request) truth {
-	host := x.target.service.Hostname
+// matchOperation is what the waypoint's filter would say. On a port of plain TCP nobody sees requests: an
+// operation about them matches for a DENY rule, and for an ALLOW rule it does not.
+func (x *explainer) matchOperation(op model.L7Operation, call l7Call, deny bool) truth {
+	req := call.request
+	if len(op.Ports) > 0 && !slices.Contains(op.Ports, call.port) || slices.Contains(op.NotPorts, call.port) {
+		return no
+	}
+	if x.target.plainTCP() && len(op.Hosts)+len(op.NotHosts)+len(op.Methods)+len(op.NotMethods)+len(op.Paths)+len(op.NotPaths) > 0 {
+		if deny {
+			return yes
+		}
+		return no
+	}
+	host := x.target.host()
 	if h := req.header["host"]; h != "" {
 		host = h
 	}
 	result := yes
-	if len(op.Ports) > 0 && !slices.Contains(op.Ports, x.target.port) || slices.Contains(op.NotPorts, x.target.port) {
-		return no
-	}
 	for _, c := range []struct {
 		value        string
 		list, noneOf []model.StringMatch

@@ -21,8 +21,8 @@ func matchString(m model.StringMatch, s string) bool {
 	return s == m.Value
 }
 
-// sayRoute tells which route rule takes the request, and returns the endpoints that it leads to.
-func (x *explainer) sayRoute(h *hop, req request) []endpoint {
+// sayRoute tells which route rule takes the request, and returns the endpoints that it leads to, by backend.
+func (x *explainer) sayRoute(h *hop, req request) [][]endpoint {
 	s := x.target.service
 	var routes []*model.Route
 	for _, r := range sorted(x.snap.Routes) {
@@ -37,7 +37,7 @@ func (x *explainer) sayRoute(h *hop, req request) []endpoint {
 	}
 	slices.SortStableFunc(routes, func(a, b *model.Route) int { return a.Created.Compare(b.Created) })
 	if len(routes) == 0 {
-		return x.target.endpoints
+		return [][]endpoint{x.target.endpoints}
 	}
 	route, rule := pickRule(routes, req)
 	if route == nil {
@@ -63,15 +63,15 @@ func assumption(req request) string {
 	return ""
 }
 
-func (x *explainer) backends(h *hop, r model.RouteRule) []endpoint {
+func (x *explainer) backends(h *hop, r model.RouteRule) [][]endpoint {
 	if len(r.Backends) == 0 && r.Redirect == nil {
-		return x.target.endpoints
+		return [][]endpoint{x.target.endpoints}
 	}
 	if r.Redirect != nil {
 		h.say("answered with a redirect")
 		return nil
 	}
-	var out []endpoint
+	var out [][]endpoint
 	total := uint32(0)
 	for _, b := range r.Backends {
 		total += b.Weight
@@ -89,11 +89,7 @@ func (x *explainer) backends(h *hop, r model.RouteRule) []endpoint {
 		case b.Weight > 0:
 			eps := serviceEndpoints(x.snap, s, b.Port)
 			h.say("%s of the requests go to service %s port %d (%d endpoints)", share, serviceName(s), b.Port, len(eps))
-			for _, ep := range eps {
-				if !slices.Contains(out, ep) {
-					out = append(out, ep)
-				}
-			}
+			out = append(out, eps)
 		}
 	}
 	return out
