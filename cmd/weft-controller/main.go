@@ -37,7 +37,8 @@ type config struct {
 	logLevel      string
 	logFormat     string
 
-	onListen func(net.Addr) // of a test that listens on any port
+	onListen  func(net.Addr) // of a test that listens on any port
+	orderWait time.Duration  // see publisher; default orderWait
 }
 
 func main() {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"time"
@@ -19,6 +20,7 @@ const orderWait = 2 * time.Second
 // A waypoint of which no Envoy is connected is not waited for: what is bound to it is refused, not let past.
 type publisher struct {
 	p    *pipeline
+	wait time.Duration
 	next chan *model.Snapshot // at most one, the newest
 
 	want  *model.Snapshot // all that follows belongs to run
@@ -34,7 +36,7 @@ type departure struct {
 }
 
 func newPublisher(p *pipeline) *publisher {
-	return &publisher{p: p, next: make(chan *model.Snapshot, 1), told: model.NewSnapshot(), come: map[string]time.Time{}, leave: map[string]departure{}}
+	return &publisher{p: p, wait: cmp.Or(p.c.orderWait, orderWait), next: make(chan *model.Snapshot, 1), told: model.NewSnapshot(), come: map[string]time.Time{}, leave: map[string]departure{}}
 }
 
 // set hands over the next snapshot; one that was not taken yet is passed over. For one caller at a time.
@@ -73,10 +75,10 @@ func (u *publisher) begin(s *model.Snapshot, now time.Time) {
 			continue // nobody uses it yet, or it stays
 		}
 		if w := waypointOfGateway(s, next.Waypoint); w != "" && len(u.p.envoys(w)) > 0 {
-			come[key] = earlier(u.come[key], now.Add(orderWait))
+			come[key] = earlier(u.come[key], now.Add(u.wait))
 		}
 		if was.Waypoint != nil {
-			leave[key] = departure{from: was.Waypoint, until: now.Add(orderWait)}
+			leave[key] = departure{from: was.Waypoint, until: now.Add(u.wait)}
 		}
 	}
 	for key, d := range u.leave { // of the change before, not finished
@@ -107,7 +109,7 @@ func (u *publisher) goOn(now time.Time) {
 	if released {
 		u.tell()
 		for key, d := range u.leave {
-			d.until = now.Add(orderWait)
+			d.until = now.Add(u.wait)
 			u.leave[key] = d
 		}
 		return

@@ -85,7 +85,7 @@ func OpenAuthority(o AuthorityOptions) (*Authority, error) {
 	return a, nil
 }
 
-// CreateRoot makes a self-signed root in dir. It never overwrites one.
+// CreateRoot makes a self-signed root in dir. It never overwrites one, and leaves nothing behind when it fails.
 func CreateRoot(dir, trustDomain string, now time.Time) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("create authority: %w", err)
@@ -103,10 +103,20 @@ func CreateRoot(dir, trustDomain string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(
-		writeFile(filepath.Join(dir, FileKey), keyPEM, 0o600),
-		writeFile(filepath.Join(dir, FileRoots), EncodeCertificates(cert), 0o644),
-		writeFile(filepath.Join(dir, FileCert), EncodeCertificates(cert), 0o644)) // last: its presence says "complete"
+	files := []file{
+		{filepath.Join(dir, FileKey), keyPEM, 0o600},
+		{filepath.Join(dir, FileRoots), EncodeCertificates(cert), 0o644},
+		{filepath.Join(dir, FileCert), EncodeCertificates(cert), 0o644}, // last: its presence says "complete"
+	}
+	for i, f := range files {
+		if err := f.write(); err != nil {
+			for _, done := range files[:i] {
+				_ = os.Remove(done.path)
+			}
+			return fmt.Errorf("create authority: %w", err)
+		}
+	}
+	return nil
 }
 
 // Reload reads the folder again. On an error what was loaded before stays in use.

@@ -280,31 +280,72 @@ func TestPromotionSurvivesACrash(t *testing.T) {
 }
 
 // On a full disk a rotation fails, the authority in use stays whole, and the next attempt goes on.
-func TestRotationOnAFullDisk(t *testing.T) {
+// smallDisk is a file system with so many free pages left; room makes space, unmount takes it away.
+func smallDisk(t *testing.T) (dir string, leave func(pages int), room func(), unmount func()) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		if os.Getenv("CI") == "true" {
 			t.Fatal("needs root to mount a small file system")
 		}
 		t.Skip("needs root to mount a small file system")
 	}
-	for pages := range 3 { // it runs full at the first, second, third file
-		dir := t.TempDir()
-		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
-			t.Skipf("cannot mount: %v", err)
+	dir = t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skipf("cannot mount: %v", err)
+	}
+	unmount = sync.OnceFunc(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Errorf("unmount: %v", err)
 		}
-		unmount := sync.OnceFunc(func() {
-			if err := unix.Unmount(dir, 0); err != nil {
-				t.Errorf("unmount: %v", err)
-			}
-		})
-		t.Cleanup(unmount)
-		a := openAuthority(t, AuthorityOptions{Dir: dir})
-		old := a.Signing()
-		fill := filepath.Join(dir, "fill")
-		free := 64<<10 - (3+pages)*os.Getpagesize()
-		if err := os.WriteFile(fill, make([]byte, free), 0o600); err != nil {
+	})
+	t.Cleanup(unmount)
+	fill := filepath.Join(dir, "fill")
+	leave = func(pages int) {
+		var fs unix.Statfs_t
+		if err := unix.Statfs(dir, &fs); err != nil {
 			t.Fatal(err)
 		}
+		if err := os.WriteFile(fill, make([]byte, (int(fs.Bfree)-pages)*int(fs.Bsize)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	room = func() {
+		if err := os.Remove(fill); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir, leave, room, unmount
+}
+
+// A root that cannot be written whole is not written at all: the start fails and says why, and succeeds
+// once there is room.
+func TestRootOnAFullDisk(t *testing.T) {
+	for pages := range 3 { // it runs full at the first, second, third file
+		dir, leave, room, unmount := smallDisk(t)
+		leave(pages)
+		_, err := OpenAuthority(AuthorityOptions{Dir: dir, Create: true})
+		if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "create authority") {
+			t.Errorf("with %d pages free: %v, want no space left", pages, err)
+		}
+		for _, f := range []string{FileKey, FileRoots, FileCert} {
+			if _, err := os.Stat(filepath.Join(dir, f)); err == nil {
+				t.Errorf("with %d pages free: %s is left", pages, f)
+			}
+		}
+		room()
+		if a, err := OpenAuthority(AuthorityOptions{Dir: dir, Create: true}); err != nil || len(a.Roots()) != 1 {
+			t.Errorf("with space again: %v", err)
+		}
+		unmount()
+	}
+}
+
+func TestRotationOnAFullDisk(t *testing.T) {
+	for pages := range 3 { // it runs full at the first, second, third file
+		dir, leave, room, unmount := smallDisk(t)
+		a := openAuthority(t, AuthorityOptions{Dir: dir})
+		old := a.Signing()
+		leave(pages)
 		_, err := Rotate(RotateOptions{Dir: dir})
 		if !errors.Is(err, unix.ENOSPC) {
 			t.Fatalf("with %d pages free: %v, want no space left", pages, err)
@@ -312,9 +353,7 @@ func TestRotationOnAFullDisk(t *testing.T) {
 		if err := a.Reload(); err != nil || !a.Signing().Equal(old) {
 			t.Errorf("with %d pages free: the authority is broken: %v", pages, err)
 		}
-		if err := os.Remove(fill); err != nil {
-			t.Fatal(err)
-		}
+		room()
 		if s, err := Rotate(RotateOptions{Dir: dir}); err != nil || s.Phase != PhaseIntroduced {
 			t.Fatalf("with space again: %v, %v", s.Phase, err)
 		}

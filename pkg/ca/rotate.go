@@ -237,6 +237,8 @@ type file struct {
 	mode os.FileMode
 }
 
+func (f file) write() error { return writeFile(f.path, f.data, f.mode) }
+
 func (s RotationState) file(dir string) file {
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
@@ -248,7 +250,7 @@ func (s RotationState) file(dir string) file {
 // writeAll writes in order and stops at the first failure.
 func writeAll(files ...file) error {
 	for _, f := range files {
-		if err := writeFile(f.path, f.data, f.mode); err != nil {
+		if err := f.write(); err != nil {
 			return err
 		}
 	}
