@@ -19,7 +19,8 @@ type manifests struct {
 	stdin    string // the file that standard input was put into
 }
 
-// readManifests reads files and folders; "-" is standard input.
+// readManifests reads files and folders; "-" is standard input. Of an object that several hold, the last
+// counts, as when each replaces files of the one before.
 func (e *env) readManifests(paths []string) (*manifests, error) {
 	m := &manifests{}
 	paths = slices.Clone(paths)
@@ -41,6 +42,7 @@ func (e *env) readManifests(paths []string) (*manifests, error) {
 			return nil, &exitError{2, err}
 		}
 	}
+	slices.Reverse(paths) // for source, the first counts
 	src, err := source.Open(source.Options{Dirs: paths})
 	if err != nil {
 		return nil, err

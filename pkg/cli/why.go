@@ -49,7 +49,7 @@ Exit code 0: allowed. 1: refused, or it depends on what was not said. 2: called 
 	}
 	o.flags(cmd)
 	f := cmd.Flags()
-	f.StringArrayVarP(&o.files, "filename", "f", nil, "judge by these manifests instead of a running mesh: file, folder or - (repeatable; later ones only add)")
+	f.StringArrayVarP(&o.files, "filename", "f", nil, "judge by these manifests instead of a running mesh: file, folder or - (repeatable; of an object in several, the last counts)")
 	f.StringVar(&o.request.method, "method", "", "HTTP method")
 	f.StringVar(&o.request.path, "path", "", "HTTP path")
 	f.StringArrayVar(&o.headers, "header", nil, "HTTP header, name=value (repeatable)")
