@@ -38,6 +38,17 @@ type report struct {
 	// Outages are the stretches in which requests failed: start after the beginning, and how long
 	// until one succeeded again.
 	Outages []outage `json:"outages,omitempty"`
+	// Start is when the first request was sent; Each, with -each, are all requests by the time of sending.
+	Start time.Time `json:"start"`
+	Each  []sample  `json:"each,omitempty"`
+}
+
+// sample is one request.
+type sample struct {
+	AtMS   float64 `json:"atMs"` // sent, from the start
+	TookMS float64 `json:"tookMs"`
+	Status int     `json:"status,omitempty"`
+	Exit   int     `json:"exit,omitempty"` // how it failed, in the numbers of exitCode
 }
 
 type outage struct {
@@ -52,7 +63,7 @@ type loadOptions struct {
 	count, workers         int
 	every, duration, limit time.Duration
 	slow                   time.Duration
-	fresh                  bool
+	fresh, each            bool
 	header                 http.Header
 }
 
@@ -67,6 +78,7 @@ func loadCommand(ctx context.Context, args []string, out io.Writer) error {
 	fs.DurationVar(&o.limit, "timeout", 5*time.Second, "of one request")
 	fs.DurationVar(&o.slow, "slow", 150*time.Millisecond, "count answers that take at least this long")
 	fs.BoolVar(&o.fresh, "fresh", false, "a new connection for each request")
+	fs.BoolVar(&o.each, "each", false, "also tell of each request")
 	_ = fs.Parse(args)
 	o.url, o.header = fs.Arg(0), http.Header(h)
 	if o.url == "" {
@@ -76,7 +88,22 @@ func loadCommand(ctx context.Context, args []string, out io.Writer) error {
 		o.count = 100
 	}
 	start := time.Now()
-	return json.NewEncoder(out).Encode(summarize(start, run(ctx, o), o.slow))
+	all := run(ctx, o)
+	rep := summarize(start, all, o.slow)
+	if o.each {
+		rep.Each = samples(start, all)
+	}
+	return json.NewEncoder(out).Encode(rep)
+}
+
+// samples tells of each request, by the time of sending.
+func samples(start time.Time, all []result) []sample {
+	sort.SliceStable(all, func(i, j int) bool { return all[i].sent.Before(all[j].sent) })
+	out := make([]sample, len(all))
+	for i, r := range all {
+		out[i] = sample{AtMS: ms(r.sent.Sub(start)), TookMS: ms(r.done.Sub(r.sent)), Status: r.status, Exit: exitCode(r.err)}
+	}
+	return out
 }
 
 // run sends the requests and returns their results in the order in which they ended.
@@ -159,7 +186,7 @@ func one(client *http.Client, o loadOptions) result {
 
 // summarize counts; pure.
 func summarize(start time.Time, all []result, slow time.Duration) report {
-	rep := report{Requests: len(all), Statuses: map[string]int{}, Versions: map[string]int{}, Errors: map[string]int{}}
+	rep := report{Start: start, Requests: len(all), Statuses: map[string]int{}, Versions: map[string]int{}, Errors: map[string]int{}}
 	var times []float64
 	sort.Slice(all, func(i, j int) bool { return all[i].done.Before(all[j].done) })
 	var down *outage

@@ -28,6 +28,10 @@ func TestSummarizeFindsOutages(t *testing.T) {
 	if rep.Requests != 6 || rep.OK != 3 || rep.Statuses["503"] != 1 || rep.Statuses["error"] != 2 || rep.Slow != 4 || rep.Versions["v1"] != 4 {
 		t.Errorf("counts: %+v", rep)
 	}
+	each := samples(start, []result{at(100, 503), at(0, 200), {sent: start, done: start.Add(time.Second), err: context.DeadlineExceeded}})
+	if got := fmt.Sprint(each); got != "[{0 10 200 0} {0 1000 0 28} {100 10 503 0}]" {
+		t.Errorf("each: %s", got)
+	}
 	want := []outage{{AtMS: 100, LastMS: 210, Failed: 2}, {AtMS: 500, LastMS: 10, Failed: 1, Open: true}}
 	if fmt.Sprint(rep.Outages) != fmt.Sprint(want) {
 		t.Errorf("outages %v, want %v", rep.Outages, want)
@@ -50,10 +54,9 @@ func TestRunSendsWhatIsAsked(t *testing.T) {
 	if rep := summarize(time.Now(), all, time.Hour); rep.OK != 30 || rep.Versions["v7"] != 30 || fresh.Load() != 30 {
 		t.Errorf("%+v over %d connections", rep, fresh.Load())
 	}
-	began := time.Now()
 	all = run(context.Background(), loadOptions{url: srv.URL, duration: 200 * time.Millisecond, every: 10 * time.Millisecond, workers: 2, limit: time.Second})
-	if n := len(all); n < 5 || n > 21 || time.Since(began) > 5*time.Second {
-		t.Errorf("%d requests in %s at one each 10 ms", n, time.Since(began))
+	if n := len(all); n < 2 || n > 21 {
+		t.Errorf("%d requests in 200 ms at one each 10 ms", n)
 	}
 }
 

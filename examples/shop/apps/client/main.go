@@ -3,7 +3,7 @@
 //	shop-client get  [-H k:v] [-X METHOD] [-d FORM] URL    one request; prints status and body
 //	shop-client tcp  HOST:PORT [LINE…]                     prints the greeting, then each line's answer
 //	shop-client grpc HOST:PORT [PREFIX]                    the catalog's list
-//	shop-client load [-n N] [-c C] [-every D] [-duration D] [-fresh] [-H k:v] URL    counts as JSON
+//	shop-client load [-n N] [-c C] [-every D] [-duration D] [-fresh] [-each] [-H k:v] URL    counts as JSON
 //	shop-client sleep                                      waits to be told to stop (a pod to work from)
 //
 // It exits 0 on success, 7 when the connection was refused, 22 on an HTTP status of 400 or more, 28 on
