@@ -102,8 +102,7 @@ func (s *soak) judgeCalls() (excused int) {
 	defer s.calls.mu.Unlock()
 	unexpected := map[string]int{}
 	for _, f := range s.calls.failures {
-		if w := s.life.excuse(f.Since, f.At); w != nil {
-			w.Failures += 1 + f.More
+		if s.life.excuse(f) {
 			excused += 1 + f.More
 			continue
 		}

@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/weftmesh/weft/e2e/soak/calls"
 )
 
 // life is what was done to the mesh, and when.
@@ -21,23 +24,29 @@ type event struct {
 	What string    `json:"what"`
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
-	// Excuses says that calls may fail meanwhile; Failures is how many did.
-	Excuses  bool   `json:"excuses"`
-	Failures int    `json:"failures"`
-	Allowed  int    `json:"allowed"`
-	Note     string `json:"note,omitempty"`
+	// Excuses says that calls which fail meanwhile are counted here; more than Allowed are a problem.
+	Excuses  bool `json:"excuses"`
+	Allowed  int  `json:"allowed"`
+	Failures int  `json:"failures"`
+	// Examples are some of the failures.
+	Examples []calls.Failure `json:"examples,omitempty"`
 }
 
-// excuse finds the event during which a call that lasted from since to at may fail.
-func (l *life) excuse(since, at time.Time) *event {
+// excuse finds the event during which a failed call may have failed, and counts it there. Of several it is
+// the last, for a call ends by what happened last.
+func (l *life) excuse(f calls.Failure) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, e := range l.events {
-		if e.Excuses && !at.Before(e.From) && !since.After(e.To) {
-			return e
+	for _, e := range slices.Backward(l.events) {
+		if e.Excuses && !f.At.Before(e.From) && !f.Since.After(e.To) {
+			if e.Failures < 5 {
+				e.Examples = append(e.Examples, f)
+			}
+			e.Failures += 1 + f.More
+			return true
 		}
 	}
-	return nil
+	return false
 }
 
 // live does things to the mesh until the context ends: restarts at the beginning only, so that the
@@ -48,7 +57,8 @@ func (s *soak) live(ctx context.Context) {
 	edits, rolls := clamp(length/12, 30*time.Second, 2*time.Minute), clamp(length/8, 40*time.Second, 4*time.Minute)
 	pause(ctx, length/15)
 	s.do(ctx, event{What: "restart agent/n1", Excuses: true}, func() error { return s.restart(ctx, "agent/n1") })
-	s.do(ctx, event{What: "restart ztunnel/n2", Excuses: true, Allowed: 5000}, func() error { return s.restart(ctx, "ztunnel/n2") })
+	// A ztunnel that stops drains for 5 s, in which nothing new gets through, and then the next one starts.
+	s.do(ctx, event{What: "restart ztunnel/n2", Excuses: true, Allowed: int(1000 * s.o.rate)}, func() error { return s.restart(ctx, "ztunnel/n2") })
 	nextEdit, nextRoll := s.began.Add(max(edits, length/6)), s.began.Add(max(rolls, length/6))
 	for round := 0; ctx.Err() == nil; {
 		// What is not done well before the end would be judged without its consequences.

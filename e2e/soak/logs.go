@@ -32,6 +32,14 @@ func (s *soak) readLogs() {
 	if s.logs.read == nil {
 		s.logs.read, s.logs.Errors, s.logs.Examples = map[string]int64{}, map[string]int{}, map[string]string{}
 	}
+	for _, path := range s.logFiles() {
+		if err := s.readLog(path); err != nil {
+			s.finds.add("read a log: %v", err)
+		}
+	}
+}
+
+func (s *soak) logFiles() []string {
 	paths := []string{s.lab.Path("supervisor.log")}
 	_ = filepath.WalkDir(s.lab.Path("logs"), func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() {
@@ -39,11 +47,7 @@ func (s *soak) readLogs() {
 		}
 		return nil
 	})
-	for _, path := range paths {
-		if err := s.readLog(path); err != nil {
-			s.finds.add("read a log: %v", err)
-		}
-	}
+	return paths
 }
 
 func (s *soak) readLog(path string) error {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -113,6 +114,9 @@ func (s *soak) run(ctx context.Context) (err error) {
 	if s.o.out != "" {
 		if err := r.write(s.o.out); err != nil {
 			return err
+		}
+		if len(r.Problems) > 0 {
+			s.keepEvidence(strings.TrimSuffix(s.o.out, ".json") + "-evidence")
 		}
 	}
 	r.print(os.Stdout)

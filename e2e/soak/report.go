@@ -126,6 +126,9 @@ func (r *report) print(w io.Writer) {
 	fmt.Fprint(t, "\nEVENT\tAT\tTOOK\tFAILED CALLS\n")
 	for _, e := range r.Events {
 		fmt.Fprintf(t, "%s\t%.0f s\t%.1f s\t%d\n", e.What, e.From.Sub(r.Began).Seconds(), e.To.Sub(e.From).Seconds(), e.Failures)
+		for _, f := range e.Examples {
+			fmt.Fprintf(t, "  e.g. %s\t%.1f s\t%.1f s\t%s\n", f.Kind, f.Since.Sub(r.Began).Seconds(), f.At.Sub(f.Since).Seconds(), f.Error)
+		}
 	}
 	_ = t.Flush()
 	fmt.Fprintf(w, "\nLink: %d frames in %d captures, %d bytes in the tunnel, %d handshakes, marker seen %d times; %d flows of strangers.\n",
