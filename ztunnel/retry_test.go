@@ -110,3 +110,19 @@ func TestNoEndpointAnswers(t *testing.T) {
 		t.Errorf("%v retries counted", n)
 	}
 }
+
+// Connections that stay go to the endpoint that has fewer of them.
+func TestLivingConnectionsAreSpread(t *testing.T) {
+	m := twoCarts(t, nil)
+	first, second := workload("n2", "cart-1", "10.244.2.1"), workload("n1", "cart-2", "10.244.1.7")
+	m.apply(state.Delta{Workloads: []*model.Workload{first, second}, Services: []*model.Service{service("cart", "10.96.0.2", 8080, first, second)}})
+	m.enrol("n1", "cart-2", "10.244.1.7")
+	for i := range 10 {
+		if _, err := say(m.pods["front-1"].app("10.96.0.2:80"), "hello"); err != nil {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+	}
+	if n := len(m.nodes["n2"].Flows.Views()); n != 5 {
+		t.Errorf("cart-1 has %d of 10 connections", n)
+	}
+}

@@ -121,6 +121,9 @@ func (h *Handler) carry(ctx context.Context, f *flow.Flow, c relay.Conn, dst net
 
 // follow takes one route. The connection is over when it returns, unless it was not even established.
 func (h *Handler) follow(ctx context.Context, f *flow.Flow, c relay.Conn, w *model.Workload, dst netip.AddrPort, r Route, limit time.Duration) *flow.Failure {
+	if e := r.end(); e != nil {
+		defer h.o.Pod.State.Carry(e)()
+	}
 	switch r.Kind {
 	case Plain:
 		if dst.Port() == dnsPort && h.o.DNS != nil {

@@ -18,7 +18,7 @@ type Mesh interface {
 	ServiceByVIP(netip.Addr) *model.Service
 	ServiceByHostname(string) *model.Service
 	Endpoints(serviceKey string) []*model.Workload
-	// Pick chooses one of candidates for a client: healthy, near, then at random. nil: none is healthy.
+	// Pick chooses one of candidates for a client: healthy, near, then with few connections. nil: none is healthy.
 	Pick(s *model.Service, client *model.Workload, candidates []*model.Workload) *model.Workload
 }
 

@@ -7,7 +7,6 @@ package state
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +30,7 @@ type State struct {
 	*index.Index
 	node   string
 	synced atomic.Bool
+	loads  loads
 
 	mu      sync.RWMutex
 	local   map[string]*model.Workload // pods of this node by "namespace/name"
@@ -180,9 +180,4 @@ func (s *State) policies(w *model.Workload) compiled {
 		s.sets[w.UID] = c
 	}
 	return c
-}
-
-// Pick chooses an endpoint at random among the healthy and near ones.
-func (s *State) Pick(svc *model.Service, client *model.Workload, candidates []*model.Workload) *model.Workload {
-	return index.Pick(svc, client, candidates, rand.IntN)
 }
