@@ -48,7 +48,21 @@ func tokenCommand() *cobra.Command {
 // caCommand looks after the root of a folder.
 func caCommand() *cobra.Command {
 	var dir, domain string
-	cmd := &cobra.Command{Use: "ca", Short: "Make, show and rotate the mesh's root"}
+	cmd := &cobra.Command{Use: "ca", Short: "Make, show and rotate the mesh's root", Long: `Make, show and rotate the mesh's root.
+
+Replacing the root without a connection lost: run "ca rotate" three times, each at
+least one certificate lifetime (--cert-ttl, as the controller has it) after the one
+before; it refuses to go on earlier.
+
+  1. introduce  a new root is trusted beside the old one, which still signs
+  2. promote    the new one signs; every proxy trusts it since its last renewal
+  3. retire     the old one is no longer trusted; nobody has a certificate of it
+
+A running controller notices each step within 10 s. The file that proxies get as
+--root-cert must hold what root-cert.pem of the folder holds. "ca show" says where a
+rotation stands. A root that was brought along is replaced by hand in the same three
+steps: append the new root to root-cert.pem; a lifetime later replace ca-cert.pem and
+ca-key.pem; a lifetime later take the old root out of root-cert.pem.`}
 	cmd.PersistentFlags().StringVar(&dir, "ca-dir", "/var/lib/weft/ca", "folder of the root")
 	cmd.PersistentFlags().StringVar(&domain, "trust-domain", identity.DefaultTrustDomain, "trust domain")
 	cmd.AddCommand(&cobra.Command{

@@ -28,6 +28,9 @@ const (
 	MinTTL     = 30 * time.Second
 )
 
+// defaultReload is how long a step of a rotation may take until the controller knows of it.
+const defaultReload = 10 * time.Second
+
 // AuthorityOptions configure OpenAuthority.
 type AuthorityOptions struct {
 	// Dir holds the PEM files (see the package comment).
@@ -65,7 +68,7 @@ func OpenAuthority(o AuthorityOptions) (*Authority, error) {
 		return nil, fmt.Errorf("certificate lifetime %s is too short: at least %s, so that renewal at half of it keeps up", o.TTL, MinTTL)
 	}
 	if o.ReloadEvery == 0 {
-		o.ReloadEvery = 10 * time.Second
+		o.ReloadEvery = defaultReload
 	}
 	o.Clock = clockOr(o.Clock)
 	if o.Logger == nil {

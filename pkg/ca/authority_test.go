@@ -230,7 +230,7 @@ func TestRotation(t *testing.T) {
 	}
 	clock.Advance(50 * time.Minute)
 	introduced = fetch()
-	clock.Advance(10 * time.Minute)
+	clock.Advance(10*time.Minute + defaultReload)
 	step(PhasePromoted, 2)
 	promoted := fetch()
 	if a.Signing().Equal(oldRoot) {
@@ -241,7 +241,7 @@ func TestRotation(t *testing.T) {
 	}
 	clock.Advance(50 * time.Minute)
 	promoted = fetch()
-	clock.Advance(10 * time.Minute)
+	clock.Advance(10*time.Minute + defaultReload)
 	step(PhaseNone, 1)
 	if err := talk(promoted, fetch()); err != nil {
 		t.Errorf("after the rotation: %v", err)

@@ -18,6 +18,18 @@
 //	root-cert.pem   every root that the mesh trusts, concatenated
 //	cert-chain.pem  optional: intermediates between ca-cert.pem and the root
 //
+// Replacing the root, without a connection lost: run `weft-controller ca rotate` three times, each at least
+// one certificate lifetime (--cert-ttl) after the one before; it refuses to go on earlier.
+//
+//  1. introduce: a new root is made and trusted beside the old one, which still signs
+//  2. promote: the new one signs; by now every proxy trusts it, for it came with the last renewal
+//  3. retire: the old one is no longer trusted; by now nobody has a certificate of its
+//
+// A running controller notices each step within 10 s. A root that was brought along is replaced by hand in
+// the same three steps: append the new one to root-cert.pem; replace ca-cert.pem and ca-key.pem; take
+// the old one out of root-cert.pem. What is handed to proxies as their first root (the file given to
+// --root-cert) must hold both until the end, as root-cert.pem does.
+//
 // Whatever cannot be proved is refused: no identity, an expired certificate, an unknown root, a
 // caller without a pod of that service account on its node.
 package ca

@@ -43,8 +43,9 @@ type RotateOptions struct {
 	Dir string
 	// TrustDomain of the new root. Default identity.DefaultTrustDomain.
 	TrustDomain string
-	// LeafTTL is the lifetime of leaf certificates: a step has to wait that long, until every
-	// proxy has renewed and thereby learned the roots of the step before. Default 24 h.
+	// LeafTTL is the lifetime of leaf certificates: a step has to wait that long, and 10 s for the
+	// controller to notice, until every proxy has renewed and thereby learned the roots of the step
+	// before. Default 24 h.
 	LeafTTL time.Duration
 	// Force skips the wait: connections between proxies that have and have not renewed will fail.
 	Force bool
@@ -72,7 +73,7 @@ func Rotation(dir string) (RotationState, error) {
 
 // Rotate takes a folder one step further and returns where it then stands. Three calls replace the
 // root: introduce a new one beside the old, sign with the new one, forget the old one. A controller
-// that runs notices each step by itself. The error wraps ErrTooEarly before LeafTTL has passed.
+// that runs notices each step by itself. The error wraps ErrTooEarly before LeafTTL and 10 s have passed.
 func Rotate(o RotateOptions) (RotationState, error) {
 	if o.TrustDomain == "" {
 		o.TrustDomain = identity.DefaultTrustDomain
@@ -89,7 +90,7 @@ func Rotate(o RotateOptions) (RotationState, error) {
 	if err != nil {
 		return s, err
 	}
-	if ready := s.Since.Add(o.LeafTTL); s.Phase != PhaseNone && now.Before(ready) && !o.Force {
+	if ready := s.Since.Add(o.LeafTTL + defaultReload); s.Phase != PhaseNone && now.Before(ready) && !o.Force {
 		return s, fmt.Errorf("%w: %s since %s; proxies may still hold certificates and roots from before: wait until %s, or force it",
 			ErrTooEarly, s.Phase, s.Since.Format(time.RFC3339), ready.Format(time.RFC3339))
 	}
