@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -16,9 +15,9 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// The benchmarks carry TCP connections over loopback through two proxies of one process, with mutual TLS,
-// once by this package and once by x/net/http2 written the plain way. CPU-s/GB and CPU-µs/op count the whole
-// process, load generator included, so that their ratio understates the difference.
+// The benchmarks carry TCP connections over loopback through two proxies in this process, with mutual TLS,
+// once by this package and once by x/net/http2 written the plain way. Client and server applications live in
+// another process (load_test.go), so that CPU time and allocations are the two proxies'.
 
 // carrier joins client connections accepted at its address to the application behind the tunnel.
 type carrier func(b *testing.B, app string) (addr string)
@@ -137,62 +136,31 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkThroughput moves b.N MiB from client to application over 1 or 8 connections.
+// bench starts a carrier in front of the load's applications.
+func bench(b *testing.B, start carrier) (l *load, addr string) {
+	l = startLoad(b)
+	return l, start(b, l.app)
+}
+
+// BenchmarkThroughput moves b.N MiB over 1 or 8 connections, from the client or to it.
 func BenchmarkThroughput(b *testing.B) {
 	for _, streams := range []int{1, 8} {
-		for _, k := range carriers {
-			b.Run(fmt.Sprintf("streams=%d/%s", streams, k.name), func(b *testing.B) {
-				sink := listen(b)
-				go serve(sink, func(c net.Conn) {
-					n, _ := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{c}, make([]byte, 256<<10))
-					fmt.Fprintf(c, "%d", n)
-				})
-				addr := k.start(b, sink.Addr().String())
-				b.SetBytes(1 << 20)
-				b.ResetTimer()
-				before := cpu()
-				var wg sync.WaitGroup
-				for i := range streams {
-					wg.Go(func() { push(b, addr, (b.N+i)/streams) })
+		for _, way := range []string{"up", "down"} {
+			for _, k := range carriers {
+				if way == "down" && k.name == "xnet" {
+					continue // the plain way does not end there
 				}
-				wg.Wait()
-				b.ReportMetric(float64(cpu()-before)/1e9/(float64(b.N)/1024), "CPU-s/GB")
-			})
+				b.Run(fmt.Sprintf("streams=%d/%s/%s", streams, way, k.name), func(b *testing.B) {
+					l, addr := bench(b, k.start)
+					l.do("move %s %s %d %d", addr, way, streams, streams)
+					b.SetBytes(1 << 20)
+					b.ResetTimer()
+					before := cpu()
+					l.do("move %s %s %d %d", addr, way, streams, b.N)
+					b.ReportMetric(float64(cpu()-before)/1e9/(float64(b.N)/1024), "CPU-s/GB")
+				})
+			}
 		}
-	}
-}
-
-func push(b *testing.B, addr string, mib int) {
-	c, err := net.Dial("tcp", addr)
-	if err != nil {
-		b.Error(err)
-		return
-	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(time.Minute))
-	buf := make([]byte, 256<<10)
-	for range mib * 4 {
-		if _, err := c.Write(buf); err != nil {
-			b.Error(err)
-			return
-		}
-	}
-	c.(*net.TCPConn).CloseWrite()
-	if got, err := io.ReadAll(c); err != nil || string(got) != fmt.Sprint(mib<<20) {
-		b.Errorf("arrived: %q of %d, %v", got, mib<<20, err)
-	}
-}
-
-func serve(l net.Listener, f func(net.Conn)) {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer c.Close()
-			f(c)
-		}()
 	}
 }
 
@@ -201,42 +169,14 @@ func BenchmarkRequests(b *testing.B) {
 	for _, clients := range []int{1, 64} {
 		for _, k := range carriers {
 			b.Run(fmt.Sprintf("clients=%d/%s", clients, k.name), func(b *testing.B) {
-				app := listen(b)
-				go serve(app, func(c net.Conn) { copyOver(c, c) })
-				addr := k.start(b, app.Addr().String())
-				ends := make([]net.Conn, clients)
-				for i := range ends {
-					c, err := net.Dial("tcp", addr)
-					must(b, err)
-					defer c.Close()
-					c.SetDeadline(time.Now().Add(time.Minute))
-					ends[i] = c
-					ask(b, c)
-				}
+				l, addr := bench(b, k.start)
+				l.do("open %s %d", addr, clients)
 				b.ResetTimer()
 				before := cpu()
-				var wg sync.WaitGroup
-				for i, c := range ends {
-					wg.Go(func() {
-						for range (b.N + i) / clients {
-							ask(b, c)
-						}
-					})
-				}
-				wg.Wait()
+				l.quantiles(b, l.do("ask %d", b.N))
 				b.ReportMetric(float64(cpu()-before)/1e3/float64(b.N), "CPU-µs/op")
 			})
 		}
-	}
-}
-
-func ask(b *testing.B, c net.Conn) {
-	var buf [1024]byte
-	if _, err := c.Write(buf[:]); err != nil {
-		b.Error(err)
-	}
-	if _, err := io.ReadFull(c, buf[:]); err != nil {
-		b.Error(err)
 	}
 }
 
@@ -244,39 +184,13 @@ func ask(b *testing.B, c net.Conn) {
 func BenchmarkConnections(b *testing.B) {
 	for _, k := range carriers {
 		b.Run(k.name, func(b *testing.B) {
-			app := listen(b)
-			go serve(app, func(c net.Conn) { copyOver(c, c) })
-			addr := k.start(b, app.Addr().String())
+			l, addr := bench(b, k.start)
+			l.do("visit %s 8", addr)
 			b.ResetTimer()
 			before := cpu()
-			var wg sync.WaitGroup
-			for i := range 8 {
-				wg.Go(func() {
-					for range (b.N + i) / 8 {
-						once(b, addr)
-					}
-				})
-			}
-			wg.Wait()
+			l.do("visit %s %d", addr, b.N)
 			b.ReportMetric(float64(cpu()-before)/1e3/float64(b.N), "CPU-µs/op")
 		})
-	}
-}
-
-func once(b *testing.B, addr string) {
-	c, err := net.Dial("tcp", addr)
-	if err != nil {
-		b.Error(err)
-		return
-	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
-	var buf [100]byte
-	if _, err = c.Write(buf[:]); err == nil {
-		_, err = io.ReadFull(c, buf[:])
-	}
-	if err != nil {
-		b.Error(err)
 	}
 }
 
@@ -284,62 +198,11 @@ func once(b *testing.B, addr string) {
 func BenchmarkBesideBulk(b *testing.B) {
 	for _, k := range carriers {
 		b.Run(k.name, func(b *testing.B) {
-			app := listen(b)
-			go serve(app, func(c net.Conn) {
-				first := make([]byte, 1)
-				if io.ReadFull(c, first); first[0] == 'b' {
-					io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{c}, make([]byte, 256<<10))
-					return
-				}
-				copyOver(c, c)
-			})
-			addr := k.start(b, app.Addr().String())
-			stop := make(chan struct{})
-			var wg sync.WaitGroup
-			for range 2 {
-				wg.Go(func() { fill(b, addr, stop) })
-			}
-			c, err := net.Dial("tcp", addr)
-			must(b, err)
-			defer c.Close()
-			c.SetDeadline(time.Now().Add(time.Minute))
-			c.Write([]byte("e"))
-			took := make([]time.Duration, b.N)
+			l, addr := bench(b, k.start)
+			l.do("fill %s 2", addr)
+			l.do("open %s 1", addr)
 			b.ResetTimer()
-			for i := range b.N {
-				t := time.Now()
-				ask(b, c)
-				took[i] = time.Since(t)
-			}
-			b.StopTimer()
-			close(stop)
-			wg.Wait()
-			slices.Sort(took)
-			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
-			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+			l.quantiles(b, l.do("ask %d", b.N))
 		})
-	}
-}
-
-func fill(b *testing.B, addr string, stop chan struct{}) {
-	c, err := net.Dial("tcp", addr)
-	if err != nil {
-		b.Error(err)
-		return
-	}
-	defer c.Close()
-	c.Write([]byte("b"))
-	buf := make([]byte, 256<<10)
-	for {
-		select {
-		case <-stop:
-			return
-		default:
-			c.SetDeadline(time.Now().Add(10 * time.Second))
-			if _, err := c.Write(buf); err != nil {
-				b.Error(err)
-				return
-			}
-		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -21,7 +22,13 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(loadEnv) != "" {
+		runLoad()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	clientID = "spiffe://cluster.local/ns/shop/sa/frontend"
