@@ -3,11 +3,15 @@ package ztunnel_test
 import (
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -129,6 +133,11 @@ func TestRequestsThatAreWrong(t *testing.T) {
 		{"CONNECT", "10.244.2.1:15008", 400},
 		{"CONNECT", "127.0.0.1:8080", 400},
 		{"CONNECT", "[::1]:8080", 400},
+		{"CONNECT", "[::ffff:127.0.0.1]:8080", 400},
+		{"CONNECT", "0.0.0.0:8080", 400},
+		{"CONNECT", "10.244.2.1:0", 400},
+		{"CONNECT", "[fd00:244:2::1]:15008", 400},
+		{"GET", "10.244.1.1:8080", 400},
 		{"CONNECT", "169.254.169.254:80", 400},
 		{"CONNECT", "cart.shop.svc.cluster.local:80", 400},
 		{"CONNECT", "10.244.2.1:81", 503}, // nothing listens
@@ -182,6 +191,7 @@ func TestHandshakesThatAreWrong(t *testing.T) {
 	for name, change := range map[string]func(*stranger){
 		"no certificate":       func(s *stranger) { s.cert = nil },
 		"unknown root":         func(s *stranger) { s.cert = certificate(t, foreign, front) },
+		"self-signed":          func(s *stranger) { s.cert = selfSigned(t, front) },
 		"another trust domain": func(s *stranger) { s.cert = certificate(t, elsewhere, evil) },
 		"expired":              func(s *stranger) { s.cert = certificate(t, old, front) },
 		"TLS 1.2":              func(s *stranger) { s.max = tls.VersionTLS12 },
@@ -200,6 +210,26 @@ func TestHandshakesThatAreWrong(t *testing.T) {
 	if got, err := m.stranger("front").ask("CONNECT", "10.244.2.1:8080"); err != nil || got != 200 {
 		t.Errorf("afterwards an honest client: %d %v", got, err)
 	}
+}
+
+// selfSigned is a certificate that names an identity of the mesh on its own authority.
+func selfSigned(t *testing.T, id identity.Identity) *tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uri, err := url.Parse(id.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), URIs: []*url.URL{uri}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 // fixedClock stands still.

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -154,5 +155,27 @@ func TestSetsThatLookAlikeAreOne(t *testing.T) {
 	f := gather(t, m)["weft_tcp_connections_opened_total"]
 	if len(f.GetMetric()) != 1 || f.GetMetric()[0].GetCounter().GetValue() != 4 {
 		t.Errorf("%v", f)
+	}
+}
+
+// Dashboards made for other ambient meshes ask for these labels, of TCP metrics, and no others.
+func TestLabelsAreTheFieldsOwn(t *testing.T) {
+	want := strings.Fields(`reporter
+		source_workload source_workload_namespace source_principal source_app source_version source_cluster
+		source_canonical_service source_canonical_revision
+		destination_workload destination_workload_namespace destination_principal destination_app destination_version destination_cluster
+		destination_canonical_service destination_canonical_revision
+		destination_service destination_service_name destination_service_namespace
+		request_protocol response_flags connection_security_policy`)
+	m := NewMetrics(Options{})
+	m.Acquire(labels("cart")).Opened()
+	var got []string
+	for _, l := range gather(t, m)["weft_tcp_connections_opened_total"].GetMetric()[0].GetLabel() {
+		got = append(got, l.GetName())
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v\nwant %v", got, want)
 	}
 }
