@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -36,6 +35,9 @@ func demoSteps() []demoStep {
 	}
 }
 
+// waypointStep is the first step that needs an Envoy.
+const waypointStep = 5
+
 func newDemo(e *env) *cobra.Command {
 	var step int
 	var keep bool
@@ -56,18 +58,19 @@ func newDemo(e *env) *cobra.Command {
 	f.IntVar(&step, "step", 0, "show only this step; what it needs of the earlier ones is applied unseen")
 	f.BoolVar(&keep, "keep", false, "leave the lab up at the end")
 	f.StringVar(&c.Name, "name", c.Name, "name of the lab")
-	f.StringVar(&c.Envoy, "envoy", os.Getenv("WEFT_ENVOY"), "Envoy for waypoints (default: $WEFT_ENVOY, or envoy in PATH)")
+	f.StringVar(&c.Envoy, "envoy", "", "Envoy for waypoints (default: $WEFT_ENVOY, envoy in PATH, or what make envoy installed)")
 	f.BoolVar(&c.Debug, "debug", false, "log of the mesh's programs at debug level")
 	return cmd
 }
 
 // demo raises the lab, tells the steps and takes the lab away again, whatever happened.
 func (e *env) demo(ctx context.Context, c *lab.Config, only int, keep bool) (err error) {
-	s, err := newStory(e, c)
-	if err != nil {
-		return err
-	}
+	s := newStory(e, c)
+	c.NeedEnvoy = only == 0 || only >= waypointStep
 	defer func() {
+		if !s.up {
+			return
+		}
 		if keep && err == nil {
 			s.sayHowToGoOn()
 			return
@@ -75,7 +78,7 @@ func (e *env) demo(ctx context.Context, c *lab.Config, only int, keep bool) (err
 		if err != nil && ctx.Err() == nil {
 			s.saveLogs()
 		}
-		err = errors.Join(err, lab.Down(c.Layout), os.RemoveAll(s.dir))
+		err = errors.Join(err, lab.Down(c.Layout))
 		if left := lab.Leftovers(c.Layout); len(left) > 0 {
 			err = errors.Join(err, fmt.Errorf("left behind: %v", left))
 		}

@@ -68,7 +68,7 @@ The lab is still up. Go on by hand:
   weftctl lab status --name %[1]s
   weftctl lab exec --name %[1]s shop/frontend -- shop-client get http://cart
   $EDITOR %[2]s/cart-route.yaml      # saved is in force
-  weftctl lab down --name %[1]s; rm -r %[2]s
+  weftctl lab down --name %[1]s
 `, s.c.Name, s.dir)
 }
 

@@ -24,21 +24,15 @@ import (
 type story struct {
 	e     *env
 	c     *lab.Config
-	dir   string // the manifests, a copy of examples/shop that the steps change
+	dir   string // the manifests, a copy of examples/shop that the steps change; part of the lab's state
 	began time.Time
+	up    bool // the lab is ours to take down
 }
 
-func newStory(e *env, c *lab.Config) (*story, error) {
-	if os.Geteuid() != 0 {
-		return nil, errors.New("the demo makes network namespaces, cgroups and loads eBPF: run as root (sudo weftctl demo)")
-	}
-	dir, err := os.MkdirTemp("", "weft-demo-")
-	if err != nil {
-		return nil, err
-	}
-	s := &story{e: e, c: c, dir: dir, began: time.Now()}
-	c.Manifests = []string{dir}
-	return s, s.copyManifests("shop")
+func newStory(e *env, c *lab.Config) *story {
+	s := &story{e: e, c: c, dir: c.Path("manifests"), began: time.Now()}
+	c.Manifests = []string{s.dir}
+	return s
 }
 
 // copyManifests puts the YAML files of a folder of the examples among the lab's manifests, over those of
@@ -47,6 +41,9 @@ func (s *story) copyManifests(folder string) error {
 	files, err := fs.Glob(examples.Files, path.Join(folder, "*.yaml"))
 	if err != nil || len(files) == 0 {
 		return fmt.Errorf("no manifests in examples/%s: %w", folder, err)
+	}
+	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+		return err
 	}
 	for _, f := range files {
 		data, err := examples.Files.ReadFile(f)
@@ -75,8 +72,9 @@ func (s *story) raise(ctx context.Context, keep bool) error {
 		s.c.Owner = id
 	}
 	began := time.Now()
-	err := startLab(ctx, s.c)
+	err := startLab(ctx, s.c, func() error { return s.copyManifests("shop") })
 	if err == nil {
+		s.up = true
 		err = awaitLab(ctx, s.c, 45*time.Second)
 	}
 	if err != nil {

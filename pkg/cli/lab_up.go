@@ -34,7 +34,7 @@ func newLabUp(e *env, name *string) *cobra.Command {
 	f.IntVar(&c.Nodes, "nodes", 2, "simulated nodes")
 	f.StringVar(&c.BinDir, "bin", "", "folder of the mesh's programs (default: where weftctl is)")
 	f.StringToStringVar(&c.Images, "image", nil, "program for an image: IMAGE=/path/to/program (repeatable)")
-	f.StringVar(&c.Envoy, "envoy", os.Getenv("WEFT_ENVOY"), "Envoy for waypoints (default: $WEFT_ENVOY, or envoy in PATH)")
+	f.StringVar(&c.Envoy, "envoy", "", "Envoy for waypoints (default: $WEFT_ENVOY, envoy in PATH, or what make envoy installed)")
 	f.BoolVar(&c.NoMesh, "no-mesh", false, "only nodes, pods and services")
 	f.DurationVar(&c.CertTTL, "cert-ttl", 0, "lifetime of workload certificates (default 24h)")
 	f.BoolVar(&c.Debug, "debug", false, "log of the mesh's programs at debug level")
@@ -45,7 +45,7 @@ func newLabUp(e *env, name *string) *cobra.Command {
 }
 
 func (e *env) labUp(ctx context.Context, c *lab.Config, foreground bool, timeout time.Duration) error {
-	if err := startLab(ctx, c); err != nil {
+	if err := startLab(ctx, c, nil); err != nil {
 		return err
 	}
 	began := time.Now()
@@ -69,23 +69,42 @@ func (e *env) labUp(ctx context.Context, c *lab.Config, foreground bool, timeout
 	return nil
 }
 
-// startLab checks what can be checked and starts the supervisor as a process of its own session.
-func startLab(ctx context.Context, c *lab.Config) error {
+// startLab checks what can be checked, clears what an earlier lab of this name left, has prepare (which may be
+// nil) put files into its state directory, and starts the supervisor as a process of its own session. When it
+// fails, nothing is left behind, and another lab of that name that is up is not touched.
+func startLab(ctx context.Context, c *lab.Config, prepare func() error) (err error) {
 	if os.Geteuid() != 0 {
 		return errors.New("a lab makes network namespaces, cgroups and loads eBPF: run as root (sudo weftctl lab up …)")
 	}
-	if err := c.Complete(); err != nil {
+	if err := c.Validate(); err != nil {
 		return err
 	}
 	if st, err := c.ReadState(); err == nil && st.Supervisor.Alive() {
-		return fmt.Errorf("lab %s is already up: take it down with `weftctl lab down`, or choose another --name", c.Name)
+		return fmt.Errorf("lab %s is already up: take it down with `weftctl lab down --name %[1]s`, or choose another --name", c.Name)
 	}
 	if err := lab.Down(c.Layout); err != nil { // leftovers of one that was killed
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, lab.Down(c.Layout))
+		}
+	}()
+	if prepare != nil {
+		if err := errors.Join(c.Save(), prepare()); err != nil { // saved first, so that `lab down --all` knows of it
+			return err
+		}
+	}
+	if err := errors.Join(c.Complete(), ctx.Err()); err != nil {
 		return err
 	}
 	if err := c.Save(); err != nil {
 		return err
 	}
+	return startSupervisor(c)
+}
+
+func startSupervisor(c *lab.Config) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -102,7 +121,7 @@ func startLab(ctx context.Context, c *lab.Config) error {
 		return fmt.Errorf("start the lab's supervisor: %w", err)
 	}
 	go func() { _ = cmd.Wait() }()
-	return ctx.Err()
+	return nil
 }
 
 // awaitLab waits until everything is ready.

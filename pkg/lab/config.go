@@ -21,8 +21,10 @@ type Config struct {
 	BinDir string `json:"binDir"`
 	// Images leads from image (without tag) to program, beside the names that the lab knows.
 	Images map[string]string `json:"images,omitempty"`
-	// Envoy is the program that waypoints start. Empty: weft-waypoint looks in PATH.
+	// Envoy is the program that waypoints start. Default: what bootstrap.FindEnvoy finds, if anything.
 	Envoy string `json:"envoy,omitempty"`
+	// NeedEnvoy has Complete fail without an Envoy even when no manifest asks for a waypoint yet.
+	NeedEnvoy bool `json:"-"`
 	// NoMesh leaves the mesh's programs out: only nodes, pods and services.
 	NoMesh bool `json:"noMesh,omitempty"`
 	// CertTTL is the lifetime of workload certificates. Default 24 h.
@@ -45,6 +47,15 @@ func (c *Config) Complete() error {
 		}
 		c.BinDir = filepath.Dir(self)
 	}
+	var err error
+	if c.BinDir, err = filepath.Abs(c.BinDir); err != nil {
+		return fmt.Errorf("the mesh's programs: %w", err)
+	}
+	for image, program := range c.Images {
+		if c.Images[image], err = filepath.Abs(program); err != nil {
+			return fmt.Errorf("program for image %s: %w", image, err)
+		}
+	}
 	for i, dir := range c.Manifests {
 		abs, err := filepath.Abs(dir)
 		if err != nil {
@@ -57,15 +68,15 @@ func (c *Config) Complete() error {
 		}
 		c.Manifests[i] = abs
 	}
+	if err := c.Validate(); err != nil || c.NoMesh {
+		return err
+	}
 	for _, program := range meshBinaries {
-		if c.NoMesh {
-			break
-		}
 		if _, err := os.Stat(filepath.Join(c.BinDir, program)); err != nil {
 			return fmt.Errorf("the mesh's programs: %w (run make build, name their folder with --bin, or go without a mesh: --no-mesh)", err)
 		}
 	}
-	return c.Validate()
+	return c.findEnvoy()
 }
 
 // Load reads the configuration of a lab that was raised. Errors wrap ErrNoLab when there is none.

@@ -19,7 +19,7 @@ type KubeletOptions struct {
 	Node   string            // its name
 	Images map[string]string // image (without tag) to program
 	BinDir string            // where weft.dev/… images' programs are
-	Envoy  string            // program for waypoints, given to pods as WEFT_ENVOY; empty: they look in PATH
+	Envoy  string            // program for waypoints, given to pods as WEFT_ENVOY; empty: there was none
 	Self   string            // path of the program that has the hidden command "lab pod-init"
 	Log    *zap.Logger       // nil: silent
 }

@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -68,6 +69,16 @@ func TestFindEnvoy(t *testing.T) {
 	if got, err := FindEnvoy(""); err != nil || got != want {
 		t.Errorf("below build/envoy: %q %v, want %q", got, err, want)
 	}
+	t.Chdir(t.TempDir())
+	program := filepath.Join(root, "build", "bin", "program")
+	if err := errors.Join(os.Mkdir(filepath.Dir(program), 0o755), copyFile(self, program)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "-test.run=TestPrintEnvoy", "-test.v")
+	cmd.Env = []string{"PRINT_ENVOY=1"}
+	if got, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(got), "found "+want+"\n") {
+		t.Errorf("beside the program: %s %v, want %q", got, err, want)
+	}
 	t.Setenv("WEFT_ENVOY", self)
 	if got, err := FindEnvoy(""); err != nil || got != self {
 		t.Errorf("WEFT_ENVOY: %q %v", got, err)
@@ -75,4 +86,24 @@ func TestFindEnvoy(t *testing.T) {
 	if _, err := FindEnvoy("/does/not/exist"); err == nil {
 		t.Error("a path that is not there is found")
 	}
+}
+
+// TestPrintEnvoy is run as a program of its own by TestFindEnvoy.
+func TestPrintEnvoy(t *testing.T) {
+	if os.Getenv("PRINT_ENVOY") == "" {
+		t.Skip("only as a program of its own")
+	}
+	got, err := FindEnvoy("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println("found", got)
+}
+
+func copyFile(from, to string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o755)
 }

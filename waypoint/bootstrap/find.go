@@ -13,8 +13,9 @@ import (
 // ErrNoEnvoy is returned when no Envoy can be found.
 var ErrNoEnvoy = errors.New("no envoy found: set WEFT_ENVOY to the binary, put envoy into PATH, or run `make envoy` to install one under build/envoy")
 
-// FindEnvoy looks for the Envoy binary: the path given, $WEFT_ENVOY, PATH, then build/envoy of the working
-// directory and of each directory above it.
+// FindEnvoy looks for the Envoy binary and returns an absolute path: the path given, $WEFT_ENVOY, PATH, then
+// build/envoy of the working directory and of each directory above it, then the same from the running
+// program's directory, and envoy beside that (bin/weftctl, envoy/…).
 func FindEnvoy(path string) (string, error) {
 	for _, p := range []string{path, os.Getenv("WEFT_ENVOY")} {
 		if p == "" {
@@ -29,16 +30,29 @@ func FindEnvoy(path string) (string, error) {
 	if found, err := exec.LookPath("envoy"); err == nil {
 		return filepath.Abs(found)
 	}
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", fmt.Errorf("find envoy: %w", err)
+	var roots []string
+	if dir, err := os.Getwd(); err == nil {
+		roots = append(roots, buildDirs(dir)...)
 	}
-	for ; ; dir = filepath.Dir(dir) {
-		if found := findBinary(filepath.Join(dir, "build", "envoy")); found != "" {
+	if self, err := os.Executable(); err == nil {
+		roots = append(roots, buildDirs(filepath.Dir(self))...)
+		roots = append(roots, filepath.Join(filepath.Dir(self), "..", "envoy"))
+	}
+	for _, root := range roots {
+		if found := findBinary(root); found != "" {
 			return found, nil
 		}
+	}
+	return "", ErrNoEnvoy
+}
+
+// buildDirs are build/envoy of a directory and of each one above it.
+func buildDirs(dir string) []string {
+	var all []string
+	for ; ; dir = filepath.Dir(dir) {
+		all = append(all, filepath.Join(dir, "build", "envoy"))
 		if dir == filepath.Dir(dir) {
-			return "", ErrNoEnvoy
+			return all
 		}
 	}
 }
