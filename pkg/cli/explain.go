@@ -100,7 +100,7 @@ func (x *explainer) callerIdentity() identity.Identity {
 
 // leave tells how the connection leaves the source.
 func (x *explainer) leave() {
-	h := hop{where: fmt.Sprintf("Leaving pod %s on node %s", workloadName(x.src), x.src.Node)}
+	h := hop{where: "Leaving " + placeText(x.src)}
 	t := x.target
 	switch {
 	case x.src.Protocol != model.HBONE:
@@ -130,7 +130,7 @@ func (x *explainer) leave() {
 func (x *explainer) arrive(endpoints []endpoint, caller identity.Identity, from netip.Addr) {
 	yes, no := 0, 0
 	for _, ep := range endpoints {
-		h := hop{where: fmt.Sprintf("At the ztunnel of node %s, for pod %s port %d", ep.workload.Node, workloadName(ep.workload), ep.port)}
+		h := hop{where: ztunnelText(ep)}
 		if x.judge(&h, ep, caller, from) {
 			yes++
 		} else {
@@ -150,12 +150,12 @@ func (x *explainer) arrive(endpoints []endpoint, caller identity.Identity, from 
 func (x *explainer) judge(h *hop, ep endpoint, caller identity.Identity, from netip.Addr) bool {
 	w := ep.workload
 	if w.Protocol != model.HBONE {
-		h.where = fmt.Sprintf("At pod %s on node %s", workloadName(w), w.Node)
+		h.where = "At " + placeText(w)
 		h.say("it is not in the mesh: nothing is enforced, the connection arrives in clear text")
 		return true
 	}
 	if w.NativeTunnel {
-		h.where = fmt.Sprintf("At waypoint pod %s on node %s", workloadName(w), w.Node)
+		h.where = "At waypoint " + placeText(w)
 		h.say("it terminates the tunnel itself")
 		return true
 	}
@@ -166,7 +166,7 @@ func (x *explainer) judge(h *hop, ep endpoint, caller identity.Identity, from ne
 	}
 	v := policy.Compile(policies).Decide(policy.Conn{Source: caller, SourceIP: from, Dest: netip.AddrPortFrom(firstAddr(w), ep.port)})
 	for _, name := range v.DryRun {
-		h.say("dry run: policy %s would refuse it", name)
+		h.say("dry run: %s would refuse it", policyText(name))
 	}
 	switch {
 	case v.Allowed && v.Policy == "" && len(policies) == 0:
@@ -174,7 +174,7 @@ func (x *explainer) judge(h *hop, ep endpoint, caller identity.Identity, from ne
 	case v.Allowed && v.Policy == "":
 		h.say("allowed: %s (%d apply)", v.Reason, len(policies))
 	case v.Allowed:
-		h.say("allowed by policy %s, rule %d", v.Policy, v.Rule+1)
+		h.say("allowed by %s, rule %d", policyText(v.Policy), v.Rule+1)
 	default:
 		x.sayRefused(h, v, policies, caller, w)
 	}
@@ -188,8 +188,7 @@ func (x *explainer) sayRefused(h *hop, v policy.Verdict, policies []*model.Polic
 	}
 	switch {
 	case v.Rule != policy.NoRule:
-		h.say("refused by DENY policy %s, rule %d: it matches %s", v.Policy, v.Rule+1, who)
-		x.advise("change rule %d of policy %s if this caller is to be let in", v.Rule+1, v.Policy)
+		x.sayDenied(h, v, who)
 	case !slices.ContainsFunc(policies, func(p *model.Policy) bool { return p.Action == model.Allow && !p.DryRun }):
 		h.say("refused: %s", v.Reason)
 	default:
@@ -209,6 +208,17 @@ func (x *explainer) sayRefused(h *hop, v policy.Verdict, policies []*model.Polic
 	if caller.IsZero() && x.src.Protocol != model.HBONE {
 		x.advise("or enrol the caller, so that it has an identity: label namespace %s with weft.dev/dataplane-mode=ambient", x.src.Namespace)
 	}
+}
+
+// sayDenied names the rule, or the object that it was made of.
+func (x *explainer) sayDenied(h *hop, v policy.Verdict, who string) {
+	if kind, name := objectOf(v.Policy); kind == "PeerAuthentication" {
+		h.say("refused by PeerAuthentication %s, which is STRICT here: it matches %s", name, who)
+		x.advise("set PeerAuthentication %s to PERMISSIVE, or one of this workload or port, if plaintext is to be let in", name)
+		return
+	}
+	h.say("refused by DENY %s, rule %d: it matches %s", policyText(v.Policy), v.Rule+1, who)
+	x.advise("change rule %d of %s if this caller is to be let in", v.Rule+1, policyText(v.Policy))
 }
 
 func principalText(id identity.Identity) string {

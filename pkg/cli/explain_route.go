@@ -32,7 +32,7 @@ func (x *explainer) sayRoute(h *hop, req request) [][]endpoint {
 	}
 	for _, f := range sorted(x.snap.Faults) {
 		if f.Service == s.Key() {
-			h.say("fault %s is injected into the service's requests", f.Key())
+			sayFault(h, f, req)
 		}
 	}
 	slices.SortStableFunc(routes, func(a, b *model.Route) int { return a.Created.Compare(b.Created) })

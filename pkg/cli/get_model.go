@@ -141,15 +141,15 @@ func getPolicies(cmd *cobra.Command, o *getOptions) (*listing, error) {
 func policyViews(snap *model.Snapshot) []policyView {
 	var all []policyView
 	for _, p := range sorted(snap.Policies) {
-		kind, name := writtenAs(p.Name)
+		kind, namespace, name := writtenAs(p.Namespace, p.Name)
 		all = append(all, policyView{
-			Kind: kind, Namespace: p.Namespace, Name: name, Layer: "L4", Action: actionText(p.Action), AppliesTo: scopeText(snap, p),
+			Kind: kind, Namespace: namespace, Name: name, Layer: "L4", Action: actionText(p.Action), AppliesTo: scopeText(snap, p),
 			EnforcedBy: "ztunnel", DryRun: p.DryRun, Note: p.Unsupported,
 		})
 	}
 	for _, p := range sorted(snap.L7Policies) {
-		kind, name := writtenAs(p.Name)
-		view := policyView{Kind: kind, Namespace: p.Namespace, Name: name, Layer: "L7", Action: actionText(p.Action), EnforcedBy: "waypoint", DryRun: p.DryRun}
+		kind, namespace, name := writtenAs(p.Namespace, p.Name)
+		view := policyView{Kind: kind, Namespace: namespace, Name: name, Layer: "L7", Action: actionText(p.Action), EnforcedBy: "waypoint", DryRun: p.DryRun}
 		switch {
 		case p.Service != "":
 			view.AppliesTo = "service " + p.Service
@@ -162,17 +162,6 @@ func policyViews(snap *model.Snapshot) []policyView {
 		all = append(all, view)
 	}
 	return all
-}
-
-// writtenAs tells what a compiled policy was written as: a PeerAuthentication becomes one or more policies
-// whose names begin so and may end in _mesh or _listed; no object's name holds an underscore.
-func writtenAs(name string) (kind, object string) {
-	rest, ok := strings.CutPrefix(name, "peerauthentication_")
-	if !ok {
-		return "AuthorizationPolicy", name
-	}
-	object, _, _ = strings.Cut(rest, "_")
-	return "PeerAuthentication", object
 }
 
 func actionText(a model.Action) string {
