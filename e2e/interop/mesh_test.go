@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -17,6 +18,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,6 +47,7 @@ type mesh struct {
 	server *hbone.Server
 	addr   string
 	app    net.Listener
+	last   atomic.Pointer[hbone.Request] // the last one that our server accepted
 }
 
 func newMesh(t testing.TB) *mesh {
@@ -85,6 +89,7 @@ func (m *mesh) handle(ctx context.Context, r *hbone.Request) {
 		r.Reject(503, err.Error(), nil)
 		return
 	}
+	m.last.Store(r)
 	s, err := r.Accept(nil)
 	if err != nil {
 		c.Close()
@@ -92,6 +97,9 @@ func (m *mesh) handle(ctx context.Context, r *hbone.Request) {
 	}
 	s.Splice(ctx, c.(*net.TCPConn), hbone.SpliceOptions{})
 }
+
+// lastHeader is that of the last request that our server accepted.
+func (m *mesh) lastHeader() hbone.Header { return m.last.Load().Header }
 
 // leaf is a workload's certificate that is good as a host's, too, for clients that verify names.
 func (m *mesh) leaf(id string) tls.Certificate {
@@ -160,7 +168,8 @@ func accept(l net.Listener, f func(net.Conn)) {
 	}
 }
 
-// exchange sends 3 MB through c, which echoes them, and ends in good order.
+// exchange sends 3 MB through c, which echoes them, and ends in good order. It may be called on any
+// goroutine.
 func exchange(t *testing.T, c io.ReadWriter, closeWrite func() error) {
 	t.Helper()
 	const size = 3 << 20
@@ -173,12 +182,43 @@ func exchange(t *testing.T, c io.ReadWriter, closeWrite func() error) {
 		}
 	}()
 	got := make([]byte, size)
-	if n, err := io.ReadFull(c, got); err != nil || string(got) != string(sent) {
-		t.Fatalf("%d bytes came back, %v, or other bytes", n, err)
+	if n, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, sent) {
+		t.Errorf("%d bytes came back, %v, or other bytes", n, err)
+		return
 	}
 	if closeWrite != nil {
 		if n, err := c.Read(got); n != 0 || !errors.Is(err, io.EOF) {
 			t.Errorf("at the end: %d, %v", n, err)
 		}
 	}
+}
+
+// eventually tries until ok has no error. It takes long only on the way to a failure.
+func eventually(t testing.TB, what string, ok func() error) {
+	t.Helper()
+	err := ok()
+	for end := time.Now().Add(30 * time.Second); err != nil && time.Now().Before(end); err = ok() {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// lockedBuffer collects what a program writes while the test reads it.
+type lockedBuffer struct {
+	mu sync.Mutex // protects b
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
