@@ -23,6 +23,7 @@ import (
 type deltaCache struct {
 	typeURL string
 	names   func(body []byte) []string // under which a resource is found besides its own
+	keep    int                        // changes that are remembered at least
 
 	mu        sync.Mutex // protects what follows
 	resources map[string]kept
@@ -54,7 +55,7 @@ type change struct {
 }
 
 func newDeltaCache(typeURL string, names func(body []byte) []string) *deltaCache {
-	return &deltaCache{typeURL: typeURL, names: names, resources: map[string]kept{}, watches: map[uint64]waiting{}}
+	return &deltaCache{typeURL: typeURL, names: names, keep: minLog, resources: map[string]kept{}, watches: map[uint64]waiting{}}
 }
 
 // minLog is how many changes are remembered at least. A client that is further behind has to reconnect,
@@ -77,7 +78,7 @@ func (c *deltaCache) set(ch change) error {
 		c.log = append(c.log, name)
 	}
 	c.tell()
-	if limit := max(minLog, 2*len(c.resources)); len(c.log) > limit {
+	if limit := max(c.keep, 2*len(c.resources)); len(c.log) > limit {
 		drop := len(c.log) - limit/2
 		c.base += uint64(drop)
 		c.log = slices.Clone(c.log[drop:])
