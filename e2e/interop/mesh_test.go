@@ -135,14 +135,16 @@ func (m *mesh) pool(t testing.TB, addr string) (*hbone.Pool, hbone.Key) {
 }
 
 // files writes CA and client certificate for command-line clients.
-func (m *mesh) files() (ca, cert, key string) {
+func (m *mesh) files() (ca, cert, key string) { return m.write(m.leaf(clientID)) }
+
+// write writes CA and a certificate.
+func (m *mesh) write(leaf tls.Certificate) (ca, cert, key string) {
 	dir := m.t.TempDir()
 	write := func(name, typ string, der []byte) string {
 		p := filepath.Join(dir, name)
 		must(m.t, os.WriteFile(p, pem.EncodeToMemory(&pem.Block{Type: typ, Bytes: der}), 0o600))
 		return p
 	}
-	leaf := m.leaf(clientID)
 	k, err := x509.MarshalPKCS8PrivateKey(leaf.PrivateKey)
 	must(m.t, err)
 	return write("ca.pem", "CERTIFICATE", m.cert.Raw), write("cert.pem", "CERTIFICATE", leaf.Certificate[0]), write("key.pem", "PRIVATE KEY", k)
