@@ -1,7 +1,10 @@
 package ztunnel_test
 
 import (
+	"context"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -125,4 +128,50 @@ func TestLivingConnectionsAreSpread(t *testing.T) {
 	if n := len(m.nodes["n2"].Flows.Views()); n != 5 {
 		t.Errorf("cart-1 has %d of 10 connections", n)
 	}
+}
+
+// A node's ztunnel stops in good order while connections come in all the time: none of them fails, for
+// those that meet it no more go to the other endpoint, and one that lives there lives on.
+func TestDrainingNodeLosesNothing(t *testing.T) {
+	m := twoCarts(t, nil)
+	first, second := workload("n2", "cart-1", "10.244.2.1"), workload("n1", "cart-2", "10.244.1.7")
+	m.apply(state.Delta{Workloads: []*model.Workload{first, second}, Services: []*model.Service{service("cart", "10.96.0.2", 8080, first, second)}})
+	m.enrol("n1", "cart-2", "10.244.1.7")
+	living := m.pods["front-1"].app("10.244.2.1:8080")
+	if _, err := say(living, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	var made atomic.Int64
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				c := m.pods["front-1"].app("10.96.0.2:80")
+				if got, err := say(c, "hello"); err != nil || got != "hello" {
+					t.Errorf("a connection failed: %q %v", got, err)
+				}
+				c.Close()
+				made.Add(1)
+			}
+		})
+	}
+	until(t, "some connections", func() bool { return made.Load() > 50 })
+	ctx, cut := context.WithCancel(t.Context())
+	drained := make(chan struct{})
+	go func() { defer close(drained); m.nodes["n2"].Drain(ctx) }()
+	until(t, "connections have been led elsewhere", func() bool { return m.retries() > 20 })
+	close(stop)
+	wg.Wait()
+	if got, err := say(living, "still here"); err != nil || got != "still here" {
+		t.Errorf("a living connection was cut: %q %v", got, err)
+	}
+	cut()
+	<-drained
+	refused(t, living, time.Second)
 }
