@@ -65,7 +65,7 @@ func (x *Index) putWorkload(uid string, w *model.Workload) bool {
 	if w == nil {
 		delete(x.workloads, uid)
 		for _, a := range old.Addresses {
-			x.addresses.remove(a.Unmap(), old)
+			x.addresses.remove(plain(a), old)
 		}
 		return true
 	}
@@ -74,18 +74,22 @@ func (x *Index) putWorkload(uid string, w *model.Workload) bool {
 	if old != nil {
 		before = old.Addresses
 	}
-	x.addresses.replace(unmapped(before), old, unmapped(w.Addresses), w)
+	x.addresses.replace(plainly(before), old, plainly(w.Addresses), w)
 	return true
 }
 
-// unmapped is the list itself where it already is, which is nearly always.
-func unmapped(as []netip.Addr) []netip.Addr {
-	if !slices.ContainsFunc(as, netip.Addr.Is4In6) {
+// plain is an address as it is looked up: IPv4 as such, and without the zone that a link-local address of a
+// socket carries and that of a workload may not.
+func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
+
+// plainly is the list itself where it already is plain, which is nearly always.
+func plainly(as []netip.Addr) []netip.Addr {
+	if !slices.ContainsFunc(as, func(a netip.Addr) bool { return a != plain(a) }) {
 		return as
 	}
 	as = slices.Clone(as)
 	for i := range as {
-		as[i] = as[i].Unmap()
+		as[i] = plain(as[i])
 	}
 	return as
 }
@@ -161,7 +165,7 @@ func (x *Index) putService(key string, s *model.Service) bool {
 	if s == nil {
 		delete(x.services, key)
 		for _, a := range old.Addresses {
-			x.vips.remove(a.Unmap(), old)
+			x.vips.remove(plain(a), old)
 		}
 		x.hostnames.remove(canonical(old.Hostname), old)
 		return true
@@ -172,7 +176,7 @@ func (x *Index) putService(key string, s *model.Service) bool {
 	if old != nil {
 		before, names = old.Addresses, []string{canonical(old.Hostname)}
 	}
-	x.vips.replace(unmapped(before), old, unmapped(s.Addresses), s)
+	x.vips.replace(plainly(before), old, plainly(s.Addresses), s)
 	x.hostnames.replace(names, old, []string{canonical(s.Hostname)}, s)
 	return true
 }

@@ -88,7 +88,7 @@ func (x *Index) ByUID(uid string) *model.Workload {
 func (x *Index) ByAddress(a netip.Addr) *model.Workload {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return x.addresses.find(a.Unmap())
+	return x.addresses.find(plain(a))
 }
 
 // ServiceByKey finds a service by namespace/hostname, nil if unknown.
@@ -102,7 +102,7 @@ func (x *Index) ServiceByKey(key string) *model.Service {
 func (x *Index) ServiceByVIP(a netip.Addr) *model.Service {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return x.vips.find(a.Unmap())
+	return x.vips.find(plain(a))
 }
 
 // ServiceByHostname finds a service by its full DNS name, in any case, with or without the last dot; nil

@@ -56,6 +56,34 @@ func TestWorkloadComesMovesGoes(t *testing.T) {
 	}
 }
 
+// A socket's link-local address carries a zone, a workload's does not, or has another.
+func TestAddressWithZone(t *testing.T) {
+	x := New()
+	w := workload("u1", netip.MustParseAddr("fe80::1%pod"))
+	x.UpsertWorkload(w)
+	if x.ByAddress(netip.MustParseAddr("fe80::1%eth0")) != w || x.ByAddress(netip.MustParseAddr("fe80::1")) != w {
+		t.Error("not found")
+	}
+	if x.RemoveWorkload("u1"); x.ByAddress(netip.MustParseAddr("fe80::1")) != nil {
+		t.Error("not removed")
+	}
+}
+
+// A policy for a namespace that it does not name is nobody's, least of all the whole mesh's.
+func TestNamespacePolicyWithoutNamespace(t *testing.T) {
+	x := New()
+	x.UpsertPolicy(&model.Policy{Name: "nobody", Scope: model.ScopeNamespace})
+	for _, w := range []*model.Workload{{UID: "u1", Namespace: "shop"}, {UID: "u2"}} {
+		if list, missing := x.PoliciesFor(w); len(list)+len(missing) > 0 {
+			t.Errorf("%s is bound by %v %v", w.UID, list, missing)
+		}
+	}
+	x.RemovePolicy("/nobody")
+	if len(x.wide) > 0 {
+		t.Errorf("left behind: %v", x.wide)
+	}
+}
+
 func TestAddressOfSeveral(t *testing.T) {
 	x := New()
 	old, young := workload("old", a1), workload("young", a1)

@@ -44,13 +44,14 @@ func (x *Index) putPolicy(key string, p *model.Policy) bool {
 	return true
 }
 
-// breadth is the key in wide of a policy that binds by its scope alone.
+// breadth is the key in wide of a policy that binds by its scope alone. One for a namespace that it does not
+// name binds nothing: it must not become the mesh's.
 func breadth(p *model.Policy) (string, bool) {
 	switch p.Scope {
 	case model.ScopeMesh:
 		return "", true
 	case model.ScopeNamespace:
-		return p.Namespace, true
+		return p.Namespace, p.Namespace != ""
 	}
 	return "", false
 }

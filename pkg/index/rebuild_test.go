@@ -67,7 +67,7 @@ func (m *mesh) addr() netip.Addr {
 func (m *mesh) addrList() (out []netip.Addr, keys []string) {
 	for range m.IntN(4) {
 		a := m.addr()
-		out, keys = append(out, a), append(keys, a.Unmap().String())
+		out, keys = append(out, a), append(keys, a.Unmap().WithZone("").String())
 	}
 	return out, keys
 }
@@ -150,7 +150,7 @@ func (m *mesh) differs() string {
 	for i := range 6 {
 		a := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
 		for _, a := range []netip.Addr{a, netip.AddrFrom16(a.As16())} {
-			k := a.Unmap().String()
+			k := a.Unmap().WithZone("").String()
 			if got, want := m.x.ByAddress(a), m.now.Workloads[m.addrs.find(k)]; got != want {
 				return fmt.Sprintf("%v is %+v, want %+v of %v", a, got, want, m.addrs[k])
 			}

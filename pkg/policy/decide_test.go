@@ -230,6 +230,18 @@ func TestReasonNamesPlainText(t *testing.T) {
 	}
 }
 
+// A block around all of IPv4 in its mapped form is not understood, so it opens nothing and closes all.
+func TestMappedBlockShorterThanIPv4(t *testing.T) {
+	m := model.Match{SourceIPs: []netip.Prefix{netip.PrefixFrom(netip.MustParseAddr("::ffff:10.0.0.0"), 90)}}
+	for _, a := range []model.Action{model.Allow, model.Deny} {
+		for _, src := range []string{"10.0.0.1", "::ffff:10.0.0.1", "fd00::1"} {
+			if v := Compile([]*model.Policy{one("a", a, m)}).Decide(conn(id("shop", "x"), src, "10.0.1.1:80")); v.Allowed {
+				t.Errorf("action %d from %s: %+v", a, src, v)
+			}
+		}
+	}
+}
+
 func TestClosed(t *testing.T) {
 	if v := (*Set)(nil).Decide(front); v.Allowed || v.Reason == "" {
 		t.Error(v)

@@ -145,7 +145,10 @@ func compileNetworks(ps []netip.Prefix) (n networks, err error) {
 		if !p.IsValid() {
 			return n, fmt.Errorf("an invalid IP block")
 		}
-		if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
+		if a := p.Addr(); a.Is4In6() {
+			if p.Bits() < 96 { // callers are compared as IPv4, which no block of IPv6 contains
+				return n, fmt.Errorf("the block %s, which is neither of IPv4 nor of IPv6", p)
+			}
 			p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
 		}
 		n.list = append(n.list, p.Masked())

@@ -24,7 +24,9 @@ func DecodePolicy(in *security.Authorization) (*model.Policy, error) {
 	case security.Scope_GLOBAL:
 		p.Scope = model.ScopeMesh
 	case security.Scope_NAMESPACE:
-		p.Scope = model.ScopeNamespace
+		if p.Scope = model.ScopeNamespace; p.Namespace == "" {
+			return nil, unreadable("policy %s is for a namespace and names none", p.Name)
+		}
 	case security.Scope_WORKLOAD_SELECTOR:
 		p.Scope = model.ScopeSelector
 	default:
