@@ -15,7 +15,7 @@ type AuthorizationPolicy struct {
 
 // AuthorizationPolicySpec is what a person writes.
 type AuthorizationPolicySpec struct {
-	// Selector picks workloads of the namespace by label; enforced by the node's ztunnel.
+	// Selector picks workloads of the namespace by label; enforced by their ztunnel, and by the waypoints that call them.
 	Selector *Selector `json:"selector,omitempty"`
 	// TargetRefs picks Services, or Gateways of class weft-waypoint; enforced by the waypoint.
 	TargetRefs []TargetRef `json:"targetRefs,omitempty"`
@@ -69,7 +69,7 @@ type Source struct {
 
 // Operation is a conjunction about what is called. All but ports need a waypoint.
 type Operation struct {
-	// Ports are numbers in quotes ("8080"): of the workload at a ztunnel, of the service at a waypoint.
+	// Ports are numbers in quotes ("8080"): of the workload; with targetRefs, of the service.
 	Ports      []string `json:"ports,omitempty"`
 	NotPorts   []string `json:"notPorts,omitempty"`
 	Hosts      []string `json:"hosts,omitempty"`

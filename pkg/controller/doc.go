@@ -14,8 +14,8 @@
 //   - A policy that ztunnels cannot evaluate, or with an invalid rule: an ALLOW rule matches nothing, a DENY
 //     policy everything.
 //   - A policy for a Service that no waypoint serves denies all calls to the service's workloads.
-//   - A DENY policy of workloads behind a waypoint is enforced at the waypoint as well, where the caller is
-//     still known; the workload's ztunnel only sees the waypoint.
+//   - Policies of workloads behind a waypoint are enforced at the waypoint, where the caller is still known;
+//     the workload's ztunnel lets that one waypoint in and judges everybody else itself (docs/decisions/006).
 //   - A waypoint that is named and is not there stays named, so that ztunnels refuse.
 //   - A route's rule with anything that cannot be served answers 500.
 package controller
