@@ -165,7 +165,7 @@ func (c *deltaCache) CreateDeltaWatch(r *cache.DeltaRequest, sub cache.Subscript
 	}
 	known := sub.ReturnedResources()
 	mark, follows := known[place]
-	if !follows {
+	if _, claimed := r.GetInitialResourceVersions()[place]; !follows || claimed {
 		out <- c.answer(r, c.all(known))
 		return nil, nil
 	}
