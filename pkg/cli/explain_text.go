@@ -27,14 +27,17 @@ func ztunnelText(ep endpoint) string {
 
 // writtenAs tells what object a compiled policy was made of. A PeerAuthentication becomes policies whose names
 // begin so, and end in _listed, or in _mesh where the mesh's own is laid over another namespace; a Gateway
-// one that lets its waypoint in. No object's name holds an underscore.
+// one that lets its waypoint in; an AuthorizationPolicy may have a version _behind a waypoint. No object's
+// name holds an underscore.
 func writtenAs(namespace, name string) (kind, objectNamespace, object string) {
 	if w, ok := strings.CutPrefix(name, "waypoint_"); ok {
-		return "Gateway", namespace, w
+		object, _, _ = strings.Cut(w, "_")
+		return "Gateway", namespace, object
 	}
 	rest, ok := strings.CutPrefix(name, "peerauthentication_")
 	if !ok {
-		return "AuthorizationPolicy", namespace, name
+		object, _, _ = strings.Cut(name, "_")
+		return "AuthorizationPolicy", namespace, object
 	}
 	object, form, _ := strings.Cut(rest, "_")
 	if form == "mesh" {
@@ -52,10 +55,13 @@ func objectOf(key string) (kind, object string) {
 
 func policyText(key string) string {
 	kind, object := objectOf(key)
-	if kind == "PeerAuthentication" {
+	switch kind {
+	case "PeerAuthentication":
 		return kind + " " + object
+	case "Gateway":
+		return "policy " + key // nobody wrote it
 	}
-	return "policy " + key
+	return "policy " + object
 }
 
 func abortText(r model.FaultRule) string {
