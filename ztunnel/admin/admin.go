@@ -6,6 +6,7 @@
 //	/logging          log level; POST ?level=debug changes it
 //	/metrics          Prometheus
 //	/ready            200 once traffic can be carried
+//	/version          what was built
 //	/debug/pprof/     profiles
 //	/quitquitquit     POST: drain and exit
 //
@@ -27,6 +28,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/weftmesh/weft/internal/version"
 )
 
 // Options of Handler.
@@ -65,6 +68,7 @@ func Handler(o Options) http.Handler {
 			o.Quit()
 		})
 	}
+	mux.HandleFunc("GET /version", version.Page)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
@@ -97,7 +101,7 @@ func ReadyHandler(ready func() error) http.Handler {
 }
 
 func index(w http.ResponseWriter, _ *http.Request) {
-	fmt.Fprint(w, "ztunnel\n\n/config_dump\n/connections\n/certificates\n/logging (POST ?level=)\n/metrics\n/ready\n/debug/pprof/\n/quitquitquit (POST)\n")
+	fmt.Fprint(w, "ztunnel\n\n/config_dump\n/connections\n/certificates\n/logging (POST ?level=)\n/metrics\n/ready\n/version\n/debug/pprof/\n/quitquitquit (POST)\n")
 }
 
 func setLevel(level zap.AtomicLevel) http.HandlerFunc {
