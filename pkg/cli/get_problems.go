@@ -32,6 +32,21 @@ type problemView struct {
 	Next     string          `json:"next,omitempty"`
 }
 
+// String is file:line: severity: object: path: message; what to do.
+func (p problemView) String() string {
+	text := ""
+	for _, part := range []string{p.Where, string(p.Severity), p.Object, p.Path, p.Message} {
+		if part != "" && text != "" {
+			text += ": "
+		}
+		text += part
+	}
+	if p.Next != "" {
+		text += "; " + p.Next
+	}
+	return text
+}
+
 func getProblems(cmd *cobra.Command, o *getOptions) (*listing, error) {
 	socket, err := o.controllerSocket()
 	if err != nil {

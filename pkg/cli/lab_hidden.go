@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -69,6 +70,12 @@ func newLabNodeProxy(e *env, name *string) *cobra.Command {
 func newLabPodInit() *cobra.Command {
 	return &cobra.Command{
 		Use: "pod-init FILE -- COMMAND", Hidden: true, Args: cobra.MinimumNArgs(2),
-		RunE: func(_ *cobra.Command, args []string) error { return lab.PodInit(args[0], args[1:]) },
+		RunE: func(_ *cobra.Command, args []string) error {
+			err := lab.PodInit(args[0], args[1:])
+			if errors.Is(err, lab.ErrNoCommand) {
+				return &exitError{127, err}
+			}
+			return err
+		},
 	}
 }

@@ -60,19 +60,28 @@ func logOf(c *lab.Config, what, container string) (string, error) {
 	return c.PodLog(p.Namespace, p.Name, container), nil
 }
 
+// copyLog prints a log; with follow it goes on, from before the file is there until it is removed with its lab.
 func (e *env) copyLog(ctx context.Context, path string, follow bool) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
 	f, err := os.Open(path)
+	for ; errors.Is(err, fs.ErrNotExist) && follow; f, err = os.Open(path) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("nothing is written yet: %w", err)
+		return fmt.Errorf("nothing is written yet (-f waits for it): %w", err)
 	}
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
 	for {
-		if _, err := io.Copy(e.stdout, f); err != nil || !follow {
+		_, gone := os.Stat(path) // asked first: what is written until then is printed
+		if _, err := io.Copy(e.stdout, f); err != nil || !follow || gone != nil {
 			return err
 		}
 		select {

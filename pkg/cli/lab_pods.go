@@ -42,9 +42,9 @@ func newLabExec(e *env, name *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "exec POD -- COMMAND…",
 		Short: "Run a command inside a pod",
-		Long: `Runs a command in the pod's network, cgroup and files, and ends with its exit code. POD is a pod's name,
-or the beginning of it (shop/frontend). Any program of this machine will do; the programs beside weftctl
-(shop-client) are in PATH.`,
+		Long: `Runs a command in the pod's network, cgroup and files, and ends with its exit code: 128 and the signal's
+number when it was killed, 127 when there is no such program. POD is a pod's name, or the beginning of it
+(shop/frontend). Any program of this machine will do; the programs beside weftctl (shop-client) are in PATH.`,
 		Example: "  weftctl lab exec shop/frontend -- shop-client get http://cart/\n  weftctl lab exec shop/frontend -- ip addr",
 		Args:    cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -63,7 +63,7 @@ or the beginning of it (shop/frontend). Any program of this machine will do; the
 			err = lab.Exec(cmd.Context(), c.Layout, pod, args[1:], lab.Streams{In: e.stdin, Out: e.stdout, Err: e.stderr})
 			var exit *exec.ExitError
 			if errors.As(err, &exit) {
-				return &exitError{code: exit.ExitCode()}
+				return &exitError{code: lab.ExitCode(err)}
 			}
 			return err
 		},

@@ -1,97 +1,97 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/weftmesh/weft/pkg/lab"
 )
 
 func newLabStatus(e *env, name *string) *cobra.Command {
-	return &cobra.Command{
-		Use: "status", Short: "Show programs, pods and services of a lab", Args: cobra.NoArgs,
-		Example: "  weftctl lab status",
-		RunE:    func(*cobra.Command, []string) error { return e.labStatus(*name) },
+	var output string
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show programs, pods and services of a lab, and what is wrong with its manifests",
+		Long: `Shows what a lab runs, and which objects of its manifests are not in force as written, with file and line. A
+broken edit leaves the last good version of its object in force, and is listed here until it is mended.`,
+		Example: "  weftctl lab status\n  weftctl lab status -o json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkOutput(output, "json", "yaml"); err != nil {
+				return err
+			}
+			return e.labStatus(cmd.Context(), *name, output)
+		},
 	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "json or yaml (default: tables)")
+	_ = cmd.RegisterFlagCompletionFunc("output", offerFixed("json", "yaml"))
+	return cmd
 }
 
-func (e *env) labStatus(name string) error {
+func (e *env) labStatus(ctx context.Context, name, output string) error {
 	c, err := lab.Load(name)
 	if err != nil {
 		return err
 	}
-	st, err := c.ReadState()
+	v, err := viewLab(ctx, c)
 	if err != nil {
 		return err
 	}
-	if !st.Supervisor.Alive() {
-		fmt.Fprintf(e.stdout, "Lab %s has no supervisor any more; `weftctl lab down` removes what is left.\n", name)
+	if output != "" {
+		return e.printData(v, output)
 	}
-	pods, err := c.Pods()
-	if err != nil {
-		return err
-	}
-	services, err := c.Services()
-	if err != nil {
-		return err
+	e.printLab(v)
+	return nil
+}
+
+func (e *env) printLab(v *labView) {
+	if v.Supervisor == 0 {
+		fmt.Fprintf(e.stdout, "Lab %s has no supervisor any more; `weftctl lab down --name %[1]s` removes what is left.\n", v.Name)
 	}
 	programs := newTable("PROGRAM", "PID", "RESTARTS", "AGE")
-	for _, n := range st.ProgramNames() {
-		p := st.Programs[n]
+	for _, p := range v.Programs {
 		pid := "-"
-		if p.Alive() {
+		if p.PID != 0 {
 			pid = fmt.Sprint(p.PID)
 		}
-		programs.row(n, pid, fmt.Sprint(p.Restarts), age(time.Since(p.Since)))
+		programs.row(p.Name, pid, fmt.Sprint(p.Restarts), age(time.Since(p.Since)))
 	}
-	table := newTable("NAMESPACE", "POD", "READY", "RESTARTS", "NODE", "MESH", "IP")
-	for _, p := range pods {
-		table.row(p.Namespace, p.Name, fmt.Sprint(lab.PodReady(p)), fmt.Sprint(restarts(p)), p.Spec.NodeName, e.meshOf(c, p), p.Status.PodIP)
+	pods := newTable("NAMESPACE", "POD", "READY", "RESTARTS", "NODE", "MESH", "IP")
+	for _, p := range v.Pods {
+		mesh := "-"
+		if p.Enrolled {
+			mesh = e.green("enrolled")
+		}
+		pods.row(p.Namespace, p.Name, fmt.Sprint(p.Ready), fmt.Sprint(p.Restarts), p.Node, mesh, p.IP)
 	}
-	vips := newTable("NAMESPACE", "SERVICE", "ADDRESS", "PORTS")
-	for _, s := range services {
-		vips.row(s.Namespace, s.Name, s.Spec.ClusterIP, ports(s))
+	services := newTable("NAMESPACE", "SERVICE", "ADDRESS", "PORTS")
+	for _, s := range v.Services {
+		services.row(s.Namespace, s.Name, s.Address, s.Ports)
 	}
-	for i, t := range []*textTable{programs, table, vips} {
+	for i, t := range []*textTable{programs, pods, services} {
 		if i > 0 {
 			fmt.Fprintln(e.stdout)
 		}
 		t.print(e.stdout)
 	}
-	return nil
+	e.printLabProblems(v)
 }
 
-// meshOf says how the mesh treats a pod now.
-func (e *env) meshOf(c *lab.Config, p *corev1.Pod) string {
-	if lab.Enrolled(c.Layout, p) {
-		return e.green("enrolled")
+// printLabProblems is silent when all is well.
+func (e *env) printLabProblems(v *labView) {
+	if v.Unasked != "" {
+		fmt.Fprintf(e.stdout, "\n%s: %s\n", e.red("The controller does not answer"), v.Unasked)
 	}
-	return "-"
-}
-
-func restarts(p *corev1.Pod) int32 {
-	n := int32(0)
-	for _, c := range p.Status.ContainerStatuses {
-		n += c.RestartCount
+	if len(v.Problems) == 0 {
+		return
 	}
-	return n
-}
-
-func ports(s *corev1.Service) string {
-	text := ""
-	for i, p := range s.Spec.Ports {
-		if i > 0 {
-			text += ","
-		}
-		text += fmt.Sprint(p.Port)
-		if p.Name != "" {
-			text += "/" + p.Name
-		}
+	fmt.Fprintf(e.stdout, "\n%s\n", e.bold("Not in force as written:"))
+	for _, p := range v.Problems {
+		fmt.Fprintf(e.stdout, "  %s\n", p)
 	}
-	return text
 }
 
 // age writes a duration in its largest unit.

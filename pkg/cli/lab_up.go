@@ -45,6 +45,13 @@ func newLabUp(e *env, name *string) *cobra.Command {
 }
 
 func (e *env) labUp(ctx context.Context, c *lab.Config, foreground bool, timeout time.Duration) error {
+	if foreground { // the lab goes with this process, however that dies
+		id, err := lab.OwnID()
+		if err != nil {
+			return err
+		}
+		c.Owner = id
+	}
 	if err := startLab(ctx, c, nil); err != nil {
 		return err
 	}
@@ -53,7 +60,7 @@ func (e *env) labUp(ctx context.Context, c *lab.Config, foreground bool, timeout
 		return errors.Join(err, lab.Down(c.Layout))
 	}
 	fmt.Fprintf(e.stdout, "Lab %s is up after %.1f s.\n", c.Name, time.Since(began).Seconds())
-	if err := e.labStatus(c.Name); err != nil {
+	if err := e.labStatus(ctx, c.Name, ""); err != nil {
 		return err
 	}
 	flag := ""

@@ -2,7 +2,6 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"os/exec"
 	"sync"
 	"syscall"
@@ -97,7 +96,7 @@ func (c *container) once(ctx context.Context) (code int, err error) {
 	}
 	stop()
 	wg.Wait()
-	code = exitCode(err)
+	code = ExitCode(err)
 	c.change(func() {
 		c.running, c.ready = nil, false
 		c.exit = &corev1.ContainerStateTerminated{ExitCode: int32(code), FinishedAt: metav1.Now()}
@@ -115,20 +114,6 @@ func (c *container) terminate(cmd *exec.Cmd, ended <-chan error) error {
 	}
 	_ = cmd.Process.Kill()
 	return <-ended
-}
-
-func exitCode(err error) int {
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return 0
-	case !errors.As(err, &exit):
-		return 1
-	}
-	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		return 128 + int(ws.Signal())
-	}
-	return exit.ExitCode()
 }
 
 // change edits the state under the lock, then publishes the pod.

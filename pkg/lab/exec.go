@@ -2,9 +2,11 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"syscall"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,6 +37,21 @@ func Exec(ctx context.Context, l Layout, p *corev1.Pod, argv []string, s Streams
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
 	defer stop()
 	return cmd.Wait()
+}
+
+// ExitCode is what a shell would make of the end of a command: 128 and the signal when it was killed.
+func ExitCode(err error) int {
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case !errors.As(err, &exit):
+		return 1
+	}
+	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return exit.ExitCode()
 }
 
 // PodReady reports whether a pod is ready and not about to go.

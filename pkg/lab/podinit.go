@@ -26,6 +26,9 @@ type podMount struct {
 	ReadOnly bool   `json:"readOnly,omitempty"`
 }
 
+// ErrNoCommand is wrapped when a pod's command is no program.
+var ErrNoCommand = errors.New("no such program")
+
 // PodInit turns the calling process, already in the pod's network namespace and cgroup and in a mount and
 // UTS namespace of its own, into a process of the pod and executes argv. It returns only on failure.
 //
@@ -48,7 +51,7 @@ func PodInit(file string, argv []string) error {
 	}
 	path, err := exec.LookPath(argv[0])
 	if err != nil {
-		return fmt.Errorf("pod-init: %w", err)
+		return fmt.Errorf("pod-init: %w: %w", ErrNoCommand, err)
 	}
 	return fmt.Errorf("pod-init: execute %s: %w", path, unix.Exec(path, argv, os.Environ()))
 }
