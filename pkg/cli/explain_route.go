@@ -35,6 +35,7 @@ func (x *explainer) sayRoute(h *hop, req request) [][]endpoint {
 			sayFault(h, f, req)
 		}
 	}
+	routes = forCaller(routes, s.Namespace, x.src.Namespace)
 	slices.SortStableFunc(routes, func(a, b *model.Route) int { return a.Created.Compare(b.Created) })
 	if len(routes) == 0 {
 		return [][]endpoint{x.target.endpoints}
@@ -54,6 +55,18 @@ func (x *explainer) sayRoute(h *hop, req request) [][]endpoint {
 		return nil
 	}
 	return x.backends(h, r)
+}
+
+// forCaller keeps the routes that act on a caller: those of its own namespace, in the place of the others
+// where there are any; else those of the service's namespace.
+func forCaller(routes []*model.Route, service, caller string) []*model.Route {
+	of := func(namespace string) []*model.Route {
+		return slices.DeleteFunc(slices.Clone(routes), func(r *model.Route) bool { return r.Namespace != namespace })
+	}
+	if own := of(caller); len(own) > 0 {
+		return own
+	}
+	return of(service)
 }
 
 func assumption(req request) string {

@@ -13,10 +13,7 @@ import (
 )
 
 // Reasons of route conditions beside those of Gateway API.
-const (
-	reasonNoWaypoint    = "NoWaypoint"
-	reasonConsumerRoute = "ConsumerRouteUnsupported"
-)
+const reasonNoWaypoint = "NoWaypoint"
 
 // routeCompiler compiles one HTTPRoute or GRPCRoute.
 type routeCompiler struct {
@@ -117,7 +114,8 @@ func (r *routeCompiler) foreignParent(ref gatewayv1.ParentReference, path string
 	}
 }
 
-// parent finds the service, and the port of it that is meant; 0 is all.
+// parent finds the service, and the port of it that is meant; 0 is all. In another namespace than the
+// route's it makes this a consumer route, which acts on calls from the route's namespace only.
 func (r *routeCompiler) parent(ref gatewayv1.ParentReference) (info *serviceInfo, port uint16, reason, why string) {
 	ns := r.meta.Namespace
 	if ref.Namespace != nil {
@@ -125,9 +123,6 @@ func (r *routeCompiler) parent(ref gatewayv1.ParentReference) (info *serviceInfo
 	}
 	name := ns + "/" + string(ref.Name)
 	noParent := string(gatewayv1.RouteReasonNoMatchingParent)
-	if ns != r.meta.Namespace {
-		return nil, 0, reasonConsumerRoute, "a route can so far be attached only to services of its own namespace; put it into namespace " + ns
-	}
 	info = r.services[name]
 	if info == nil {
 		return nil, 0, noParent, "there is no Service " + name
@@ -193,6 +188,9 @@ func (r *routeCompiler) programmed(info *serviceInfo, path string) {
 		r.status.warn(path, message, "see the status of the Service")
 	default:
 		message = "by waypoint " + info.use.waypoint.Key()
+		if info.object.Namespace != r.meta.Namespace {
+			message += ", for callers of namespace " + r.meta.Namespace + " alone"
+		}
 	}
 	p.Conditions = setCondition(p.Conditions, r.meta.Generation, conditionProgrammed, ok, reason, message)
 }

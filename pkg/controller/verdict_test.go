@@ -85,8 +85,8 @@ func TestBadRoutes(t *testing.T) {
 	for name, want := range map[string][2]string{
 		"missing": {conditionResolvedRefs, "BackendNotFound"}, "notgranted": {conditionResolvedRefs, "RefNotPermitted"},
 		"noport": {conditionResolvedRefs, "BackendNotFound"}, "parent": {conditionAccepted, "NoMatchingParent"},
-		"parentport": {conditionAccepted, "NoMatchingParent"}, "consumer": {conditionAccepted, reasonConsumerRoute},
-		"filter": {conditionAccepted, "UnsupportedValue"}, "regex": {conditionAccepted, "UnsupportedValue"},
+		"parentport": {conditionAccepted, "NoMatchingParent"},
+		"filter":     {conditionAccepted, "UnsupportedValue"}, "regex": {conditionAccepted, "UnsupportedValue"},
 	} {
 		found := false
 		for _, s := range statuses {
@@ -111,7 +111,7 @@ func TestBadRoutes(t *testing.T) {
 			if rule.Invalid == "" {
 				t.Errorf("route %s: its rule is served", r.Name)
 			}
-		case "parent", "parentport", "consumer":
+		case "parent", "parentport":
 			t.Errorf("route %s is attached", r.Name)
 		}
 	}
