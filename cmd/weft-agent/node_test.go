@@ -246,7 +246,7 @@ func (n *node) start(role string, ns *netns.NS, cgroup string, args ...string) *
 			n.t.Logf("%s %v:\n%s", role, args, p.stderr.String())
 		}
 	})
-	if role == "ztunnel" || role == "echo" {
+	if role == "ztunnel" || role == "echo" || role == "many" {
 		if line, err := p.out.ReadString('\n'); line != "ready\n" {
 			n.t.Fatalf("%s did not start: %q %v %s", role, line, err, p.stderr.String())
 		}

@@ -28,6 +28,7 @@ var roles = map[string]func(args []string) error{
 	"ztunnel": roleZtunnel,
 	"echo":    roleEcho,
 	"client":  roleClient,
+	"many":    roleMany,
 }
 
 const roleEnv = "WFT_AGENT_ROLE"
