@@ -91,10 +91,10 @@ func (e *env) printVersions(v versions, output string) error {
 			switch {
 			case p.Error != "":
 				fmt.Fprintf(e.stdout, "%s: %s\n", p.Name, p.Error)
-			case p.Version != v.Client.Version:
-				fmt.Fprintf(e.stdout, "%s %s %s\n", p.Name, p.Version, e.paint("33", "(another than weftctl's)"))
+			case !same(p.Info, v.Client):
+				fmt.Fprintf(e.stdout, "%s %s (commit %s) %s\n", p.Name, p.Version, p.Commit, e.paint("33", "another than weftctl's"))
 			default:
-				fmt.Fprintf(e.stdout, "%s %s\n", p.Name, p.Version)
+				fmt.Fprintf(e.stdout, "%s %s (commit %s)\n", p.Name, p.Version, p.Commit)
 			}
 		}
 	}
@@ -102,4 +102,10 @@ func (e *env) printVersions(v versions, output string) error {
 		return &exitError{1, fmt.Errorf("%d of %d programs did not say their version", silent, len(v.Programs))}
 	}
 	return nil
+}
+
+// same reports whether two programs are of one build, as far as they know.
+func same(a, b version.Info) bool {
+	known := a.Commit != "unknown" && b.Commit != "unknown"
+	return a.Version == b.Version && (!known || a.Commit == b.Commit)
 }
