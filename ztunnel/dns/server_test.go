@@ -35,14 +35,7 @@ func (l *loopback) Reply(b []byte, client, asked netip.AddrPort) error {
 // upstream is a real name server that knows example.com, and lies once before it answers lie.example.
 func upstream(t *testing.T) netip.AddrPort {
 	t.Helper()
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", pc.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	pc, l := bothSockets(t)
 	h := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		m := new(dns.Msg).SetReply(q)
 		name := q.Question[0].Name
@@ -65,6 +58,23 @@ func upstream(t *testing.T) netip.AddrPort {
 		t.Cleanup(func() { s.Shutdown() })
 	}
 	return pc.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
+// bothSockets listens on one port over UDP and TCP: one that is free in both, which not every one is.
+func bothSockets(t *testing.T) (net.PacketConn, net.Listener) {
+	t.Helper()
+	for range 100 {
+		pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l, err := net.Listen("tcp", pc.LocalAddr().String()); err == nil {
+			return pc, l
+		}
+		pc.Close()
+	}
+	t.Fatal("no port is free over both UDP and TCP")
+	return nil, nil
 }
 
 func serve(t *testing.T, o ServerOptions) (*loopback, *telemetry.Metrics) {
