@@ -106,6 +106,9 @@ func New(o Options) *Ztunnel {
 		DNSUpstream: o.DNSUpstream, DNSMetrics: &o.Metrics.DNS, Log: o.Log,
 	})
 	o.Metrics.GaugeFunc("ztunnel_pods", "Enrolled pods served by this ztunnel.", func() float64 { return float64(z.Pods.Pods()) })
+	o.Metrics.GaugeFunc("ztunnel_workloads", "Workloads of the mesh that this ztunnel has been told of.", func() float64 { return float64(z.State.Index.Counts().Workloads) })
+	o.Metrics.GaugeFunc("ztunnel_services", "Services that this ztunnel has been told of.", func() float64 { return float64(z.State.Index.Counts().Services) })
+	o.Metrics.GaugeFunc("ztunnel_policies", "Policies that this ztunnel has been told of.", func() float64 { return float64(z.State.Index.Counts().Policies) })
 	o.Metrics.CounterFunc("access_log_lost_total", "Access log lines that could not be written.", func() float64 { return float64(o.AccessLog.Lost()) })
 	return z
 }
