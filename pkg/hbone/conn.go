@@ -35,8 +35,12 @@ type conn struct {
 	eng     *engine.Conn
 	bulk    []byte // DATA frames, written after what the engine has
 	bulkBuf *[]byte
-	bulkGen uint32 // counts the bulks taken for writing
-	writing bool   // somebody does
+	bulkGen uint32    // counts the bulks taken for writing
+	share   int       // what a stream may have of a bulk
+	smallAt time.Time // when a small message was sent last
+	near    bool      // a short path: windows need not be full
+	writing bool      // somebody does
+	loop    func()    // writeLoop; starting it allocates nothing
 	since   time.Time
 	waiting []*Stream // for room in bulk
 	err     error     // final
@@ -55,10 +59,11 @@ func (e *env) newConn(w *wire, t *tls.Conn, h *handshake) *conn {
 	if !h.client && o.PingEvery == 0 {
 		o.PingEvery = 15 * time.Second // the client asks every 10 s, and so need not be asked
 	}
-	c := &conn{env: e, client: h.client, w: w, tls: t, peer: cs.PeerCertificates[0], bulkGen: 1,
+	c := &conn{env: e, client: h.client, w: w, tls: t, peer: cs.PeerCertificates[0], bulkGen: 1 + calmBulks, share: e.limits.Batch,
 		bye: make(chan struct{}), done: make(chan struct{})}
 	now := e.clock.Now()
 	c.eng = engine.New(o, now)
+	c.loop, c.near = c.writeLoop, w.near()
 	id, _ := peerID(cs) // verified in the handshake
 	c.info = ConnInfo{PeerID: id, Local: addrPort(w.LocalAddr()), Remote: addrPort(w.RemoteAddr()), Opened: now, NotAfter: c.peer.NotAfter}
 	begin := c.peer.NotBefore
@@ -116,6 +121,9 @@ func (c *conn) untilTick(now time.Time) time.Duration {
 	if c.writing {
 		next = earlier(next, now.Add(c.env.limits.Write/2))
 	}
+	if c.eng.Holding() {
+		next = earlier(next, now.Add(time.Second))
+	}
 	return max(next.Sub(now), time.Millisecond)
 }
 
@@ -135,6 +143,11 @@ func (c *conn) tick() {
 			c.timer.Reset(d)
 		}
 		c.recent.Store(c.recent.Load() / 2)
+		c.near = c.w.near()
+		c.letGo(now)
+		if c.eng.Holding() && c.eng.Loosen() {
+			c.wakeAll()
+		}
 		c.drained()
 		c.kick()
 	}
@@ -199,7 +212,7 @@ func (c *conn) failLocked(err error) {
 	c.wakeAll()
 	if !c.writing {
 		c.writing = true
-		go c.writeLoop()
+		go c.loop()
 	}
 }
 

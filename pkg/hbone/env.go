@@ -39,14 +39,10 @@ func newEnv(l Limits, c Clock, log *zap.Logger, ev *Events) *env {
 }
 
 const (
-	// slack behind a batch takes what must not wait for room: ends of streams.
+	// slack behind a batch takes what must not wait for room: ends of streams, and a small message.
 	slack = 8 << 10
 	// keepAlive of TCP, for paths that no PING crosses any more.
 	keepAlive = 180 * time.Second
-	// urgentMax bounds what goes in front of bulk.
-	urgentMax = 64 << 10
-	// smallMessage is the longest that may go in front of bulk.
-	smallMessage = 4 << 10
 )
 
 // tune sets the socket's options. A failure costs speed or a later notice of a dead peer, no more.

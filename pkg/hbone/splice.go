@@ -52,6 +52,8 @@ type splice struct {
 	o     SpliceOptions
 	cause atomic.Pointer[error] // why this side ended it
 
+	stall *time.Timer // kept for the next time
+
 	read func(uintptr) bool
 	got  int // of the read under way: bytes, or one of the below
 	err  error
@@ -212,17 +214,21 @@ func (p *splice) await() error {
 	}
 	wake := c.wait(s)
 	c.mu.Unlock()
-	t := time.NewTimer(stallCheck)
-	defer t.Stop()
+	if p.stall == nil {
+		p.stall = time.NewTimer(stallCheck)
+	} else {
+		p.stall.Reset(stallCheck)
+	}
+	defer p.stall.Stop()
 	for {
 		select {
 		case <-wake:
 			return nil
-		case <-t.C:
+		case <-p.stall.C:
 			if dead(p.k.raw) {
 				return os.NewSyscallError("read", unix.ECONNRESET)
 			}
-			t.Reset(stallCheck)
+			p.stall.Reset(stallCheck)
 		}
 	}
 }

@@ -20,9 +20,11 @@ type Stream struct {
 	answer chan error // client: until the response came
 
 	// Under c.mu.
-	wake   chan struct{} // made when somebody first waits
-	asleep bool
-	inBulk uint32 // the bulk in which data of this stream lies
+	wake    chan struct{} // made when somebody first waits
+	asleep  bool
+	inBulk  uint32 // the bulk in which data of this stream lies,
+	bulkLen int    // and how much
+	bigGen  uint32 // the bulk that got more than a small message last
 
 	rmu     sync.Mutex // protects what follows
 	q       queue

@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -128,6 +129,19 @@ func (w *wire) Write(p []byte) (int, error) {
 	w.out = append(w.out, p...)
 	w.mu.Unlock()
 	return len(p), nil
+}
+
+// near reports a path so short that no window has to be full on it. false: not known.
+func (w *wire) near() (short bool) {
+	if w.raw == nil {
+		return false
+	}
+	// A failure means that the socket is closed.
+	_ = w.raw.Control(func(fd uintptr) {
+		i, err := unix.GetsockoptTCPInfo(int(fd), unix.SOL_TCP, unix.TCP_INFO)
+		short = err == nil && time.Duration(i.Min_rtt)*time.Microsecond < nearPath
+	})
+	return short
 }
 
 // unflushed reports that crypto/tls wrote something by itself.

@@ -20,7 +20,7 @@ func (c *conn) flush() {
 	c.writing = true
 	c.writeOnce()
 	if c.err != nil || c.pending() {
-		go c.writeLoop()
+		go c.loop()
 		return
 	}
 	c.writing = false
@@ -31,7 +31,7 @@ func (c *conn) flush() {
 func (c *conn) kick() {
 	if !c.writing && c.err == nil && c.pending() {
 		c.writing = true
-		go c.writeLoop()
+		go c.loop()
 	}
 }
 
@@ -74,11 +74,8 @@ func (c *conn) hangUp() {
 
 // writeOnce encrypts and writes what is pending; mu is held, but not while it works.
 func (c *conn) writeOnce() {
-	urgent, bulk, buf := c.eng.Take(), c.bulk, c.bulkBuf
-	c.bulk, c.bulkBuf = nil, nil
-	c.bulkGen++
-	c.wakeWaiting()
-	c.since = c.env.clock.Now()
+	buf := c.bulkBuf
+	urgent, bulk := c.takeOut()
 	c.mu.Unlock()
 	c.recent.Add(uint64(len(bulk)))
 	err := c.encrypt(urgent, bulk)
@@ -88,6 +85,18 @@ func (c *conn) writeOnce() {
 	if err != nil {
 		c.failLocked(c.refusalLocked(err))
 	}
+}
+
+// takeOut takes what is pending, urgent first, and begins the next bulk; mu is held.
+func (c *conn) takeOut() (urgent, bulk []byte) {
+	urgent, bulk = c.eng.Take(), c.bulk
+	c.bulk, c.bulkBuf = nil, nil
+	c.bulkGen++
+	c.share = max(c.env.limits.Batch/(1+len(c.waiting)), leastShare)
+	c.wakeWaiting()
+	c.since = c.env.clock.Now()
+	c.letGo(c.since)
+	return urgent, bulk
 }
 
 func (c *conn) encrypt(urgent, bulk []byte) error {
@@ -102,60 +111,6 @@ func (c *conn) encrypt(urgent, bulk []byte) error {
 		}
 	}
 	return c.w.flush()
-}
-
-// room is how much payload of s, at most want, can be taken now; mu is held. 0: wait.
-func (c *conn) room(s *Stream, want int) int {
-	n := min(c.eng.Sendable(s.es), want)
-	if n == 0 {
-		return 0
-	}
-	if n <= smallMessage && s.inBulk != c.bulkGen && c.eng.Pending() < urgentMax-2*smallMessage {
-		return n
-	}
-	left := c.env.limits.Batch - len(c.bulk) - engine.HeaderLen
-	if left < smallMessage && left < n {
-		return 0
-	}
-	return min(n, left)
-}
-
-// space is where a DATA frame of n bytes of s may be put together; mu is held.
-func (c *conn) space(n int) []byte {
-	if c.bulkBuf == nil {
-		c.bulkBuf = c.env.plain.get()
-		c.bulk = (*c.bulkBuf)[:0]
-	}
-	return c.bulk[len(c.bulk) : len(c.bulk)+engine.HeaderLen+n]
-}
-
-// commit makes a DATA frame of the n bytes of payload in the first bytes of frame, which came from space.
-func (c *conn) commit(s *Stream, frame []byte, n int) {
-	if n <= smallMessage && s.inBulk != c.bulkGen && c.eng.Pending() < urgentMax-2*smallMessage {
-		c.eng.Send(s.es, frame[engine.HeaderLen:engine.HeaderLen+n])
-		c.dropSpace()
-		return
-	}
-	c.eng.PutData(frame, s.es, n)
-	c.bulk = c.bulk[:len(c.bulk)+engine.HeaderLen+n]
-	s.inBulk = c.bulkGen
-}
-
-// dropSpace gives back a buffer that stayed empty.
-func (c *conn) dropSpace() {
-	if len(c.bulk) == 0 && c.bulkBuf != nil {
-		c.env.plain.put(c.bulkBuf)
-		c.bulk, c.bulkBuf = nil, nil
-	}
-}
-
-// endStream ends our direction of s, behind its data; mu is held.
-func (c *conn) endStream(s *Stream) {
-	if s.inBulk == c.bulkGen { // slack has room for the ends of all streams
-		c.bulk = c.eng.AppendEnd(c.bulk, s.es)
-		return
-	}
-	c.eng.End(s.es)
 }
 
 // wait makes s be woken when there may be room; mu is held.

@@ -10,10 +10,11 @@ import (
 
 // Conn is one connection's state.
 type Conn struct {
-	o   Options
-	out []byte  // frames to be written
-	evs []Event // of the Receive under way
-	now time.Time
+	o     Options
+	out   []byte  // frames to be written
+	spare []byte  // empty, for out
+	evs   []Event // of the Receive under way
+	now   time.Time
 
 	// Input.
 	preface    int // bytes of the client's preface still expected
@@ -40,7 +41,9 @@ type Conn struct {
 	peerWindow  int32
 	sendWindow  int64
 	recvWindow  int64
-	held        int // bytes of all streams that the driver has not consumed
+	hold        bool
+	grain       int64 // about how much credit the peer gives back to a stream at a time; 0: not known
+	held        int   // bytes of all streams that the driver has not consumed
 	streams     map[uint32]*Stream
 	closed      *recent
 	sentGoAway  bool
@@ -100,19 +103,29 @@ func (c *Conn) hello() {
 // Take hands out the control frames to be written, in order, and forgets them. The slice is the caller's.
 func (c *Conn) Take() []byte {
 	out := c.out
-	c.out = nil
+	c.out, c.spare = c.spare, nil
 	return out
 }
 
 // Pending is how many bytes Take would hand out.
 func (c *Conn) Pending() int { return len(c.out) }
 
-// Recycle gives back a slice from Take for reuse, once it has been written.
+// Recycle gives back a slice from Take for reuse, once it has been written. Tick frees what a silent
+// connection does not need.
 func (c *Conn) Recycle(b []byte) {
-	if c.out == nil && cap(b) <= 1<<10 {
+	switch {
+	case cap(b) > recycleMost:
+	case c.out == nil:
 		c.out = b[:0]
+	default:
+		c.spare = b[:0]
 	}
 }
+
+const (
+	recycleMost = 128 << 10
+	recycleIdle = 1 << 10
+)
 
 // Streams is how many streams are open.
 func (c *Conn) Streams() int { return len(c.streams) }

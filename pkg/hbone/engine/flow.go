@@ -58,7 +58,9 @@ func (c *Conn) onWindowUpdate(f frameHeader, p []byte) error {
 	}
 	was := s.sendWindow
 	s.sendWindow += int32(n)
-	if was <= 0 && s.sendWindow > 0 {
+	c.credited(n)
+	if (was <= 0 || s.has(heldBack)) && c.allowed(s) > 0 {
+		s.flags &^= heldBack | heldLong
 		c.emit(Event{Kind: Window, Stream: s})
 	}
 	return nil
@@ -101,7 +103,10 @@ func (c *Conn) Sendable(s *Stream) int {
 	if s.has(sentEnd|gone) || c.failed != nil || !s.has(sentHeaders) {
 		return 0
 	}
-	return int(max(0, min(int64(s.sendWindow), c.sendWindow, int64(c.peerFrame), int64(c.o.MaxSend))))
+	if c.hold && s.sendWindow > 0 && c.allowed(s) <= 0 {
+		s.flags |= heldBack
+	}
+	return int(max(0, min(c.allowed(s), c.sendWindow, int64(c.peerFrame), int64(c.o.MaxSend))))
 }
 
 // PutData writes the header of a DATA frame with n bytes of payload, n <= Sendable, to b[:HeaderLen] and

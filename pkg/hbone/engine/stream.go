@@ -8,7 +8,9 @@ const (
 	sentEnd
 	gotEnd
 	gotReset
-	gone // out of the table
+	gone     // out of the table
+	heldBack // Sendable said 0 on account of Hold
+	heldLong // and Loosen has seen it
 )
 
 // Stream is one CONNECT.

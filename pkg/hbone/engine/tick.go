@@ -13,6 +13,9 @@ func (c *Conn) Tick(now time.Time) (next time.Time, err error) {
 	if len(c.streams) == 0 && c.idleSince.IsZero() {
 		c.idleSince = now
 	}
+	if len(c.out) == 0 && cap(c.out) > recycleIdle {
+		c.out, c.spare = nil, nil
+	}
 	due := func(since time.Time, after time.Duration) bool {
 		if since.IsZero() || after < 0 {
 			return false
