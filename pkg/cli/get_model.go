@@ -144,13 +144,22 @@ func policyViews(snap *model.Snapshot) []policyView {
 		kind, namespace, name := writtenAs(p.Namespace, p.Name)
 		all = append(all, policyView{
 			Kind: kind, Namespace: namespace, Name: name, Layer: "L4", Action: actionText(p.Action), AppliesTo: scopeText(snap, p),
-			EnforcedBy: "ztunnel", DryRun: p.DryRun, Note: p.Unsupported,
+			EnforcedBy: "ztunnel", DryRun: p.DryRun, Note: l4Note(kind, p),
 		})
 	}
-	for _, p := range sorted(snap.L7Policies) {
+	for _, key := range slices.Sorted(maps.Keys(snap.L7Policies)) {
+		p := snap.L7Policies[key]
 		kind, namespace, name := writtenAs(p.Namespace, p.Name)
 		view := policyView{Kind: kind, Namespace: namespace, Name: name, Layer: "L7", Action: actionText(p.Action), EnforcedBy: "waypoint", DryRun: p.DryRun}
 		switch {
+		case p.Workloads:
+			bound := 0
+			for uid := range snap.Workloads {
+				if slices.Contains(snap.Bindings[uid], key) {
+					bound++
+				}
+			}
+			view.AppliesTo, view.EnforcedBy = fmt.Sprintf("%d workloads", bound), "waypoints before them"
 		case p.Service != "":
 			view.AppliesTo = "service " + p.Service
 			if s := snap.Services[p.Service]; s != nil {
@@ -162,6 +171,19 @@ func policyViews(snap *model.Snapshot) []policyView {
 		all = append(all, view)
 	}
 	return all
+}
+
+// l4Note says what about a policy is not as it was written.
+func l4Note(kind string, p *model.Policy) string {
+	switch {
+	case p.Unsupported != "":
+		return "cannot be evaluated here, so it refuses: " + p.Unsupported
+	case kind == "Gateway":
+		return "made for the waypoint, which judges callers itself"
+	case strings.Contains(p.Name, "_behind_"):
+		return "as written, but for the waypoint, which judges callers itself"
+	}
+	return ""
 }
 
 func actionText(a model.Action) string {
