@@ -122,7 +122,7 @@ func (p *authPolicy) without(deny *model.Policy, ws []*model.Waypoint) string {
 // tellWaypoints says in the status where else the policy is enforced, and whom it still refuses.
 func (p *authPolicy) tellWaypoints(l4 *model.Policy, pods []*podInfo) {
 	e := p.status.Condition(conditionEnforced)
-	if e == nil || p.object.Spec.DryRun {
+	if e == nil || e.Reason == reasonUnreadable || p.object.Spec.DryRun {
 		return
 	}
 	if at := p.waypointsText(pods, true); at != "" {

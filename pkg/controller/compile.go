@@ -82,6 +82,7 @@ func (c *compiler) compile() {
 	c.compileReach()
 	c.compilePeerAuthentications()
 	c.compileAuthorization()
+	c.compileUnread()
 	c.finishBindings()
 	c.compileFaults()
 	for _, w := range c.snap.Workloads {

@@ -13,6 +13,7 @@
 //
 //   - A policy that ztunnels cannot evaluate, or with an invalid rule: an ALLOW rule matches nothing, a DENY
 //     policy everything.
+//   - A policy that cannot be read and never could: everything is refused at its target, where that can be read.
 //   - A policy for a Service that no waypoint serves denies all calls to the service's workloads.
 //   - Policies of workloads behind a waypoint are enforced at the waypoint, where the caller is still known;
 //     the workload's ztunnel lets that one waypoint in and judges everybody else itself (docs/decisions/006).

@@ -31,7 +31,7 @@ func (c *compiler) compilePeerAuthentications() {
 	var mesh *peerAuth
 	byNamespace := map[string]*peerAuth{}
 	selected := map[string][]*peerAuth{}
-	for _, o := range byAge(c.objs.PeerAuthentications) {
+	for _, o := range byAge(c.peerAuthentications()) {
 		p := &peerAuth{Object: o, status: c.status("PeerAuthentication", o.Value, o.Origin)}
 		ns := o.Value.Namespace
 		p.status.set(conditionAccepted, true, "Accepted", "the policy is understood")

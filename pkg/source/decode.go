@@ -18,6 +18,7 @@ type entry struct {
 	origin Origin
 	object metav1.Object
 	text   string // that it was read from, for generations
+	unread string // why only name and target are certain of it; "" for an object as it was written
 }
 
 // decoded is what one document holds.
@@ -108,6 +109,10 @@ func (d *document) decodeObject(out *decoded, n *yaml.Node, prefix string) {
 		out.unnamed = true
 	default:
 		out.broken = append(out.broken, e.key)
+		if e.object = c.salvage(n, k, e.key); e.object != nil {
+			e.unread, e.text = c.why(), string(d.text)
+			out.entries = append(out.entries, e)
+		}
 	}
 }
 

@@ -39,7 +39,13 @@ func readFile(path string, data []byte, before *file) *file {
 		}
 		unnamed = unnamed || d.unnamed
 		for _, e := range d.entries {
-			if first, twice := f.entries[e.key]; twice {
+			first, twice := f.entries[e.key]
+			if twice && first.unread != "" {
+				twice = false
+			} else if twice && e.unread != "" {
+				continue // its problems say it
+			}
+			if twice {
 				f.problems = append(f.problems, duplicate(e, first))
 				continue
 			}
@@ -49,9 +55,11 @@ func readFile(path string, data []byte, before *file) *file {
 	kept := map[key]bool{}
 	if before != nil {
 		for k, e := range before.entries {
-			if _, there := f.entries[k]; !there && (broken[k] || unnamed) {
+			if now, there := f.entries[k]; (!there || now.unread != "" && e.unread == "") && (broken[k] || unnamed) {
 				f.entries[k] = e
-				kept[k] = true
+				if e.unread == "" {
+					kept[k] = true
+				}
 			}
 		}
 	}

@@ -20,8 +20,9 @@ func (d *Dir) merge() (*Objects, []Problem) {
 				e := f.entries[k]
 				first, twice := own[k]
 				switch {
-				case !twice:
+				case !twice || first.unread != "":
 					own[k] = e
+				case e.unread != "": // its problems say it
 				case !f.fading(): // otherwise the object is being moved from f to the other file
 					problems = append(problems, duplicate(e, first))
 				}
@@ -29,8 +30,11 @@ func (d *Dir) merge() (*Objects, []Problem) {
 		}
 		for k, e := range own {
 			first, twice := all[k]
-			if !twice {
+			if !twice || first.unread != "" {
 				all[k] = e
+				continue
+			}
+			if e.unread != "" {
 				continue
 			}
 			first.object = complete(first.object, e.object)
@@ -45,6 +49,10 @@ func (d *Dir) merge() (*Objects, []Problem) {
 	out := &Objects{}
 	for _, k := range sortedKeys(all) {
 		e := all[k]
+		if e.unread != "" {
+			out.Unread = append(out.Unread, e.asUnread())
+			continue
+		}
 		e.kind.add(out, e.object, e.origin)
 	}
 	for _, k := range kinds {

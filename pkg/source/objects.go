@@ -34,6 +34,9 @@ type Objects struct {
 	PeerAuthentications   []Object[api.PeerAuthentication]
 	Faults                []Object[api.Fault]
 
+	// Unread are policies that never were good: nothing but their name and target is certain.
+	Unread []Unread
+
 	// Announcements are what the nodes' agents said of pods, by namespace/name.
 	Announcements map[string]Announcement
 }
