@@ -49,7 +49,7 @@ func (s *story) checkKill(ctx context.Context) error {
 		return fmt.Errorf("requests did not succeed again: %d of %d failed; %v", felt.failed(), rep.Requests, rep.Errors)
 	}
 	s.proved("no request was answered for %.0f ms, from %.0f ms after the kill to %.0f ms after it", felt.gap, felt.gapFrom, felt.gapFrom+felt.gap)
-	s.proved("of %d requests %d were under way or begun meanwhile: %s", rep.Requests, felt.touched, felt.fate())
+	s.proved("of %d requests, %d were under way or begun meanwhile: %s", rep.Requests, felt.touched, felt.fate())
 	if felt.slowest >= 1000 {
 		s.note("  (a DNS query lost to the kill is repeated after the 1 s of the lab's resolv.conf, and Go lets every lookup of a name wait for the one under way)")
 	}
@@ -127,16 +127,16 @@ func (f feeling) failed() int {
 
 // fate says what became of the requests that an outage touched.
 func (f feeling) fate() string {
-	parts := []string{fmt.Sprintf("%d were answered, the slowest after %.0f ms", f.answered, f.slowest)}
+	parts := []string{fmt.Sprintf("answered %d, the slowest after %.0f ms", f.answered, f.slowest)}
 	if n := f.failed() - f.timedOut; n > 0 {
 		var kinds []string
 		for _, k := range sortedKeys(f.atOnce) {
 			kinds = append(kinds, fmt.Sprintf("%d %s", f.atOnce[k], k))
 		}
-		parts = append(parts, fmt.Sprintf("%d failed at once (%s), each within %.0f ms", n, strings.Join(kinds, ", "), f.slowestAtOnce))
+		parts = append(parts, fmt.Sprintf("failed at once %d (%s), each within %.0f ms", n, strings.Join(kinds, ", "), f.slowestAtOnce))
 	}
 	if f.timedOut > 0 {
-		parts = append(parts, fmt.Sprintf("%d timed out", f.timedOut))
+		parts = append(parts, fmt.Sprintf("timed out %d", f.timedOut))
 	}
 	if f.failed() == 0 {
 		parts = append(parts, "none failed")

@@ -30,7 +30,7 @@ func TestFeelTellsWhatCallersNoticed(t *testing.T) {
 	if f.gap != 210 || f.gapFrom != -3 || f.touched != 21 || f.answered != 18 || f.failed() != 3 || f.timedOut != 1 || f.slowest != 900 || f.slowestAtOnce != 1 || !f.recovered {
 		t.Errorf("felt %+v", f)
 	}
-	if got := f.fate(); !strings.Contains(got, "2 failed at once (1 answered 503, 1 refused), each within 1 ms") || !strings.Contains(got, "1 timed out") {
+	if got := f.fate(); !strings.Contains(got, "failed at once 2 (1 answered 503, 1 refused), each within 1 ms") || !strings.Contains(got, "timed out 1") {
 		t.Errorf("fate: %s", got)
 	}
 	rep.Each = rep.Each[:100]

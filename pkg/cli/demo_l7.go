@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -48,6 +49,13 @@ func (s *story) awaitRoute(ctx context.Context) error {
 		if err == nil && (r.OK != 20 || r.Versions["v2"] != 20) {
 			return fmt.Sprintf("of 20 testers' requests %d succeeded and %d got v2; errors: %v", r.OK, r.Versions["v2"], r.Errors), nil
 		}
+		if err != nil {
+			return "", err
+		}
+		paid, err := s.checkout(ctx)
+		if err == nil && !strings.Contains(paid.out, "charged") {
+			return "the cart cannot pay: " + oneLine(paid.out), nil
+		}
 		return "", err
 	})
 }
@@ -77,6 +85,27 @@ func (s *story) checkRoute(ctx context.Context) error {
 		return fmt.Errorf("of 200 testers' requests only %d got v2: %v", t.Versions["v2"], t.Versions)
 	}
 	s.proved("200 requests with \"x-user: tester\": 200 from v2")
+	return s.checkCallersBehindWaypoint(ctx)
+}
+
+// checkCallersBehindWaypoint proves that the policy of step 3 still tells callers apart, though every caller
+// of payments now comes through the waypoint.
+func (s *story) checkCallersBehindWaypoint(ctx context.Context) error {
+	paid, err := s.checkout(ctx)
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(paid.out, "charged") {
+		return fmt.Errorf("behind the waypoint the cart cannot pay: %s", paid.out)
+	}
+	r, err := s.call(ctx, "shop/frontend", payCommand...)
+	if err != nil {
+		return err
+	}
+	if r.code == 0 || r.out != "" {
+		return fmt.Errorf("behind the waypoint frontend reached payments: %s", r.out)
+	}
+	s.proved("step 3's policy holds behind the waypoint: cart → payments is let in, frontend → payments is refused after %s", millis(r.took))
 	return nil
 }
 
