@@ -174,12 +174,26 @@ func listenUnix(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// Serve serves h on l until ctx ends.
+// lastWords is how long answers under way may take when the server stops: that to /quitquitquit is one.
+const lastWords = 2 * time.Second
+
+// Serve serves h on l until ctx ends and what is being answered has been.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
-	stop := context.AfterFunc(ctx, func() { s.Close() })
-	defer stop()
-	if err := s.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		limit, cancel := context.WithTimeout(context.Background(), lastWords)
+		defer cancel()
+		if s.Shutdown(limit) != nil {
+			s.Close()
+		}
+	})
+	err := s.Serve(l)
+	if !stop() {
+		<-stopped
+	}
+	if err != nil && !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	}
 	return nil

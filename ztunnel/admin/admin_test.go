@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -120,5 +121,34 @@ func TestUnixSocket(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// Whoever tells the program to stop is answered, although the server stops at that very moment.
+func TestQuitIsAnswered(t *testing.T) {
+	for range 20 {
+		ctx, cancel := context.WithCancel(t.Context())
+		l, err := Listen("127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() {
+			done <- Serve(ctx, l, Handler(Options{Quit: func() {
+				cancel()
+				time.Sleep(time.Millisecond) // lets the server begin to stop before the answer is out
+			}}))
+		}()
+		resp, err := http.Post("http://"+l.Addr().String()+"/quitquitquit", "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(resp.Body); err != nil || string(b) != "draining\n" {
+			t.Errorf("%q %v", b, err)
+		}
+		resp.Body.Close()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	}
 }
