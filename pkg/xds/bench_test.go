@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/server/stream/v3"
+
 	"github.com/weftmesh/weft/pkg/ca"
 	"github.com/weftmesh/weft/pkg/model"
 )
@@ -112,4 +115,45 @@ func benchMesh(b *testing.B, n int) {
 	clear(held)
 	c.types[TypeAddress].versions = nil
 	b.ReportMetric(all-heapMB(), "MB-client")
+}
+
+// BenchmarkChangePerClient is what one change among n resources costs for each client that has everything.
+func BenchmarkChangePerClient(b *testing.B) {
+	for _, n := range []int{10_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			const clients = 100
+			c := newDeltaCache(TypeAddress, addressesOf)
+			all := change{update: map[string][]byte{}}
+			for i := range n {
+				all.update[fmt.Sprint("pod-", i)] = make([]byte, 200)
+			}
+			if err := c.set(all); err != nil {
+				b.Fatal(err)
+			}
+			subs := make([]stream.Subscription, clients)
+			out := make([]chan cache.DeltaResponse, clients)
+			request := &cache.DeltaRequest{TypeUrl: TypeAddress}
+			ask := func(i int) {
+				if _, err := c.CreateDeltaWatch(request, &subs[i], out[i]); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for i := range subs {
+				subs[i], out[i] = stream.NewDeltaSubscription(nil, nil, nil, true), make(chan cache.DeltaResponse, 2)
+				ask(i)
+				subs[i].SetReturnedResources((<-out[i]).GetReturnedResources())
+				ask(i)
+			}
+			for round := 0; b.Loop(); round++ {
+				if err := c.set(change{update: map[string][]byte{"pod-7": fmt.Appendf(nil, "%200d", round)}}); err != nil {
+					b.Fatal(err)
+				}
+				for i := range subs {
+					subs[i].SetReturnedResources((<-out[i]).GetReturnedResources())
+					ask(i)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/clients, "ns/client")
+		})
+	}
 }
