@@ -37,7 +37,7 @@ func TestH2Spec(t *testing.T) {
 	must(t, err)
 	n, err := strconv.Atoi(port)
 	must(t, err)
-	c := &config.Config{Host: host, Port: n, Path: "/", Timeout: 2 * time.Second, MaxHeaderLen: 4000, Strict: true, TLS: true, Insecure: true, CertFile: cert, CertKeyFile: key}
+	c := &config.Config{Host: host, Port: n, Path: "/", Timeout: 20 * time.Second, MaxHeaderLen: 4000, Strict: true, TLS: true, Insecure: true, CertFile: cert, CertKeyFile: key}
 	passed := 0
 	for _, g := range []*spec.TestGroup{generic.Spec(), http2.Spec(), hpack.Spec()} {
 		passed += runGroup(t, c, g)

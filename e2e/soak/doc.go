@@ -8,8 +8,8 @@
 //   - once, early: an agent and a ztunnel are restarted;
 //   - every few minutes: the policy is edited and edited back, each time until a caller feels it; a
 //     Deployment is rolled; all the time, certificates of two minutes are renewed;
-//   - every ten seconds: goroutines, live heap, file descriptors and resident memory of every program of
-//     the mesh, sockets of every network namespace, each log, and what crossed the link.
+//   - every ten seconds: goroutines, live heap, memory and file descriptors of every program of the mesh,
+//     sockets of every network namespace, each log, and what crossed the link.
 //
 // It fails, with exit code 1, when
 //
