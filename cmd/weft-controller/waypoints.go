@@ -101,6 +101,7 @@ func (p *pipeline) newIsolator(key string) (*isolate.Isolator, error) {
 		Config:    translate.Config{Listen: []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}},
 		Publish:   func(s *cache.Snapshot) error { p.metrics.pushes.Inc(); return p.xds.SetEnvoy(waypointNode(key), s) },
 		Connected: func() bool { return len(p.envoys(key)) > 0 },
+		Current:   func() bool { return p.xds.EnvoyCurrent(waypointNode(key)) },
 		OnProblems: func(ps []translate.Problem) {
 			p.mu.Lock()
 			defer p.mu.Unlock()

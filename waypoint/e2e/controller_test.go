@@ -69,7 +69,8 @@ func startControl(t *testing.T, at netip.Addr, cfg translate.Config) *control {
 	must(err)
 	node := xds.WaypointNode("shop", "wp", "")
 	c.iso, err = isolate.New(isolate.Options{
-		Waypoint: "shop/wp", Config: cfg, Settle: 300 * time.Millisecond,
+		Waypoint: "shop/wp", Config: cfg,
+		Current: func() bool { return c.xds.EnvoyCurrent(node) },
 		Publish: func(s *cache.Snapshot) error { return c.xds.SetEnvoy(node, s) },
 		Connected: func() bool {
 			for _, cl := range c.xds.Clients() {

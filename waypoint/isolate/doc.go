@@ -15,5 +15,8 @@
 // Envoy says which response it refuses, but not whether it applied the others in it: so after a refusal
 // every resource of that type is sent again, under a salted version. Identical ones are no-ops to Envoy.
 //
+// What Envoy says of a publication is known by its answer where the server can tell (Options.Current), else
+// by its silence.
+//
 // The decisions are in machine, without I/O or clock; Isolator gives it time and a publisher.
 package isolate

@@ -1,6 +1,7 @@
 package isolate
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,10 +27,16 @@ type Options struct {
 	// OnProblems, if set, is told of all problems of the waypoint after each publication. It must not call
 	// back into the Isolator.
 	OnProblems func([]translate.Problem)
-	// Settle is how long after a publication its refusal may come. Default 500 ms. A refusal that comes
-	// later still is heard, and doubles the time for this waypoint, up to 8 s.
+	// Current, if set, reports whether every connected Envoy has answered what was published last, be it by
+	// a refusal. Then a publication is accepted by its answer, and the next step of one follows it; silence
+	// counts only where no answer comes for 8 s.
+	Current func() bool
+	// Settle is how long a refusal may take to be heard: after a publication, default 500 ms, or with
+	// Current after its answer, default 100 ms. A refusal that comes later still is heard, and doubles the
+	// time for this waypoint, up to 8 s.
 	Settle time.Duration
-	// Stage is the time between the steps of one publication, see translate.Resources.Stages. Default 100 ms.
+	// Stage is the time between the steps of one publication, see translate.Resources.Stages. Default 100 ms;
+	// with Current 20 ms, after which the answer is waited for.
 	Stage time.Duration
 	// Connected reports whether any Envoy of the waypoint is connected: only then is silence acceptance.
 	// Default: one always is.
@@ -65,12 +72,11 @@ func New(o Options) (*Isolator, error) {
 	if o.Waypoint == "" || o.Publish == nil {
 		return nil, errors.New("isolate: Waypoint and Publish are needed")
 	}
-	if o.Settle == 0 {
-		o.Settle = 500 * time.Millisecond
+	settle, stage := 500*time.Millisecond, 100*time.Millisecond
+	if o.Current != nil {
+		settle, stage = 100*time.Millisecond, 20*time.Millisecond
 	}
-	if o.Stage == 0 {
-		o.Stage = 100 * time.Millisecond
-	}
+	o.Settle, o.Stage = cmp.Or(o.Settle, settle), cmp.Or(o.Stage, stage)
 	if o.AfterFunc == nil {
 		o.AfterFunc = func(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }
 	}
@@ -177,22 +183,35 @@ func (i *Isolator) advance(stages []*translate.Resources) error {
 	}
 	if len(stages) == 1 {
 		i.prev, i.whole = stages[0], i.version
-		i.listen(i.o.Connected())
+		i.listen(wait{witness: i.o.Connected()})
 		return nil
 	}
+	i.pause(stages[1:], 0)
+	return nil
+}
+
+// pause lets Envoy take a stage before the next is sent.
+func (i *Isolator) pause(rest []*translate.Resources, waited time.Duration) {
 	version := i.version
 	i.stop = i.o.AfterFunc(i.o.Stage, func() {
+		answered := i.answered() || waited >= maxSettle
 		i.mu.Lock()
 		defer i.mu.Unlock()
 		if version != i.version || i.closed {
 			return
 		}
-		if err := i.advance(stages[1:]); err != nil {
+		if !answered {
+			i.pause(rest, waited+i.o.Stage)
+			return
+		}
+		if err := i.advance(rest); err != nil {
 			i.o.Logger.Error("waypoint not configured", zap.Error(err))
 		}
 	})
-	return nil
 }
+
+// answered reports whether Envoy has had its say, as far as anybody can tell. Without the lock held.
+func (i *Isolator) answered() bool { return i.o.Current == nil || i.o.Current() }
 
 // send is called with the lock held.
 func (i *Isolator) send(res *translate.Resources) error {
@@ -208,23 +227,34 @@ func (i *Isolator) send(res *translate.Resources) error {
 	return nil
 }
 
-// listen waits for refusals of the last publication. witness tells whether anybody was connected when the
-// time began.
-func (i *Isolator) listen(witness bool) {
-	i.stop()
-	version := i.version
-	i.stop = i.o.AfterFunc(i.settle, func() { i.settled(version, witness) })
+// wait is what is known while refusals of the last publication are waited for.
+type wait struct {
+	witness  bool          // somebody was connected when the time began
+	answered bool          // by then everybody had answered
+	time     time.Duration // since somebody is connected
 }
 
-func (i *Isolator) settled(version uint64, witness bool) {
-	connected := i.o.Connected()
+// listen waits for refusals of the last publication.
+func (i *Isolator) listen(w wait) {
+	i.stop()
+	version := i.version
+	i.stop = i.o.AfterFunc(i.settle, func() { i.settled(version, w) })
+}
+
+func (i *Isolator) settled(version uint64, w wait) {
+	connected, answered := i.o.Connected(), i.answered()
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if version != i.version || i.closed {
 		return
 	}
-	if !witness || !connected {
-		i.listen(connected)
+	if !w.witness || !connected {
+		i.listen(wait{witness: connected})
+		return
+	}
+	w.time += i.settle
+	if i.o.Current != nil && (!answered || !w.answered) && w.time < maxSettle {
+		i.listen(wait{witness: true, answered: answered, time: w.time})
 		return
 	}
 	i.judged = version
