@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BUILD := build
+comma := ,
 BIN := $(BUILD)/bin
 COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || echo v0.0.0-dev)
@@ -42,6 +43,15 @@ soak: ## MINUTES=30 of the demo's traffic under the race detector: races, leaks,
 	  CGO_ENABLED=1 go build -race -o $(BUILD)/race/bin/shop-$$(basename $$app) ./$$app || exit 1; done
 	cd e2e && go build -o ../$(BUILD)/race/bin/weft-soak ./soak
 	@WEFT_ENVOY="$$(bash hack/envoy.sh)" $(BUILD)/race/bin/weft-soak -minutes $(or $(MINUTES),30) -out $(BUILD)/soak.json
+
+.PHONY: bench
+bench: build ## Speed and cost against a direct connection and peers (root); ROUNDS=, TESTS=, PATHS=, PEERS=DIR, QUICK=1
+	@[ "$$(id -u)" = 0 ] || { echo "make bench needs root: it makes network namespaces, cgroups and loads eBPF. Try: sudo make bench"; exit 1; }
+	@for peer in nginx haproxy; do PATH=$$PATH:/usr/sbin command -v $$peer >/dev/null || { command -v apt-get >/dev/null && apt-get install -y -q $$peer >/dev/null 2>&1; } || echo "no $$peer: left out"; done
+	cd e2e && CGO_ENABLED=0 go build -o ../$(BIN)/weft-bench ./bench && CGO_ENABLED=0 go build -o ../$(BIN)/weft-load ./bench/load && CGO_ENABLED=0 go build -o ../$(BIN)/weft-naive ./bench/naive
+	@WEFT_ENVOY="$$(bash hack/envoy.sh)" $(BIN)/weft-bench -out $(BUILD)/bench.json -peers e2e/bench/peers$(if $(PEERS),$(comma)$(PEERS)) \
+	  $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(TESTS),-tests $(TESTS)) $(if $(PATHS),-paths $(PATHS)) \
+	  $(if $(QUICK),-quick,$(if $(TESTS)$(PATHS),,-markdown docs/performance.md))
 
 .PHONY: generate
 generate: ## Compile the eBPF programs (clang, llvm, libbpf headers)

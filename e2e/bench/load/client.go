@@ -29,7 +29,7 @@ func dial(o options, body, want int64) (*session, error) {
 	}
 	req := fmt.Appendf(nil, "POST /%d HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n", want, body)
 	if body <= 64<<10 {
-		req = append(req, filler[:body]...)
+		req = append(req, pattern(0, body)...)
 	}
 	return &session{Conn: c, r: bufio.NewReaderSize(c, 4096), req: req}, nil
 }
@@ -40,12 +40,8 @@ func (s *session) do(rest int64) error {
 	if _, err := s.Write(s.req); err != nil {
 		return err
 	}
-	for rest > 0 {
-		n := min(rest, int64(len(filler)))
-		if _, err := s.Write(filler[:n]); err != nil {
-			return err
-		}
-		rest -= n
+	if err := fill(s, 0, rest); err != nil {
+		return err
 	}
 	status, err := s.r.ReadSlice('\n')
 	if err != nil {
@@ -58,7 +54,7 @@ func (s *session) do(rest int64) error {
 	if err != nil {
 		return err
 	}
-	return discard(s, s.r, length)
+	return verify(s, s.r, length)
 }
 
 // bulk moves o.bytes over o.streams connections and times the whole.
@@ -159,8 +155,8 @@ func closedLoop(o options, one func(*session, time.Time, int) ([]time.Duration, 
 	slices.Sort(all)
 	r := result{Seconds: took, Requests: int64(len(all)), Errors: bad, Conns: o.conns}
 	if len(all) > 0 {
-		r.P50us = float64(all[len(all)/2].Nanoseconds()) / 1e3
-		r.P99us = float64(all[len(all)*99/100].Nanoseconds()) / 1e3
+		at := func(permille int) float64 { return float64(all[len(all)*permille/1000].Nanoseconds()) / 1e3 }
+		r.P50us, r.P90us, r.P99us, r.P999us = at(500), at(900), at(990), at(999)
 	}
 	return r, nil
 }

@@ -1,7 +1,8 @@
 // Command weft-load is the benchmark's application: a minimal HTTP/1.1 server and a load client.
 //
 // It speaks just enough HTTP/1.1 for a waypoint to route it (fixed lengths, keep-alive), with little CPU
-// of its own, so that what is measured is the path. Results are one JSON object on standard output.
+// of its own, so that what is measured is the path. Every body is compared with the pattern that it has to
+// hold. Results are one JSON object on standard output.
 //
 //	weft-load serve   -addr :9000
 //	weft-load bulk    -addr HOST:PORT -streams 8 -bytes 1073741824 -dir up
@@ -37,7 +38,9 @@ type result struct {
 	Requests int64   `json:"requests,omitempty"`
 	Errors   int64   `json:"errors"`
 	P50us    float64 `json:"p50us,omitempty"`
+	P90us    float64 `json:"p90us,omitempty"`
 	P99us    float64 `json:"p99us,omitempty"`
+	P999us   float64 `json:"p999us,omitempty"`
 	Conns    int     `json:"conns,omitempty"`
 }
 

@@ -27,8 +27,6 @@ func serve(o options) (result, error) {
 	}
 }
 
-var filler = make([]byte, 256<<10)
-
 func answer(c net.Conn) {
 	defer c.Close()
 	r := bufio.NewReaderSize(c, 2048)
@@ -44,51 +42,26 @@ func answer(c net.Conn) {
 			return
 		}
 		if length > 0 {
-			if err := discard(c, r, length); err != nil {
+			if err := verify(c, r, length); err != nil {
+				fmt.Fprintln(os.Stderr, "from", c.RemoteAddr(), err)
 				return
 			}
 		}
 		head = append(head[:0], "HTTP/1.1 200 OK\r\nContent-Length: "...)
 		head = strconv.AppendInt(head, want, 10)
 		head = append(head, "\r\n\r\n"...)
-		if want <= 4096 {
-			head = append(head, filler[:want]...)
-			want = 0
-		}
+		first := min(want, 4096)
+		head = append(head, pattern(0, first)...)
 		if _, err := c.Write(head); err != nil {
 			return
 		}
-		for want > 0 {
-			n := min(want, int64(len(filler)))
-			if _, err := c.Write(filler[:n]); err != nil {
-				return
-			}
-			want -= n
+		if err := fill(c, first, want-first); err != nil {
+			return
 		}
 		if closing {
 			return
 		}
 	}
-}
-
-// discard reads n body bytes, the buffered part first, the rest past the small buffer.
-func discard(c net.Conn, r *bufio.Reader, n int64) error {
-	k, err := r.Discard(int(min(n, int64(r.Buffered()))))
-	if err != nil {
-		return err
-	}
-	if n -= int64(k); n == 0 {
-		return nil
-	}
-	buf := make([]byte, min(n, 256<<10))
-	for n > 0 {
-		k, err := c.Read(buf[:min(n, int64(len(buf)))])
-		if err != nil {
-			return err
-		}
-		n -= int64(k)
-	}
-	return nil
 }
 
 // wanted reads the response size from "POST /1024 HTTP/1.1".

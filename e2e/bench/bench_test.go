@@ -1,0 +1,66 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func sample(direct ...float64) *report {
+	r := &report{Rounds: len(direct), Thrown: map[string][]int{}}
+	for i, x := range direct {
+		r.add("up1", speed, "direct", i, x)
+		r.add("up1", speed, "l4", i, x/2)
+		r.add("up1", mPerGB, "direct", i, 1)
+		r.add("up1", mPerGB, "l4", i, 3)
+	}
+	return r
+}
+
+func TestRoundsThatStrayDoNotCount(t *testing.T) {
+	r := sample(10, 11, 4, 9, 10)
+	r.summarise()
+	if got := r.Thrown["up1"]; len(got) != 1 || got[0] != 3 {
+		t.Errorf("thrown away: %v, want round 3", got)
+	}
+	l4 := r.find("up1", "speed", "l4")
+	if l4.Median != 5 || l4.Lowest != 4.5 || l4.Highest != 5.5 {
+		t.Errorf("of the others: %+v", l4)
+	}
+	if !strings.Contains(r.remarks(), "Rounds [3]") {
+		t.Errorf("the reader is not told: %s", r.remarks())
+	}
+	if m := r.find("up1", "machine", "l4").Median; m != 2 {
+		t.Errorf("the machine's cost beyond the direct path is %v, want 2", m)
+	}
+}
+
+func TestTableGoesBetweenTheMarkers(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "p.md")
+	text := "before\n" + beginMark + "\nold\n" + endMark + "\nafter\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := sample(10, 11, 9)
+	r.summarise()
+	for range 2 {
+		if err := r.rewrite(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, _ := os.ReadFile(file)
+	s := string(got)
+	if !strings.HasPrefix(s, "before\n"+beginMark) || !strings.HasSuffix(s, endMark+"\nafter\n") || strings.Contains(s, "old") {
+		t.Errorf("the file is now\n%s", s)
+	}
+	if !strings.Contains(s, "| 1 stream up | speed, Gb/s | 10.0 (9.00…11.0) | 5.00 (4.50…5.50) |") {
+		t.Errorf("no row of speeds in\n%s", s)
+	}
+	if err := os.WriteFile(file, []byte("nothing\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r.rewrite(file) == nil {
+		t.Error("a file without markers was rewritten")
+	}
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+type options struct {
+	rounds   int
+	tests    []string // empty: all
+	paths    []string // empty: all
+	bytes    int64    // of one bulk transfer
+	seconds  float64  // of one timed test
+	idle     int      // connections
+	scale    []int    // workloads
+	bin      string   // absolute: weftctl and the mesh's programs
+	envoy    string
+	peers    []string // folders
+	out      string   // JSON
+	markdown string   // file whose table is rewritten
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := command(ctx, os.Args[1:])
+	interrupted := ctx.Err() != nil
+	stop()
+	switch {
+	case interrupted:
+		fmt.Fprintln(os.Stderr, "weft-bench: interrupted")
+		os.Exit(130)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "weft-bench:", err)
+		os.Exit(1)
+	}
+}
+
+func command(ctx context.Context, args []string) error {
+	fs := flag.NewFlagSet("weft-bench", flag.ExitOnError)
+	o := options{}
+	fs.IntVar(&o.rounds, "rounds", 5, "rounds; what is reported is the median")
+	tests := fs.String("tests", "", "tests to run, separated by commas (default all: "+strings.Join(testNames(), ",")+",idle,scale)")
+	paths := fs.String("paths", "", "paths to measure, separated by commas (default all: direct,l4,l7 and every peer)")
+	fs.Int64Var(&o.bytes, "bytes", 1<<30, "bytes of one bulk transfer")
+	fs.Float64Var(&o.seconds, "seconds", 3, "length of one timed test")
+	fs.IntVar(&o.idle, "idle", 5000, "connections of the test of idle ones")
+	quick := fs.Bool("quick", false, "2 short rounds, small scale: says only that everything runs")
+	fs.StringVar(&o.bin, "bin", "", "folder of the programs (default: where this one is)")
+	fs.StringVar(&o.envoy, "envoy", os.Getenv("WEFT_ENVOY"), "Envoy for the waypoint")
+	peers := fs.String("peers", "", "folders of peers' scripts, separated by commas")
+	fs.StringVar(&o.out, "out", "", "file for the figures, JSON")
+	fs.StringVar(&o.markdown, "markdown", "", "file whose tables between the markers are rewritten")
+	_ = fs.Parse(args)
+	o.tests, o.paths, o.peers, o.scale = list(*tests), list(*paths), list(*peers), []int{10_000, 100_000}
+	if *quick {
+		o.rounds, o.bytes, o.seconds, o.idle, o.scale = 2, 32<<20, 0.5, 200, []int{1000}
+	}
+	if o.rounds < 1 {
+		return fmt.Errorf("-rounds %d: want at least 1", o.rounds)
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("the benchmark raises a lab, which makes network namespaces and loads eBPF: run it as root")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if o.bin == "" {
+		o.bin = filepath.Dir(self)
+	}
+	if o.bin, err = filepath.Abs(o.bin); err != nil {
+		return err
+	}
+	return run(ctx, o)
+}
+
+func list(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
+// run measures everything, prints it and writes it.
+func run(ctx context.Context, o options) (err error) {
+	r := newReport(o)
+	if wanted(o.tests, "scale") {
+		if err := r.measureScale(ctx, o); err != nil {
+			return err
+		}
+	}
+	w, err := raise(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.down()) }()
+	if wanted(o.tests, "idle") {
+		if err := r.measureIdle(ctx, w); err != nil {
+			return err
+		}
+	}
+	if err := r.measureRounds(ctx, w); err != nil {
+		return err
+	}
+	r.summarise()
+	r.print(os.Stdout)
+	if o.out != "" {
+		if err := r.write(o.out); err != nil {
+			return err
+		}
+	}
+	if o.markdown != "" {
+		return r.rewrite(o.markdown)
+	}
+	return nil
+}
+
+func wanted(list []string, name string) bool {
+	for _, one := range list {
+		if one == name {
+			return true
+		}
+	}
+	return len(list) == 0
+}

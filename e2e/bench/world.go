@@ -1,0 +1,269 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/weftmesh/weft/pkg/lab"
+)
+
+const (
+	labName = "bench"
+	appPort = 9000
+)
+
+// path is one way from a client to a server.
+type path struct {
+	name    string
+	client  *corev1.Pod // where the load comes from
+	addr    string      // what it calls
+	cgroups []string    // of the proxies, absolute
+}
+
+// world is everything that is up.
+type world struct {
+	o     options
+	lab   lab.Layout
+	dir   string // manifests, certificates, peers' folders
+	paths []*path
+	peers []*peer
+}
+
+const manifest = `apiVersion: v1
+kind: Namespace
+metadata: {name: %[1]s%[2]s}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: server, namespace: %[1]s}
+spec:
+  selector: {app: server}
+  ports: [{name: http, port: 9000, appProtocol: http}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: server, namespace: %[1]s}
+spec:
+  selector: {matchLabels: {app: server}}
+  template:
+    metadata: {labels: {app: server}}
+    spec:
+      nodeSelector: {kubernetes.io/hostname: n2}
+      containers: [{name: app, image: bench/load, args: [serve, -addr, ":9000"], ports: [{containerPort: 9000}]}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: client, namespace: %[1]s}
+spec:
+  selector: {matchLabels: {app: client}}
+  template:
+    metadata: {labels: {app: client}}
+    spec:
+      nodeSelector: {kubernetes.io/hostname: n1}
+      containers: [{name: app, image: bench/load, args: [serve, -addr, ":9001"], ports: [{containerPort: 9001}]}]
+`
+
+const waypoint = `---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: waypoint, namespace: l7}
+spec:
+  gatewayClassName: weft-waypoint
+  listeners: [{name: mesh, port: 15008, protocol: HBONE}]
+`
+
+// raise brings up lab and peers, and waits until every path answers.
+func raise(ctx context.Context, o options) (_ *world, err error) {
+	w := &world{o: o, lab: lab.Layout{Name: labName, Nodes: 2}}
+	if w.dir, err = os.MkdirTemp("", "weft-bench-"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.down())
+		}
+	}()
+	say("raising the lab")
+	manifests := filepath.Join(w.dir, "manifests")
+	ambient := ", labels: {weft.dev/dataplane-mode: ambient}"
+	err = errors.Join(os.Mkdir(manifests, 0o755),
+		os.WriteFile(filepath.Join(manifests, "direct.yaml"), fmt.Appendf(nil, manifest, "direct", ""), 0o644),
+		os.WriteFile(filepath.Join(manifests, "l4.yaml"), fmt.Appendf(nil, manifest, "l4", ambient), 0o644),
+		os.WriteFile(filepath.Join(manifests, "l7.yaml"), fmt.Appendf(nil, manifest+waypoint, "l7",
+			", labels: {weft.dev/dataplane-mode: ambient, weft.dev/use-waypoint: waypoint}"), 0o644))
+	if err != nil {
+		return nil, err
+	}
+	out, err := w.weftctl(ctx, "lab", "up", "--name", labName, "-f", manifests, "--bin", o.bin, "--envoy", o.envoy,
+		"--image", "bench/load="+filepath.Join(o.bin, "weft-load")).CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("raise the lab: %w\n%s", err, out)
+	}
+	if err := w.meshPaths(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.peerPaths(ctx); err != nil {
+		return nil, err
+	}
+	for _, p := range w.paths {
+		if err := w.warm(ctx, p); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+// meshPaths waits for the pods and names the ways through the mesh.
+func (w *world) meshPaths(ctx context.Context) error {
+	root, err := lab.CgroupRoot()
+	if err != nil {
+		return err
+	}
+	ztunnels := []string{filepath.Join(root, w.lab.Cgroup("n1", "ztunnel")), filepath.Join(root, w.lab.Cgroup("n2", "ztunnel"))}
+	gateway, err := w.pod(ctx, "l7", "waypoint")
+	if err != nil {
+		return err
+	}
+	services, err := w.lab.Services()
+	if err != nil {
+		return err
+	}
+	for _, ns := range []string{"direct", "l4", "l7"} {
+		client, err := w.pod(ctx, ns, "client")
+		if err != nil {
+			return err
+		}
+		server, err := w.pod(ctx, ns, "server")
+		if err != nil {
+			return err
+		}
+		p := &path{name: ns, client: client, addr: fmt.Sprintf("%s:%d", server.Status.PodIP, appPort)}
+		for _, s := range services {
+			if s.Namespace == ns && s.Name == "server" && ns != "direct" {
+				p.addr = fmt.Sprintf("%s:%d", s.Spec.ClusterIP, appPort)
+			}
+		}
+		switch ns {
+		case "l4":
+			p.cgroups = ztunnels
+		case "l7":
+			p.cgroups = append(p.cgroups, ztunnels...)
+			p.cgroups = append(p.cgroups, filepath.Join(root, w.lab.Cgroup(gateway.Spec.NodeName, "pods", "l7-"+gateway.Name)))
+		}
+		if wanted(w.o.paths, ns) || ns == "direct" {
+			w.paths = append(w.paths, p)
+		}
+	}
+	return nil
+}
+
+// pod waits for the ready pod of a Deployment.
+func (w *world) pod(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		pods, err := w.lab.Pods()
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range pods {
+			if p.Namespace == namespace && strings.HasPrefix(p.Name, name+"-") && lab.PodReady(p) {
+				return p, nil
+			}
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return nil, fmt.Errorf("no ready pod %s/%s after a minute (weftctl lab logs --name %s)", namespace, name, labName)
+		}
+	}
+}
+
+// warm calls a path until it answers.
+func (w *world) warm(ctx context.Context, p *path) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		_, err := w.load(ctx, p, "max", "-conns", "16", "-for", "300ms")
+		if err == nil {
+			return nil
+		}
+		if pause(ctx, 200*time.Millisecond) != nil {
+			return fmt.Errorf("path %s does not answer after a minute: %w", p.name, err)
+		}
+	}
+}
+
+// result is what weft-load prints.
+type result struct {
+	Seconds  float64 `json:"seconds"`
+	Bytes    int64   `json:"bytes"`
+	Requests int64   `json:"requests"`
+	Errors   int64   `json:"errors"`
+	P50us    float64 `json:"p50us"`
+	P90us    float64 `json:"p90us"`
+	P99us    float64 `json:"p99us"`
+	P999us   float64 `json:"p999us"`
+	Conns    int     `json:"conns"`
+}
+
+// load runs the load generator in the path's client. Failed requests are an error.
+func (w *world) load(ctx context.Context, p *path, mode string, args ...string) (result, error) {
+	cmd := w.inClient(ctx, p, append([]string{mode, "-addr", p.addr}, args...)...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return result{}, fmt.Errorf("%s over %s: %w: %s", mode, p.name, err, strings.TrimSpace(errs.String()))
+	}
+	var r result
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+		return result{}, fmt.Errorf("%s over %s: %w", mode, p.name, err)
+	}
+	if r.Errors > 0 {
+		return r, fmt.Errorf("%s over %s: %d errors, %d requests", mode, p.name, r.Errors, r.Requests)
+	}
+	return r, nil
+}
+
+func (w *world) inClient(ctx context.Context, p *path, args ...string) *exec.Cmd {
+	argv := []string{"lab", "exec", "--name", labName, p.client.Namespace + "/" + p.client.Name, "--", filepath.Join(w.o.bin, "weft-load")}
+	return w.weftctl(ctx, append(argv, args...)...)
+}
+
+func (w *world) weftctl(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, filepath.Join(w.o.bin, "weftctl"), args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	return cmd
+}
+
+// down takes everything away, whatever is there.
+func (w *world) down() error {
+	var errs []error
+	for _, p := range w.peers {
+		errs = append(errs, p.down())
+	}
+	return errors.Join(append(errs, lab.Down(w.lab), os.RemoveAll(w.dir))...)
+}
+
+func say(format string, a ...any) {
+	fmt.Fprintf(os.Stderr, "%s  %s\n", time.Now().UTC().Format("15:04:05"), fmt.Sprintf(format, a...))
+}
+
+// pause waits, or returns the context's error.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
