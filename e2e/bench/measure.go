@@ -61,7 +61,9 @@ func bulkTest(name, dir string, streams int) test {
 }
 
 func timed(args ...string) func(options) []string {
-	return func(o options) []string { return append(args[:len(args):len(args)], "-for", fmt.Sprintf("%gs", o.seconds)) }
+	return func(o options) []string {
+		return append(args[:len(args):len(args)], "-for", fmt.Sprintf("%gs", o.seconds))
+	}
 }
 
 func testNames() []string {
