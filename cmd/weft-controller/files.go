@@ -67,7 +67,9 @@ func (f *files) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			f.syncAll()
+			if err := f.syncAll(); err != nil {
+				f.log.Error("files not written before the end; the next start writes them", zap.Error(err))
+			}
 			return
 		case <-f.kick:
 		case <-retry:

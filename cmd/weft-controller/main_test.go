@@ -65,16 +65,19 @@ func TestBrokenEditKeepsLastGood(t *testing.T) {
 func TestBadObjectIsLeftOut(t *testing.T) {
 	b := newBench(t)
 	b.write("src/a.yaml", fmt.Sprintf(policyYAML, "good", `principals: ["cluster.local/ns/shop/sa/cart"]`)+
-		fmt.Sprintf(policyYAML, "typo", `principal: ["x"]`)+"apiVersion: v1\nkind: Servcie\nmetadata: {name: odd, namespace: shop}\n---\n")
+		fmt.Sprintf(policyYAML, "typo", `principal: ["x"]`)+strings.Replace(service("lost", 80, ""), "ports:", "prots:", 1)+"apiVersion: v1\nkind: Servcie\nmetadata: {name: odd, namespace: shop}\n---\n")
 	b.write("src/b.yaml", service("cart", 80, "")+service("cart", 99, "")) // two of one name: the first is in force
 	address, _ := b.start()
 	z := b.ztunnel(address)
-	eventually(t, "the good ones arrive", func() bool { return z.policyNames() == "shop/good" && z.service("cart") != nil })
+	eventually(t, "the good ones arrive", func() bool { return strings.Contains(z.policyNames(), "shop/good") && z.service("cart") != nil })
 	if port := z.service("cart").Ports[0].ServicePort; port != 80 {
 		t.Errorf("of two services of one name the second is in force: port %d", port)
 	}
 	if e := b.status("AuthorizationPolicy", "shop", "typo"); len(e.Problems) == 0 || len(e.Conditions) == 0 || e.Conditions[0].Status != "False" {
 		t.Errorf("the policy that cannot be read is shown as %+v", e)
+	}
+	if z.service("lost") != nil || strings.Contains(b.page("/debug/objects"), `"name": "lost"`) {
+		t.Error("the service that cannot be read is in force")
 	}
 	if e := b.status("Service", "shop", "cart"); len(e.Problems) == 0 || !strings.Contains(e.Problems[0].Message, "another object of this kind and name") {
 		t.Errorf("the second of one name is shown as %+v", e)
@@ -82,15 +85,16 @@ func TestBadObjectIsLeftOut(t *testing.T) {
 	if e := b.status("Servcie", "shop", "odd"); len(e.Problems) == 0 || !strings.Contains(e.Problems[0].Message, "unknown kind") {
 		t.Errorf("the unknown kind is shown as %+v", e)
 	}
-	eventually(t, "status files of both policies", func() bool {
-		return strings.Contains(b.read("state/status/authorizationpolicy/shop_typo.yaml"), "reason: Invalid") &&
+	eventually(t, "status files of all", func() bool {
+		return strings.Contains(b.read("state/status/service/shop_lost.yaml"), "reason: Invalid") &&
+			strings.Contains(b.read("state/status/authorizationpolicy/shop_typo.yaml"), "path: spec.rules[0].from[0].source.principal") &&
 			strings.Contains(b.read("state/status/authorizationpolicy/shop_good.yaml"), "type: Enforced")
 	})
 	if _, err := os.Stat(filepath.Join(b.dir, "state/status/servcie")); err == nil {
 		t.Error("an unknown kind got a folder")
 	}
 	metrics := b.page("/metrics")
-	for _, want := range []string{`weft_controller_problems{severity="error"} 3`, `weft_controller_connected_proxies{type="ztunnel"} 1`,
+	for _, want := range []string{`weft_controller_problems{severity="error"} 4`, `weft_controller_connected_proxies{type="ztunnel"} 1`,
 		`weft_controller_snapshot_build_seconds_count`, `weft_xds_response_bytes_total{type="Address"}`} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("metrics lack %s", want)
@@ -123,6 +127,28 @@ func TestDeploymentFollowsTheGateway(t *testing.T) {
 	eventually(t, "what an earlier run left is removed", func() bool { return b.read(file) == "" && b.read("state/status/gateway/shop_way.yaml") == "" })
 	if b.read("deploy/theirs.yaml") == "" {
 		t.Error("a file that we did not write was removed")
+	}
+}
+
+// Of two Gateways of one name one is deployed, always the same, and the other is reported.
+func TestTwoGatewaysOfOneName(t *testing.T) {
+	b := newBench(t)
+	b.write("src/a.yaml", gatewayYAML)
+	b.write("src/b.yaml", strings.Replace(gatewayYAML, "waypoint-for: service", "waypoint-for: workload", 1))
+	b.start()
+	eventually(t, "one is deployed", func() bool { return strings.Contains(b.read("deploy/shop_way.yaml"), "kind: Deployment") })
+	var e entry
+	eventually(t, "the other is reported", func() bool { e = b.status("Gateway", "shop", "way"); return len(e.Problems) > 0 })
+	if p := e.Problems[0]; !strings.HasSuffix(e.File, "/a.yaml") || !strings.HasSuffix(p.File, "/b.yaml") || p.Line != 1 || !strings.Contains(p.Message, "another object of this kind and name") {
+		t.Errorf("in force is %s, reported is %+v", e.File, p)
+	}
+	b.remove("src/a.yaml")
+	eventually(t, "the other takes its place", func() bool {
+		e = b.status("Gateway", "shop", "way")
+		return strings.HasSuffix(e.File, "/b.yaml") && len(e.Problems) == 0
+	})
+	if b.read("deploy/shop_way.yaml") == "" {
+		t.Error("the deployment went although a Gateway of the name is there")
 	}
 }
 

@@ -47,6 +47,7 @@ type pipeline struct {
 	problems  []source.Problem
 	stamps    stamps
 	reports   []objectReport
+	rendered  map[string]rendered // status files, by path
 }
 
 func newPipeline(c config, nodes *ca.NodePolicy, reg prometheus.Registerer, log *zap.Logger) *pipeline {
@@ -92,7 +93,12 @@ func (p *pipeline) report() {
 	}
 	p.reports = reports(p.compiled, p.problems, p.refusals)
 	p.stamps = p.stamps.apply(p.reports, metav1.NewTime(time.Now().Truncate(time.Second)))
-	p.files.set(p.status, statusFiles(p.status.path, objs.Counts(), p.reports, p.log))
+	p.rendered = statusFiles(p.status.path, objs.Counts(), p.reports, p.rendered, p.log)
+	want := make(map[string]string, len(p.rendered))
+	for path, r := range p.rendered {
+		want[path] = r.text
+	}
+	p.files.set(p.status, want)
 }
 
 // logNew tells of problems that were not there before. Call with mu held.

@@ -3,6 +3,7 @@ package main
 import (
 	"maps"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -151,13 +152,24 @@ func adoptStamps(d *folder, log *zap.Logger) stamps {
 	return out
 }
 
+// rendered is a status file and what it was made from.
+type rendered struct {
+	report objectReport
+	text   string
+}
+
 // statusFiles are DIR/<kind>/<namespace>_<name>.yaml of every object of a known kind of which there is
-// something to say.
-func statusFiles(dir string, kinds map[string]int, all []objectReport, log *zap.Logger) map[string]string {
-	out := map[string]string{}
+// something to say. What has not changed since before is not written out again.
+func statusFiles(dir string, kinds map[string]int, all []objectReport, before map[string]rendered, log *zap.Logger) map[string]rendered {
+	out := map[string]rendered{}
 	for i := range all {
-		r := &all[i]
+		r := all[i]
 		if _, known := kinds[r.Kind]; !known || len(r.Conditions)+len(r.Parents)+len(r.Problems) == 0 || !safeName(r.Name) || (r.Namespace != "" && !safeName(r.Namespace)) {
+			continue
+		}
+		path := filepath.Join(dir, strings.ToLower(r.Kind), r.Namespace+"_"+r.Name+".yaml")
+		if was, ok := before[path]; ok && reflect.DeepEqual(was.report, r) {
+			out[path] = was
 			continue
 		}
 		text, err := yaml.Marshal(r)
@@ -165,7 +177,7 @@ func statusFiles(dir string, kinds map[string]int, all []objectReport, log *zap.
 			log.Error("write status", zap.String("object", r.key()), zap.Error(err))
 			continue
 		}
-		out[filepath.Join(dir, strings.ToLower(r.Kind), r.Namespace+"_"+r.Name+".yaml")] = string(text)
+		out[path] = rendered{r, string(text)}
 	}
 	return out
 }
