@@ -26,7 +26,7 @@ type conn struct {
 	tls    *tls.Conn
 	peer   *x509.Certificate
 	info   ConnInfo
-	retire time.Time // no new streams from then on
+	retire time.Time // no new streams from then on; a while before info.NotAfter
 
 	onRequest func(s *Stream, authority string, h Header) // server's
 	onClose   func(*conn)
@@ -37,6 +37,7 @@ type conn struct {
 	bulkBuf *[]byte
 	bulkGen uint32    // counts the bulks taken for writing
 	share   int       // what a stream may have of a bulk
+	until   time.Time // the connection ends then
 	smallAt time.Time // when a small message was sent last
 	near    bool      // a short path: windows need not be full
 	writing bool      // somebody does
@@ -71,6 +72,9 @@ func (e *env) newConn(w *wire, t *tls.Conn, h *handshake) *conn {
 		c.info.NotAfter, begin = h.local.NotAfter, h.local.NotBefore
 	}
 	c.retire = c.info.NotAfter.Add(-min(time.Minute, c.info.NotAfter.Sub(begin)/10))
+	if c.until = c.info.NotAfter; !now.Before(c.retire) {
+		c.retire = c.until // nobody has a better certificate
+	}
 	return c
 }
 
@@ -106,14 +110,14 @@ func (c *conn) untilTick(now time.Time) time.Duration {
 		c.failLocked(nil)
 	case err != nil:
 		c.failLocked(err)
-	case !now.Before(c.info.NotAfter):
-		c.failLocked(fmt.Errorf("%w at %s; it was not renewed by a new connection in time", ErrExpired, c.info.NotAfter.Format(time.RFC3339)))
+	case !now.Before(c.until):
+		c.failLocked(fmt.Errorf("%w at %s, and nobody vouches for the streams that are left", ErrExpired, c.info.NotAfter.Format(time.RFC3339)))
 	case c.writing && !c.since.IsZero() && now.Sub(c.since) >= c.env.limits.Write:
 		c.failLocked(fmt.Errorf("%w: the peer has not read for %v", ErrTimeout, c.env.limits.Write))
 	case !now.Before(c.retire) && !c.eng.Draining():
 		c.eng.GoAway()
 	}
-	for _, t := range []time.Time{c.retire, c.info.NotAfter} {
+	for _, t := range []time.Time{c.retire, c.until} {
 		if t.After(now) && t.Before(next) {
 			next = t
 		}
@@ -134,7 +138,23 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
+// prolong asks whether streams may go on for which a certificate has ended.
+func (c *conn) prolong() {
+	vouch, now := c.env.vouch, c.env.clock.Now()
+	c.mu.Lock()
+	due := c.err == nil && !now.Before(c.until) && c.eng.Streams() > 0
+	c.mu.Unlock()
+	if !due || vouch == nil {
+		return
+	}
+	until := vouch(c.snapshot())
+	c.mu.Lock()
+	c.until = until
+	c.mu.Unlock()
+}
+
 func (c *conn) tick() {
+	c.prolong()
 	c.mu.Lock()
 	if c.err == nil {
 		now := c.env.clock.Now()

@@ -12,10 +12,11 @@
 // appends it to the connection's output; if nobody is writing, he writes, and what others append meanwhile
 // leaves in one batch afterwards. Small messages go in front of bulk.
 //
-// Guarantees: no byte moves but between two verified certificates, TLS 1.3 with AES-GCM; a connection ends
-// when the certificate of either side does; a stream whose peer went away without saying that it had
-// finished is reset, never an orderly end; an application that does not read stops its sender; and what a
-// hostile peer can make us hold or do is bounded (see engine).
+// Guarantees: no byte moves but between two verified certificates, TLS 1.3 with AES-GCM; a connection takes
+// no streams beyond the certificate of either side, and those that live end with it unless both sides vouch
+// for them (see PoolOptions.Vouch); a stream whose peer went away without saying that it had finished is
+// reset, never an orderly end; an application that does not read stops its sender; and what a hostile peer
+// can make us hold or do is bounded (see engine).
 //
 // The package knows no mesh: identities are SPIFFE URIs, policy is the Handler's.
 package hbone

@@ -17,8 +17,9 @@ type env struct {
 	log    *zap.Logger
 	events Events
 	count  counters
-	plain  *bufPool // decrypted input, output before encryption
-	cipher *bufPool // records
+	vouch  func(ConnInfo) time.Time // nil: nobody does
+	plain  *bufPool                 // decrypted input, output before encryption
+	cipher *bufPool                 // records
 }
 
 func newEnv(l Limits, c Clock, log *zap.Logger, ev *Events) *env {

@@ -36,7 +36,8 @@ type ConnInfo struct {
 	Local, Remote netip.AddrPort
 	// Key under which a Pool keeps it; zero on a server.
 	Key Key
-	// NotAfter is when the first of both certificates ends, and the connection with it.
+	// NotAfter is when the first of both certificates ends, and the connection with it, unless its streams
+	// are vouched for.
 	NotAfter time.Time
 	Opened   time.Time
 	// Streams open now.

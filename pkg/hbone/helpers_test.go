@@ -59,12 +59,17 @@ func newAuthority(t testing.TB) *authority {
 
 func (a *authority) leaf(t testing.TB, id string, notAfter time.Time) tls.Certificate {
 	t.Helper()
+	return a.issue(t, id, notAfter.Add(-48*time.Hour), notAfter)
+}
+
+func (a *authority) issue(t testing.TB, id string, notBefore, notAfter time.Time) tls.Certificate {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
 	u, err := url.Parse(id)
 	must(t, err)
 	tmpl := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), URIs: []*url.URL{u},
-		NotBefore: notAfter.Add(-48 * time.Hour), NotAfter: notAfter, KeyUsage: x509.KeyUsageDigitalSignature,
+		NotBefore: notBefore, NotAfter: notAfter, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, key.Public(), a.key)
 	must(t, err)
@@ -103,6 +108,7 @@ type setup struct {
 	serverCert     *tls.Certificate
 	clientCert     *tls.Certificate
 	clock          Clock
+	vouch          func(ConnInfo) time.Time // of both sides
 	serverEvents   *Events
 	clientEvents   *Events
 }
@@ -126,7 +132,7 @@ func newWorld(t testing.TB, s setup) *world {
 	}
 	w.server = NewServer(ServerOptions{
 		TLS:     func(context.Context, net.Conn) (*tls.Config, error) { return w.ca.serverTLS(sc), nil },
-		Handler: s.handler, Limits: s.server, Clock: s.clock, Events: s.serverEvents,
+		Handler: s.handler, Limits: s.server, Clock: s.clock, Events: s.serverEvents, Vouch: s.vouch,
 	})
 	l := listen(t)
 	w.addr = addrPort(l.Addr())
@@ -136,7 +142,7 @@ func newWorld(t testing.TB, s setup) *world {
 			return new(net.Dialer).DialContext(ctx, "tcp", k.Dest.String())
 		},
 		TLS:    func(Key) (*tls.Config, error) { return w.ca.clientTLS(cc), nil },
-		Limits: s.client, Clock: s.clock, Events: s.clientEvents,
+		Limits: s.client, Clock: s.clock, Events: s.clientEvents, Vouch: s.vouch,
 	})
 	w.key = Key{Source: clientID, SANs: MakeSANSet(serverID), Dest: w.addr}
 	t.Cleanup(func() {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -21,6 +22,10 @@ type PoolOptions struct {
 	// TLS gives the configuration for a connection. Required. It must verify the server; that the peer is
 	// one of k.SANs, TLS 1.3, ALPN h2 and AES-GCM are seen to here besides.
 	TLS func(k Key) (*tls.Config, error)
+	// Vouch is asked when a certificate of a connection that still carries streams has ended: until when may
+	// they go on? It should say so only while our own certificate has been renewed and the peer is known to
+	// live on under its name. nil, or a time that is past: the streams are reset. It may not block.
+	Vouch func(ConnInfo) time.Time
 	// Limits, Clock (nil: the real one), Log (nil: none), Events (nil: none).
 	Limits Limits
 	Clock  Clock
@@ -58,6 +63,7 @@ type dial struct {
 // NewPool makes a pool.
 func NewPool(o PoolOptions) *Pool {
 	p := &Pool{o: o, env: newEnv(o.Limits, o.Clock, o.Log, o.Events), entries: map[Key]*entry{}}
+	p.env.vouch = o.Vouch
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	return p
 }

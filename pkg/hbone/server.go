@@ -20,6 +20,10 @@ type ServerOptions struct {
 	// Handler answers a CONNECT, on a goroutine of its own. Its context ends with the stream. A request that
 	// it leaves unanswered is rejected with 503; a stream that it leaves open is reset. Required.
 	Handler func(ctx context.Context, r *Request)
+	// Vouch is asked when a certificate of a connection that still carries streams has ended: until when may
+	// they go on? It should say so only while our own certificate has been renewed and the peer is known to
+	// live on under its name. nil, or a time that is past: the streams are reset. It may not block.
+	Vouch func(ConnInfo) time.Time
 	// Limits, Clock (nil: the real one), Log (nil: none), Events (nil: none).
 	Limits Limits
 	Clock  Clock
@@ -45,6 +49,7 @@ type Server struct {
 // NewServer makes a server; Serve or ServeConn run it.
 func NewServer(o ServerOptions) *Server {
 	s := &Server{o: o, env: newEnv(o.Limits, o.Clock, o.Log, o.Events), conns: map[*conn]struct{}{}, listeners: map[net.Listener]struct{}{}}
+	s.env.vouch = o.Vouch
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.hand = make(chan struct{}, s.env.limits.Handshakes)
 	return s

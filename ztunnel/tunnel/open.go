@@ -11,12 +11,12 @@ import (
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/ztunnel/outbound"
-	"github.com/weftmesh/weft/ztunnel/pod"
 	"github.com/weftmesh/weft/ztunnel/relay"
 )
 
 // pool makes the pool of connections that begin in a pod.
-func (f *Factory) pool(p *pod.Pod) *hbone.Pool {
+func (f *Factory) pool(t *Tunnel) *hbone.Pool {
+	p := t.p
 	return hbone.NewPool(hbone.PoolOptions{
 		Dial: func(ctx context.Context, k hbone.Key) (net.Conn, error) { return p.Network.Dial(ctx, k.Dest) },
 		TLS: func(k hbone.Key) (*tls.Config, error) {
@@ -30,7 +30,7 @@ func (f *Factory) pool(p *pod.Pod) *hbone.Pool {
 			}
 			return f.o.Certificates.ClientTLS(p.Identity, expected), nil
 		},
-		Limits: f.o.Limits, Log: f.o.Log, Events: &f.events,
+		Vouch: t.vouch, Limits: f.o.Limits, Log: f.o.Log, Events: &f.events,
 	})
 }
 
