@@ -148,6 +148,14 @@ func TestHairpin(t *testing.T) {
 	}
 	c.Close()
 	m.nodes["n1"].record(t, map[string]any{"security": "none", "dst_workload": "shop/front-1", "flags": "-"})
+	living := m.pods["front-1"].app("10.96.0.1:80")
+	if _, err := say(living, "me"); err != nil {
+		t.Fatal(err)
+	}
+	m.apply(state.Delta{Policies: []*model.Policy{only("cart")}}) // not even the pod itself
+	refused(t, living, time.Second)
+	refused(t, m.pods["front-1"].app("10.96.0.1:80"), time.Second)
+	m.nodes["n1"].record(t, map[string]any{"direction": "outbound", "dst_workload": "shop/front-1", "flags": "UAEX", "policy": "shop/only-cart"})
 }
 
 func TestPlaintextIn(t *testing.T) {

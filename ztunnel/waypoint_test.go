@@ -156,3 +156,29 @@ func TestImpostorOfAWaypoint(t *testing.T) {
 		t.Errorf("the impostor was asked %q", req)
 	}
 }
+
+// One of two pods of a waypoint cannot be reached: the other is asked, and never the service's pods themselves.
+func TestAnotherPodOfTheWaypoint(t *testing.T) {
+	m, f := withWaypoint(t, "way")
+	way, dead := workload("n2", "way-1", "10.244.2.50"), workload("n1", "way-2", "10.244.1.50")
+	s := service("way", "10.96.0.50", 15008, way, dead)
+	s.Ports[0].ServicePort = 15008
+	s.Preference = []model.Scope{model.ScopeNode} // the dead one comes first
+	for _, w := range []*model.Workload{way, dead} {
+		w.NativeTunnel, w.Services[s.Key()] = true, s.Ports
+	}
+	m.apply(state.Delta{Workloads: []*model.Workload{way, dead}, Services: []*model.Service{s}})
+	c := m.pods["front-1"].app("10.96.0.2:80")
+	if got, err := say(c, "hello"); err != nil || got != "hello" {
+		t.Fatalf("%q %v", got, err)
+	}
+	c.Close()
+	m.nodes["n1"].record(t, map[string]any{"waypoint": "shop/way-1", "security": "mutual_tls", "retries": 1.0})
+	w := *way
+	w.Unhealthy = true
+	m.apply(state.Delta{Workloads: []*model.Workload{&w}})
+	refused(t, m.pods["front-1"].app("10.96.0.2:80"), 5*time.Second)
+	if req, _ := f.last(); len(m.plainSeen) != 0 || req == "" {
+		t.Errorf("sent in plaintext to %v; asked %q", m.plainSeen, req)
+	}
+}
