@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -35,15 +36,17 @@ func (s *story) checkMetrics(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t := newTable("   SOURCE", "DESTINATION", "SECURITY", "RESULT", "CONNECTIONS", "BYTES")
+	header := slices.Clone(edgeHeader)
+	header[0] = "   " + header[0]
+	t := newTable(header...)
 	secured, clear, refused := 0, 0, 0
 	for _, e := range edges {
-		if e.Connections == 0 {
+		if e.idle() {
 			continue
 		}
 		security := s.e.red(e.Security)
 		switch {
-		case e.Flags != "-" && e.Flags != "":
+		case e.refused():
 			security = e.Security
 			refused++
 		case e.Security == "mutual_tls":
@@ -52,8 +55,8 @@ func (s *story) checkMetrics(ctx context.Context) error {
 		default:
 			clear++
 		}
-		t.row("   "+e.Source, e.Destination, security, resultText(e.Flags), fmt.Sprintf("%.0f", e.Connections), bytesText(uint64(e.Bytes)))
-		if e.Security != "mutual_tls" && strings.HasPrefix(e.Source, "shop/") && strings.HasPrefix(e.Destination, "shop/") && e.Flags == "-" {
+		t.row(append([]string{"   " + e.Source, e.Destination, security}, e.cells()...)...)
+		if e.Security != "mutual_tls" && strings.HasPrefix(e.Source, "shop/") && strings.HasPrefix(e.Destination, "shop/") && !e.refused() {
 			return fmt.Errorf("%s → %s is reported as %q, yet it went through the tunnel", e.Source, e.Destination, e.Security)
 		}
 	}
@@ -71,7 +74,7 @@ func (s *story) sayHowToGoOn() {
 The lab is still up. Go on by hand:
   weftctl lab status --name %[1]s
   weftctl lab exec --name %[1]s shop/frontend -- shop-client get http://cart
-  $EDITOR %[2]s/cart-route.yaml      # saved is in force
+  $EDITOR %[2]s/namespace.yaml      # saved is in force
   weftctl lab down --name %[1]s
 `, s.c.Name, s.dir)
 }

@@ -27,7 +27,7 @@ func (x *explainer) viaWaypoint(g *model.Gateway, req request) {
 		x.hops, x.verdict = append(x.hops, h), refused
 		return
 	}
-	pods := x.waypointPods(wp)
+	pods := waypointPods(x.snap, wp)
 	h := hop{where: fmt.Sprintf("At waypoint %s (%d pods)", wp.Key(), len(pods))}
 	if len(pods) == 0 {
 		h.say("none of its pods is ready: refused")
@@ -63,9 +63,10 @@ func (x *explainer) waypointOf(g *model.Gateway) *model.Waypoint {
 	return nil
 }
 
-func (x *explainer) waypointPods(wp *model.Waypoint) []*model.Workload {
+// waypointPods are those of its pods that serve, by name.
+func waypointPods(snap *model.Snapshot, wp *model.Waypoint) []*model.Workload {
 	var out []*model.Workload
-	for _, w := range x.snap.Workloads {
+	for _, w := range sorted(snap.Workloads) {
 		if _, ok := w.Services[wp.Namespace+"/"+wp.Hostname]; ok && !w.Unhealthy {
 			out = append(out, w)
 		}

@@ -113,25 +113,32 @@ func askJSON(ctx context.Context, socket, path string, into any) error {
 
 // ask makes a GET request on an admin socket.
 func ask(ctx context.Context, socket, path string) ([]byte, error) {
+	body, err := fetch(ctx, path, func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	})
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("nobody listens at %s: is the program running? (weftctl lab status)", socket)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%s: only root may ask (try sudo)", socket)
+	}
+	return body, err
+}
+
+// fetch makes a GET request over a connection of its own.
+func fetch(ctx context.Context, path string, dial func(context.Context) (net.Conn, error)) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		},
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 	}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+path, nil)
 	if err != nil {
 		return nil, err
 	}
 	resp, err := client.Do(req)
-	switch {
-	case errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("nobody listens at %s: is the program running? (weftctl lab status)", socket)
-	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%s: only root may ask (try sudo)", socket)
-	case err != nil:
+	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()

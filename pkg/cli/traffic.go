@@ -1,99 +1,86 @@
 package cli
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
+	"strconv"
 
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 	"github.com/spf13/cobra"
 )
 
 // edge is who talked to whom, how, and how much.
 type edge struct {
-	Source      string  `json:"source"`      // namespace/workload
-	Destination string  `json:"destination"` // namespace/workload
-	Security    string  `json:"security"`    // mutual_tls or none
-	Flags       string  `json:"responseFlags"`
+	ends
 	Connections float64 `json:"connections"`
-	Bytes       float64 `json:"bytes"` // both ways
+	Requests    float64 `json:"requests,omitempty"` // that a waypoint carried
+	Bytes       float64 `json:"bytes"`              // both ways
 }
 
-// traffic reads the ztunnels' metrics as edges. Each connection inside the mesh is counted at both ends;
-// only the source's report is taken, or the destination's when the source is outside.
+// ends tell edges apart.
+type ends struct {
+	Source      string `json:"source"`        // namespace/workload
+	Destination string `json:"destination"`   // namespace/workload
+	Via         string `json:"via,omitempty"` // waypoint that reports it, namespace/name
+	Security    string `json:"security"`      // mutual_tls or none
+	Flags       string `json:"responseFlags"`
+	Code        string `json:"responseCode,omitempty"` // of requests
+}
+
+// idle reports that the series were made and nothing counted yet.
+func (e edge) idle() bool { return e.Connections == 0 && e.Requests == 0 }
+
+// refused reports that nothing came through.
+func (e edge) refused() bool { return e.Flags != "" && e.Flags != "-" }
+
+// result explains what became of the connections or requests.
+func (e edge) result() string {
+	text := flagText(e.Flags)
+	if code, err := strconv.Atoi(e.Code); err == nil && code >= 400 {
+		if e.refused() {
+			return e.Code + ", " + text
+		}
+		return e.Code
+	}
+	return text
+}
+
+// cells are the columns that follow source and destination.
+func (e edge) cells() []string {
+	requests := ""
+	if e.Requests > 0 {
+		requests = fmt.Sprintf("%.0f", e.Requests)
+	}
+	return []string{e.result(), fmt.Sprintf("%.0f", e.Connections), requests, bytesText(uint64(e.Bytes)), e.Via}
+}
+
+var edgeHeader = []string{"SOURCE", "DESTINATION", "SECURITY", "RESULT", "CONNECTIONS", "REQUESTS", "BYTES", "SEEN BY"}
+
+// traffic reads the metrics of ztunnels and waypoints as edges.
 func (r *remote) traffic(ctx context.Context) ([]edge, error) {
 	sockets, err := r.ztunnelSockets()
 	if err != nil {
 		return nil, err
 	}
-	sum := map[edge]edge{} // by the names alone
+	g := graph{}
 	var errs []error
 	for _, node := range sortedKeys(sockets) {
 		page, err := ask(ctx, sockets[node], "/metrics")
 		if err == nil {
-			err = addEdges(sum, page)
+			err = g.add(page, "")
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("metrics of ztunnel %s: %w", node, err))
 		}
 	}
-	out := make([]edge, 0, len(sum))
-	for _, e := range sum {
-		out = append(out, e)
-	}
-	slices.SortFunc(out, func(a, b edge) int {
-		return slices.Compare([]string{a.Source, a.Destination, a.Security, a.Flags}, []string{b.Source, b.Destination, b.Security, b.Flags})
-	})
-	return out, errors.Join(errs...)
+	errs = append(errs, r.waypointTraffic(ctx, g))
+	return g.edges(), errors.Join(errs...)
 }
 
-func addEdges(sum map[edge]edge, page []byte) error {
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(bytes.NewReader(page))
-	if err != nil {
-		return err
-	}
-	for name, family := range families {
-		for _, m := range family.GetMetric() {
-			labels := map[string]string{}
-			for _, p := range m.GetLabel() {
-				labels[p.GetName()] = p.GetValue()
-			}
-			key, ok := edgeOf(labels)
-			if !ok {
-				continue
-			}
-			e := sum[key]
-			e.Source, e.Destination, e.Security, e.Flags = key.Source, key.Destination, key.Security, key.Flags
-			switch {
-			case strings.HasSuffix(name, "_tcp_connections_opened_total"):
-				e.Connections += m.GetCounter().GetValue()
-			case strings.HasSuffix(name, "_tcp_sent_bytes_total"), strings.HasSuffix(name, "_tcp_received_bytes_total"):
-				e.Bytes += m.GetCounter().GetValue()
-			default:
-				continue
-			}
-			sum[key] = e
-		}
-	}
-	return nil
-}
-
-// edgeOf names a series; ok is false for the half of a connection that its other end reports.
-func edgeOf(l map[string]string) (edge, bool) {
-	inMesh := l["source_principal"] != "" && l["source_principal"] != "unknown"
-	if l["reporter"] == "destination" && inMesh || l["reporter"] == "" {
-		return edge{}, false
-	}
-	return edge{
-		Source:      l["source_workload_namespace"] + "/" + l["source_workload"],
-		Destination: l["destination_workload_namespace"] + "/" + l["destination_workload"],
-		Security:    l["connection_security_policy"], Flags: l["response_flags"],
-	}, true
+func compareEdges(a, b edge) int {
+	return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Destination, b.Destination), cmp.Compare(a.Via, b.Via),
+		cmp.Compare(a.Security, b.Security), cmp.Compare(a.Flags, b.Flags), cmp.Compare(a.Code, b.Code))
 }
 
 func getTraffic(cmd *cobra.Command, o *getOptions) (*listing, error) {
@@ -101,23 +88,26 @@ func getTraffic(cmd *cobra.Command, o *getOptions) (*listing, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &listing{header: []string{"SOURCE", "DESTINATION", "SECURITY", "RESULT", "CONNECTIONS", "BYTES"}, empty: "no traffic yet", events: true}
+	l := &listing{header: edgeHeader, empty: "no traffic yet", events: true}
 	for _, e := range edges {
-		if e.Connections == 0 {
-			continue
+		if !e.idle() {
+			l.add([]string{e.Source, e.Destination}, e, append([]string{e.Source, e.Destination, e.Security}, e.cells()...)...)
 		}
-		l.add([]string{e.Source, e.Destination}, e, e.Source, e.Destination, e.Security, resultText(e.Flags), fmt.Sprintf("%.0f", e.Connections), bytesText(uint64(e.Bytes)))
 	}
 	return l, nil
 }
 
-// resultText explains a response flag.
-func resultText(flag string) string {
+// flagText explains a response flag.
+func flagText(flag string) string {
 	switch flag {
 	case "", "-":
 		return "ok"
 	case "UAEX":
 		return "refused by policy"
+	case "FI":
+		return "fault injected"
+	case "DI":
+		return "ok, delayed by a fault"
 	case "UF":
 		return "destination unreachable"
 	case "UH":
