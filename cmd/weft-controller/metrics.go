@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -23,6 +24,7 @@ type metrics struct {
 	problems     *prometheus.GaugeVec
 	pushes       prometheus.Counter
 	certificates *prometheus.CounterVec
+	strangers    prometheus.Counter
 	filesPending *prometheus.GaugeVec
 	fileFailures *prometheus.CounterVec
 }
@@ -48,10 +50,11 @@ func newMetrics(reg prometheus.Registerer) metrics {
 		problems:     gauges("problems", "Problems of files and objects, see /debug/status.", "severity"),
 		pushes:       prometheus.NewCounter(prometheus.CounterOpts(opts("waypoint_pushes_total", "Configurations published to waypoints."))),
 		certificates: counters("certificates_total", "Requests for certificates by their end; the reason is empty where one was signed.", "result", "reason"),
+		strangers:    prometheus.NewCounter(prometheus.CounterOpts(opts("unauthenticated_total", "Calls of discovery and CA without valid credentials."))),
 		filesPending: gauges("files_pending", "Files of status and deployments that could not be written yet.", "folder"),
 		fileFailures: counters("file_failures_total", "Attempts to write status or deployments that failed.", "folder"),
 	}
-	reg.MustRegister(m.change, m.build, m.objects, m.problems, m.pushes, m.certificates, m.filesPending, m.fileFailures)
+	reg.MustRegister(m.change, m.build, m.objects, m.problems, m.pushes, m.certificates, m.strangers, m.filesPending, m.fileFailures)
 	return m
 }
 
@@ -76,6 +79,20 @@ func (m metrics) certificate(_ ca.Caller, _ identity.Identity, err error) {
 		return
 	}
 	m.certificates.WithLabelValues("refused", ca.RefusalReason(err)).Inc()
+}
+
+// counted is an Authenticator whose refusals are counted.
+type counted struct {
+	ca.Authenticator
+	refused prometheus.Counter
+}
+
+func (c counted) Authenticate(ctx context.Context) (ca.Caller, error) {
+	caller, err := c.Authenticator.Authenticate(ctx)
+	if err != nil {
+		c.refused.Inc()
+	}
+	return caller, err
 }
 
 // proxies counts who is connected when it is asked.

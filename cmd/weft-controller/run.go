@@ -105,7 +105,7 @@ func newServer(c config, authority *ca.Authority, nodes *ca.NodePolicy, p *pipel
 			DNSNames: []string{name, name + ".svc", name + ".svc." + c.clusterDomain, "localhost"},
 			IPs:      []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 		}),
-		Authenticator: ca.Any(tokens, ca.PeerCertAuthenticator{Authority: authority}),
+		Authenticator: counted{ca.Any(tokens, ca.PeerCertAuthenticator{Authority: authority}), p.metrics.strangers},
 		Register:      []func(grpc.ServiceRegistrar){svc.Register},
 		OnNACK:        p.refused,
 		Registerer:    reg,
