@@ -86,7 +86,7 @@ func startLab(ctx context.Context, c *lab.Config, prepare func() error) (err err
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	if st, err := c.ReadState(); err == nil && st.Supervisor.Alive() {
+	if st, err := c.ReadState(); err == nil && st.Supervisor.Alive() && !orphaned(c.Name) {
 		return fmt.Errorf("lab %s is already up: take it down with `weftctl lab down --name %[1]s`, or choose another --name", c.Name)
 	}
 	if err := lab.Down(c.Layout); err != nil { // leftovers of one that was killed
@@ -109,6 +109,12 @@ func startLab(ctx context.Context, c *lab.Config, prepare func() error) (err err
 		return err
 	}
 	return startSupervisor(c)
+}
+
+// orphaned reports whether the process that a lab lives for is gone: the lab is about to go too.
+func orphaned(name string) bool {
+	c, err := lab.Load(name)
+	return err == nil && c.Owner.PID != 0 && !c.Owner.Alive()
 }
 
 func startSupervisor(c *lab.Config) error {
