@@ -17,11 +17,15 @@ import (
 //  3. r
 //
 // Stages that would be equal to the next are left out; the last is always r. A nil prev gives r alone.
+// Where policies change together with the endpoints that they guard, see guarded.
 func (r *Resources) Stages(prev *Resources) []*Resources {
 	if prev == nil {
 		return []*Resources{r}
 	}
 	both := r.beside(prev)
+	if r.changesGuard(prev) {
+		return r.guarded(prev, both)
+	}
 	leaving := len(both.Clusters) > len(r.Clusters) || len(both.Routes) > len(r.Routes) || len(both.Scopes) > len(r.Scopes)
 	var out []*Resources
 	if r.adds(prev) {
