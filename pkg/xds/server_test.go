@@ -134,11 +134,7 @@ func TestStopBeforeTheFirstSnapshot(t *testing.T) {
 	_, at, stop := r.serve(t, anyPort, Options{})
 	p := openPlain(t, r.dial(t, at, ca.MintOptions{Node: "n1"}))
 	p.subscribe("ztunnel~n1", TypeAddress, nil)
-	start := time.Now()
-	stop()
-	if took := time.Since(start); took > 3*time.Second {
-		t.Errorf("took %v to stop", took)
-	}
+	stop() // returns, although the stream waits
 	if err := p.err(); err == nil {
 		t.Error("the stream goes on")
 	}
