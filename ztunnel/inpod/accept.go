@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,7 +26,9 @@ type Acceptor struct {
 
 // NewAcceptor makes one for a process.
 func NewAcceptor(log *zap.Logger, failures prometheus.Counter) *Acceptor {
-	a := &Acceptor{log: log, errors: failures}
+	// While a shortage comes and goes a log line for each would fill the disk too.
+	few := zap.WrapCore(func(c zapcore.Core) zapcore.Core { return zapcore.NewSamplerWithOptions(c, 10*time.Second, 3, 0) })
+	a := &Acceptor{log: log.WithOptions(few), errors: failures}
 	a.refill()
 	return a
 }
