@@ -40,8 +40,12 @@ func (g graph) add(page []byte, via string) error {
 
 func (g graph) count(metric string, l map[string]string, via string, n float64) {
 	var field func(*edge) *float64
+	connections := "_tcp_connections_opened_total"
+	if via != "" {
+		connections = "_tcp_connections_closed_total" // only then a waypoint knows what became of it
+	}
 	switch {
-	case strings.HasSuffix(metric, "_tcp_connections_opened_total"):
+	case strings.HasSuffix(metric, connections):
 		field = func(e *edge) *float64 { return &e.Connections }
 	case strings.HasSuffix(metric, "_tcp_sent_bytes_total"), strings.HasSuffix(metric, "_tcp_received_bytes_total"):
 		field = func(e *edge) *float64 { return &e.Bytes }

@@ -24,6 +24,10 @@ weft_dns_queries_total 9
 	const waypoint = `# TYPE weft_requests_total counter
 weft_requests_total{reporter="waypoint",source_workload_namespace="shop",source_workload="a",destination_workload_namespace="shop",destination_workload="c",connection_security_policy="mutual_tls",response_flags="-",response_code="200"} 7
 weft_requests_total{reporter="waypoint",source_workload_namespace="shop",source_workload="a",destination_workload_namespace="unknown",destination_workload="unknown",destination_service_namespace="shop",destination_service_name="c-svc",connection_security_policy="mutual_tls",response_flags="FI",response_code="503"} 5
+# TYPE weft_tcp_connections_opened_total counter
+weft_tcp_connections_opened_total{reporter="waypoint",source_workload_namespace="shop",source_workload="a",destination_workload_namespace="unknown",destination_workload="unknown",connection_security_policy="mutual_tls",response_flags="-"} 3
+# TYPE weft_tcp_connections_closed_total counter
+weft_tcp_connections_closed_total{reporter="waypoint",source_workload_namespace="shop",source_workload="a",destination_workload_namespace="shop",destination_workload="d",connection_security_policy="mutual_tls",response_flags="UAEX"} 3
 `
 	g := graph{}
 	for page, via := range map[string]string{zt1: "", zt2: "", waypoint: "shop/wp"} {
@@ -43,6 +47,7 @@ weft_requests_total{reporter="waypoint",source_workload_namespace="shop",source_
 		"shop/a shop/b: ok 2/ 100 B ",
 		"shop/a shop/c: ok 0/7 0 B shop/wp",
 		"shop/a shop/c-svc: 503, fault injected 0/5 0 B shop/wp",
+		"shop/a shop/d: refused by policy 3/ 0 B shop/wp",
 		"shop/a shop/wp: ok 1/ 0 B ",
 		"shop/dead shop/c: ok 4/ 0 B ",
 		"shop/wp shop/c: ok 1/ 0 B ",

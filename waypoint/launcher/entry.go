@@ -39,6 +39,9 @@ type entry struct {
 	secure               bool // the endpoint is reached over mutual TLS
 }
 
+// deniedDetails begins what Envoy says of a call that a policy refused; it has no flag for it.
+const deniedDetails = "rbac_access_denied"
+
 // newEntry reads Envoy's message; logName says which of the two streams it came by.
 func newEntry(logName string, m *accesslogv3.HTTPAccessLogEntry) *entry {
 	c, req, res := m.GetCommonProperties(), m.GetRequest(), m.GetResponse()
@@ -71,6 +74,9 @@ func newEntry(logName string, m *accesslogv3.HTTPAccessLogEntry) *entry {
 	}
 	if e.flags == "" {
 		e.flags = string(telemetry.FlagNone)
+	}
+	if e.flags == string(telemetry.FlagNone) && strings.HasPrefix(e.details, deniedDetails) {
+		e.flags = string(telemetry.FlagDenied)
 	}
 	e.source = sourcePeer(tag(translate.TagBaggage), tag(translate.TagPeer))
 	e.dest.Principal = tag(translate.TagSAN)

@@ -53,6 +53,17 @@ func TestEntry(t *testing.T) {
 	}
 }
 
+// A policy's refusal has the flag that ztunnels give it.
+func TestDeniedHasAFlag(t *testing.T) {
+	m := logEntry(map[string]string{translate.TagKind: "tcp", translate.TagFlags: "-"})
+	m.Response.ResponseCodeDetails = "rbac_access_denied_matched_policy[shop/callers[none]]"
+	for _, stream := range []string{translate.LogTCP, translate.LogHTTP} {
+		if e := newEntry(stream, m); e.flags != string(telemetry.FlagDenied) {
+			t.Errorf("%s: flags %s, want %s", stream, e.flags, telemetry.FlagDenied)
+		}
+	}
+}
+
 // Label sets are bounded: what a caller makes up beyond the bound is counted together.
 func TestSeriesAreBounded(t *testing.T) {
 	r := newReporter(Options{MetricPrefix: "t_", AccessLog: telemetry.FormatOff})
