@@ -46,6 +46,8 @@ type world struct {
 	iso   *isolate.Isolator
 	next  byte
 	addr  func(byte) netip.Addr
+	nacks chan testmesh.Nack
+	gone  chan struct{} // closed at the end
 
 	mu    sync.Mutex // protects what follows
 	real  map[netip.Addr]netip.Addr
@@ -82,7 +84,8 @@ const (
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, ca: testmesh.NewCA(t), addr: testmesh.Network(), dir: t.TempDir(), next: 1,
-		real: map[netip.Addr]netip.Addr{}, pods: map[string]*worldPod{}, files: map[*os.File]*worldPod{}}
+		nacks: make(chan testmesh.Nack, 64), gone: make(chan struct{}), real: map[netip.Addr]netip.Addr{}, pods: map[string]*worldPod{}, files: map[*os.File]*worldPod{}}
+	t.Cleanup(func() { close(w.gone) })
 	w.real[netip.MustParseAddr(worldWaypoint)] = w.addr(1)
 	certs := ca.NewManager(ca.ManagerOptions{Issuer: worldIssuer{w.ca}})
 	t.Cleanup(certs.Close)
@@ -97,7 +100,14 @@ func newWorld(t *testing.T) *world {
 		cancel()
 		<-done
 	})
-	w.envoy = testmesh.StartEnvoy(t, w.ca, "spiffe://cluster.local/ns/shop/sa/wp", nil)
+	w.envoy = testmesh.StartEnvoy(t, w.ca, "spiffe://cluster.local/ns/shop/sa/wp", func(e *testmesh.Envoy) {
+		e.OnNack = func(n testmesh.Nack) {
+			select {
+			case w.nacks <- n:
+			case <-w.gone:
+			}
+		}
+	})
 	iso, err := isolate.New(isolate.Options{
 		Waypoint: worldGateway, Config: translate.Config{Listen: []netip.Addr{w.addr(1)}},
 		Publish: func(s *cache.Snapshot) error { w.envoy.SetCache(w.onLoopback(s)); return nil },
@@ -107,7 +117,22 @@ func newWorld(t *testing.T) *world {
 	}
 	t.Cleanup(iso.Close)
 	w.iso = iso
+	go w.hear()
 	return w
+}
+
+// hear passes refusals on to the isolator, as the controller does.
+func (w *world) hear() {
+	for {
+		select {
+		case n := <-w.nacks:
+			if err := w.iso.Nack(n.Type, n.Version, n.Message); err != nil {
+				w.t.Error(err)
+			}
+		case <-w.gone:
+			return
+		}
+	}
 }
 
 // write puts manifests into the mesh's folder; "" removes the file.
