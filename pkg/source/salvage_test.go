@@ -40,7 +40,7 @@ func TestUnreadPolicies(t *testing.T) {
 	}
 	expect := func(what string, good, unread int) {
 		t.Helper()
-		objs, _ := d.Load()
+		d.Load()
 		now = now.Add(time.Hour) // removals are believed after a moment
 		objs, problems := d.Load()
 		if len(objs.AuthorizationPolicies) != good || len(objs.Unread) != unread {
