@@ -49,44 +49,6 @@ func (b *builder) loadAssignment(t *target) *endpointv3.ClusterLoadAssignment {
 	return out
 }
 
-// rank says how near a workload is: 0 shares every scope that the service prefers, and each scope less is
-// one more. ok is false for a workload that a strict service does not use.
-func (b *builder) rank(s *model.Service, w *model.Workload) (rank int, ok bool) {
-	if b.cfg.Self == nil || len(s.Preference) == 0 {
-		return 0, true
-	}
-	same := 0
-	for _, scope := range s.Preference {
-		if !sameScope(scope, b.cfg.Self, w) {
-			break
-		}
-		same++
-	}
-	rank = len(s.Preference) - same
-	return rank, rank == 0 || !s.StrictPreference
-}
-
-// sameScope reports whether two workloads share a scope; narrower scopes include the wider ones.
-func sameScope(s model.Scope, a, b *model.Workload) bool {
-	region := a.Locality.Region == b.Locality.Region
-	zone := region && a.Locality.Zone == b.Locality.Zone
-	switch s {
-	case model.ScopeNetwork:
-		return a.Network == b.Network
-	case model.ScopeCluster:
-		return a.Cluster == b.Cluster
-	case model.ScopeRegion:
-		return region
-	case model.ScopeZone:
-		return zone
-	case model.ScopeSubzone:
-		return zone && a.Locality.Subzone == b.Locality.Subzone
-	case model.ScopeNode:
-		return a.Node == b.Node
-	}
-	return false
-}
-
 // endpoint is one port of one pod: through the tunnel where the pod is in the mesh, else plainly.
 func (b *builder) endpoint(w *model.Workload, port uint16, anyPort bool) *endpointv3.LbEndpoint {
 	if len(w.Addresses) == 0 || (port == 0 && !anyPort) {

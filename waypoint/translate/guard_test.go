@@ -71,6 +71,7 @@ func TestPoliciesComeBeforeTheirPods(t *testing.T) {
 		{"a pod with a policy comes", guarded(t, "1"), guarded(t, "1", "2:x"), []string{"1 | ", "1 | x", "1 2 | x"}},
 		{"a pod with a policy goes", guarded(t, "1", "2:x"), guarded(t, "1"), []string{"1 | x", "1 | ", "1 | "}},
 		{"one for another", guarded(t, "1", "2:x"), guarded(t, "1", "3:y"), []string{"1 | x", "1 | y", "1 3 | y"}},
+		{"all others", guarded(t, "1:x"), guarded(t, "2:y"), []string{" | x", " | y", "2 | y"}},
 		{"the same policies", guarded(t, "1:x"), guarded(t, "1:x", "2:x"), []string{"1 2 | x"}},
 		{"only a policy", guarded(t, "1"), guarded(t, "1:x"), []string{"1 | x"}},
 	} {

@@ -26,7 +26,8 @@ type Config struct {
 	Listen []netip.Addr
 	// Port of the hbone listener. Default 15008.
 	Port uint16
-	// Self is the waypoint's own pod; its node and locality decide which endpoints are near. nil: all are.
+	// Self is the waypoint's own pod; its node and locality decide which endpoints are near. nil: what all
+	// its pods that are ready have in common does.
 	Self *model.Workload
 	// EndpointPort is the HBONE port of the pods behind. Default 15008.
 	EndpointPort uint16
@@ -63,6 +64,7 @@ func Translate(snap *model.Snapshot, key string, cfg Config) (*Resources, []Prob
 		b.waypoint = &model.Waypoint{Namespace: ns, Name: name, TrustDomain: snap.TrustDomain, ServiceAccount: name}
 	}
 	b.index()
+	b.near = b.vicinity()
 	targets := b.targets()
 	targets = slices.DeleteFunc(targets, func(t *target) bool { return len(t.vips) == 0 })
 	for _, t := range targets {
@@ -83,6 +85,7 @@ type builder struct {
 	snap     *model.Snapshot
 	cfg      Config
 	waypoint *model.Waypoint
+	near     vicinity
 	res      *Resources
 	problems []Problem
 
