@@ -40,8 +40,8 @@ func newEnv(l Limits, c Clock, log *zap.Logger, ev *Events) *env {
 }
 
 const (
-	// slack behind a batch takes what must not wait for room: ends of streams, and a small message.
-	slack = 8 << 10
+	// slack behind a batch takes what must not wait for room: ends and resets of streams, and a small message.
+	slack = 16 << 10
 	// keepAlive of TCP, for paths that no PING crosses any more.
 	keepAlive = 180 * time.Second
 )

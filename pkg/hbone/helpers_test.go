@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -27,7 +28,37 @@ func TestMain(m *testing.M) {
 		runLoad()
 		return
 	}
-	goleak.VerifyTestMain(m)
+	before := descriptors()
+	code := m.Run()
+	if code == 0 {
+		code = leaks(before)
+	}
+	os.Exit(code)
+}
+
+func descriptors() int {
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		panic(err)
+	}
+	return len(fds)
+}
+
+// leaks looks for goroutines and descriptors that all the tests together have left.
+func leaks(before int) (code int) {
+	if err := goleak.Find(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	// The runtime's poller takes a few for itself, once.
+	for range 1000 {
+		if descriptors() <= before+4 {
+			return 0
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	fmt.Fprintf(os.Stderr, "%d descriptors are open, %d were before the tests\n", descriptors(), before)
+	return 1
 }
 
 const (

@@ -6,7 +6,9 @@ import (
 	"testing"
 )
 
-// An idle connection that has moved data holds no buffer: a goroutine, a stream and a socket on each side.
+// An idle connection that has moved data holds no buffer: a goroutine with the least stack that the runtime
+// leaves one (4 KiB), a stream and a socket on each side. About 2 KiB of what is measured are the
+// applications' ends.
 func TestIdleMemory(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector's own memory would be measured")
@@ -28,8 +30,8 @@ func TestIdleMemory(t *testing.T) {
 	h, s := inUse()
 	heap, stack = (h-heap)/n, (s-stack)/n
 	t.Logf("%d bytes of heap and %d of stacks for an idle connection: both proxies, and the applications' sockets", heap, stack)
-	if heap+stack > 20<<10 {
-		t.Error("more than 20 KiB")
+	if heap > 10<<10 || stack > 9<<10 {
+		t.Error("more than 10 KiB of heap or 9 KiB of stacks")
 	}
 }
 

@@ -154,16 +154,16 @@ func (p *splice) upload() error {
 	}
 }
 
-// lost looks behind what reads as an end: the kernel reports a reset only once, and a write to the same
-// socket may have been the one that was told.
+// lost says what is behind an end that was read: nil if it is one. The kernel reports a reset only once, and
+// a write to the same socket may have been the one that was told; rmu is held over every write. It is told of
+// EPIPE only if the peer had finished before it reset the connection, so that the end is real.
 func (p *splice) lost() error {
 	p.s.rmu.Lock()
-	broken, ended := p.k.broken, p.k.closed
-	p.s.rmu.Unlock()
-	if broken == nil && !ended && dead(p.k.raw) {
-		broken = os.NewSyscallError("read", unix.ECONNRESET)
+	defer p.s.rmu.Unlock()
+	if errors.Is(p.k.broken, unix.EPIPE) {
+		return nil
 	}
-	return broken
+	return p.k.broken
 }
 
 // tryRead reads from the application straight into the connection's output.

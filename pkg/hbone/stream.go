@@ -293,7 +293,7 @@ func (s *Stream) abort(code engine.Code) {
 	c.mu.Lock()
 	c.eng.Consumed(s.es, left)
 	was := s.es.Gone()
-	c.eng.Reset(s.es, code)
+	c.resetStream(s, code)
 	c.drained()
 	c.kick()
 	c.mu.Unlock()

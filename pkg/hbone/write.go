@@ -113,6 +113,15 @@ func (c *conn) encrypt(urgent, bulk []byte) error {
 	return c.w.flush()
 }
 
+// resetStream ends s both ways, behind the data that it has sent; mu is held.
+func (c *conn) resetStream(s *Stream, code engine.Code) {
+	if s.inBulk == c.bulkGen {
+		c.bulk = c.eng.AppendReset(c.bulk, s.es, code)
+		return
+	}
+	c.eng.Reset(s.es, code)
+}
+
 // wait makes s be woken when there may be room; mu is held.
 func (c *conn) wait(s *Stream) <-chan struct{} {
 	if s.wake == nil {

@@ -157,6 +157,16 @@ func (c *Conn) Reset(s *Stream, code Code) {
 	c.forget(s)
 }
 
+// AppendReset is Reset by a frame appended to b, for what should not overtake the data of s there.
+func (c *Conn) AppendReset(b []byte, s *Stream, code Code) []byte {
+	if s.has(gone) {
+		return b
+	}
+	b = appendUint32Frame(b, frameRST, s.ID, uint32(code))
+	c.forget(s)
+	return b
+}
+
 // kill is Reset for a peer's fault; the driver is told.
 func (c *Conn) kill(s *Stream, code Code) error {
 	if err := c.flood(floodBad, "streams in error"); err != nil {
