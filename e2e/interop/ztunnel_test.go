@@ -127,8 +127,12 @@ func newCluster(t *testing.T) *cluster {
 	return c
 }
 
+// buildPrograms finds those of $WEFT_BIN, which make test has just built, or builds them.
 func buildPrograms(t *testing.T) string {
 	t.Helper()
+	if bin := os.Getenv("WEFT_BIN"); bin != "" {
+		return bin
+	}
 	dir := t.TempDir()
 	build := func(args ...string) {
 		cmd := exec.Command("go", append([]string{"build"}, args...)...)
