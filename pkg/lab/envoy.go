@@ -18,7 +18,7 @@ func (c *Config) findEnvoy() error {
 		if waypoint == "" {
 			return nil
 		}
-		return fmt.Errorf("Gateway %s (%s) asks for a waypoint, which runs in an Envoy: %w", waypoint, where, err)
+		return fmt.Errorf("the Gateway %s (%s) asks for a waypoint, which runs in an Envoy: %w", waypoint, where, err)
 	}
 	if err != nil {
 		return fmt.Errorf("waypoints run in an Envoy: %w", err)
