@@ -1,10 +1,8 @@
 package hbone
 
 import (
-	"context"
 	"crypto/tls"
 	"io"
-	"net"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -75,20 +73,21 @@ func TestLastMinuteOfACertificate(t *testing.T) {
 // Rotation in real time: a stream lives through it, new ones come by a connection with the new certificates,
 // and the old connection goes with its last stream.
 func TestRotationUnderALiveStream(t *testing.T) {
-	w := newWorld(t, setup{vouch: func(ConnInfo) time.Time { return time.Now().Add(time.Second) }})
-	end := time.Now().Truncate(time.Second).Add(3 * time.Second)
+	ca := newAuthority(t)
+	end := time.Now().Truncate(time.Second).Add(6 * time.Second)
 	cert := func(id string) *atomic.Pointer[tls.Certificate] {
 		p := new(atomic.Pointer[tls.Certificate])
-		c := w.ca.issue(t, id, end.Add(-4*time.Second), end)
+		c := ca.issue(t, id, end.Add(-7*time.Second), end)
 		p.Store(&c)
 		return p
 	}
 	ours, theirs := cert(clientID), cert(serverID)
-	w.pool.o.TLS = func(Key) (*tls.Config, error) { return w.ca.clientTLS(*ours.Load()), nil }
-	w.server.o.TLS = func(context.Context, net.Conn) (*tls.Config, error) { return w.ca.serverTLS(*theirs.Load()), nil }
+	w := newWorld(t, setup{ca: ca, vouch: func(ConnInfo) time.Time { return time.Now().Add(time.Second) },
+		serverTLS: func() *tls.Config { return ca.serverTLS(*theirs.Load()) }})
+	w.pool.o.TLS = func(Key) (*tls.Config, error) { return ca.clientTLS(*ours.Load()), nil }
 	s := w.open()
 	for p, id := range map[*atomic.Pointer[tls.Certificate]]string{ours: clientID, theirs: serverID} {
-		c := w.ca.leaf(t, id, end.Add(time.Hour))
+		c := ca.leaf(t, id, end.Add(time.Hour))
 		p.Store(&c)
 	}
 	eventually(t, "the certificates have ended", func() bool {

@@ -138,6 +138,7 @@ type setup struct {
 	server, client Limits
 	serverCert     *tls.Certificate
 	clientCert     *tls.Certificate
+	serverTLS      func() *tls.Config // instead of serverCert
 	clock          Clock
 	vouch          func(ConnInfo) time.Time // of both sides
 	serverEvents   *Events
@@ -161,8 +162,11 @@ func newWorld(t testing.TB, s setup) *world {
 	if s.handler == nil {
 		s.handler = echo
 	}
+	if s.serverTLS == nil {
+		s.serverTLS = func() *tls.Config { return w.ca.serverTLS(sc) }
+	}
 	w.server = NewServer(ServerOptions{
-		TLS:     func(context.Context, net.Conn) (*tls.Config, error) { return w.ca.serverTLS(sc), nil },
+		TLS:     func(context.Context, net.Conn) (*tls.Config, error) { return s.serverTLS(), nil },
 		Handler: s.handler, Limits: s.server, Clock: s.clock, Events: s.serverEvents, Vouch: s.vouch,
 	})
 	l := listen(t)
