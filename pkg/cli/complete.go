@@ -31,8 +31,8 @@ func offerFixed(list ...string) completion {
 // completeNames offers what the getter finds.
 func completeNames(o *getOptions, get getter) completion {
 	return offer(func(cmd *cobra.Command, _ []string) []string {
-		l, err := get(cmd, o)
-		if err != nil {
+		l, _ := get(cmd, o)
+		if l == nil {
 			return nil
 		}
 		if o.namespace == "" {

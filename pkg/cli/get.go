@@ -118,6 +118,7 @@ type getOptions struct {
 	output    string
 }
 
+// getter makes a listing. With an error it may return the part that could be had.
 type getter func(cmd *cobra.Command, o *getOptions) (*listing, error)
 
 func newGet(e *env) *cobra.Command {
@@ -147,9 +148,9 @@ beginning of a pod's name. What the programs answer is read from their admin soc
 				if err := checkOutput(o.output, "wide", "json", "yaml"); err != nil {
 					return err
 				}
-				l, err := get(cmd, o)
-				if err != nil {
-					return err
+				l, failed := get(cmd, o)
+				if l == nil {
+					return failed
 				}
 				l.kind = kind
 				if o.namespace != "" && o.all {
@@ -163,7 +164,7 @@ beginning of a pod's name. What the programs answer is read from their admin soc
 						return err
 					}
 				}
-				return e.printListing(l, o.output)
+				return errors.Join(e.printListing(l, o.output), failed)
 			},
 		})
 	}

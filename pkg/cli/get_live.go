@@ -14,19 +14,22 @@ import (
 	"github.com/weftmesh/weft/pkg/ca"
 )
 
-// fromZtunnels asks every ztunnel for one page. Those that do not answer are reported, unless none does.
+// fromZtunnels asks every ztunnel for one page. The error tells of those that did not answer; the pages are
+// those of the others, nil where there are none.
 func fromZtunnels[T any](ctx context.Context, r *remote, path string) (byNode map[string][]T, err error) {
 	sockets, err := r.ztunnelSockets()
 	if err != nil {
 		return nil, err
 	}
-	byNode = map[string][]T{}
 	var errs []error
-	for node, socket := range sockets {
+	for _, node := range sortedKeys(sockets) {
 		var page []T
-		if err := askJSON(ctx, socket, path, &page); err != nil {
+		if err := askJSON(ctx, sockets[node], path, &page); err != nil {
 			errs = append(errs, fmt.Errorf("ztunnel %s: %w", node, err))
 			continue
+		}
+		if byNode == nil {
+			byNode = map[string][]T{}
 		}
 		byNode[node] = page
 	}
@@ -41,7 +44,7 @@ type certificateView struct {
 
 func getCertificates(cmd *cobra.Command, o *getOptions) (*listing, error) {
 	byNode, err := fromZtunnels[ca.Status](cmd.Context(), &o.remote, "/certificates")
-	if err != nil {
+	if byNode == nil {
 		return nil, err
 	}
 	l := &listing{
@@ -55,7 +58,7 @@ func getCertificates(cmd *cobra.Command, o *getOptions) (*listing, error) {
 				node, c.Identity.String(), string(c.State), until(now, c.NotAfter), until(now, c.NextTry), c.Serial, c.Error)
 		}
 	}
-	return l, nil
+	return l, err
 }
 
 // until writes how long it is until a moment.
@@ -88,7 +91,7 @@ type connectionView struct {
 
 func getConnections(cmd *cobra.Command, o *getOptions) (*listing, error) {
 	byNode, err := fromZtunnels[connectionView](cmd.Context(), &o.remote, "/connections")
-	if err != nil {
+	if byNode == nil {
 		return nil, err
 	}
 	l := &listing{
@@ -103,7 +106,7 @@ func getConnections(cmd *cobra.Command, o *getOptions) (*listing, error) {
 				bytesText(c.Sent), bytesText(c.Received), age(max(0, now.Sub(c.Since))), c.Pod, c.Service, c.Waypoint)
 		}
 	}
-	return l, nil
+	return l, err
 }
 
 // principal is a SPIFFE identity as policies write it.

@@ -85,7 +85,7 @@ func compareEdges(a, b edge) int {
 
 func getTraffic(cmd *cobra.Command, o *getOptions) (*listing, error) {
 	edges, err := o.traffic(cmd.Context())
-	if err != nil {
+	if err != nil && len(edges) == 0 {
 		return nil, err
 	}
 	l := &listing{header: edgeHeader, empty: "no traffic yet", events: true}
@@ -94,7 +94,7 @@ func getTraffic(cmd *cobra.Command, o *getOptions) (*listing, error) {
 			l.add([]string{e.Source, e.Destination}, e, append([]string{e.Source, e.Destination, e.Security}, e.cells()...)...)
 		}
 	}
-	return l, nil
+	return l, err
 }
 
 // flagText explains a response flag.
