@@ -34,6 +34,7 @@ type compiler struct {
 	served     []*serviceInfo          // those that a waypoint serves, by name
 	granted    grants
 	callers    map[*model.Workload]callers  // waypoints that call a workload
+	offers     map[string][]*serviceInfo    // services by namespace; empty without waypoints
 	callees    map[string][]*model.Workload // what waypoints could call, by namespace; empty without waypoints
 }
 
@@ -52,7 +53,7 @@ func newCompiler(objs *source.Objects, cfg Config) *compiler {
 		cfg: cfg, objs: objs, snap: model.NewSnapshot(), statuses: map[string]*Status{},
 		namespaces: map[string]*corev1.Namespace{}, nodes: map[string]*corev1.Node{},
 		gateways: map[string]*gateway{}, services: map[string]*serviceInfo{},
-		callers: map[*model.Workload]callers{}, callees: map[string][]*model.Workload{},
+		callers: map[*model.Workload]callers{}, callees: map[string][]*model.Workload{}, offers: map[string][]*serviceInfo{},
 	}
 	c.snap.TrustDomain, c.snap.ClusterDomain = cfg.TrustDomain, cfg.ClusterDomain
 	for _, n := range objs.Namespaces {

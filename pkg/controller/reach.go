@@ -44,6 +44,9 @@ func (c *compiler) compileReach() {
 			c.callees[w.Namespace] = append(c.callees[w.Namespace], w)
 		}
 	}
+	for _, info := range c.services {
+		c.offers[info.object.Namespace] = append(c.offers[info.object.Namespace], info)
+	}
 	for _, info := range c.served {
 		w := info.use.waypoint
 		for _, p := range info.pods {
@@ -91,9 +94,14 @@ func (p *authPolicy) bind(out *model.L7Policy, scope model.PolicyScope, pods []*
 	for _, w := range p.bound(scope, pods) {
 		p.snap.Bindings[w.UID] = append(p.snap.Bindings[w.UID], key)
 	}
-	for _, info := range p.services {
-		if p.bindsAll(scope, info) {
-			p.snap.Bindings[info.model.Key()] = append(p.snap.Bindings[info.model.Key()], key)
+	for ns, list := range p.offers {
+		if scope != model.ScopeMesh && ns != p.object.Namespace {
+			continue
+		}
+		for _, info := range list {
+			if p.bindsAll(scope, info) {
+				p.snap.Bindings[info.model.Key()] = append(p.snap.Bindings[info.model.Key()], key)
+			}
 		}
 	}
 }
@@ -115,16 +123,10 @@ func (p *authPolicy) bound(scope model.PolicyScope, pods []*podInfo) []*model.Wo
 	return out
 }
 
-// bindsAll reports whether the policy binds whatever workload the service's selector takes.
+// bindsAll reports whether the policy binds whatever workload the selector of a service in its scope takes.
 func (p *authPolicy) bindsAll(scope model.PolicyScope, info *serviceInfo) bool {
-	switch scope {
-	case model.ScopeMesh:
-		return true
-	case model.ScopeNamespace:
-		return info.object.Namespace == p.object.Namespace
-	}
 	sel := info.object.Spec.Selector
-	return len(sel) > 0 && info.object.Namespace == p.object.Namespace && carries(sel, p.object.Spec.Selector.MatchLabels)
+	return scope != model.ScopeSelector || len(sel) > 0 && carries(sel, p.object.Spec.Selector.MatchLabels)
 }
 
 // finishBindings sorts them and lets equal ones share their list: most workloads have the same.
