@@ -36,6 +36,17 @@ func TestRoundsThatStrayDoNotCount(t *testing.T) {
 	}
 }
 
+func TestAMachineThatIsNeverQuiet(t *testing.T) {
+	r := sample(1, 1, 10, 10)
+	r.summarise()
+	if len(r.Thrown) != 0 || len(r.Noisy) != 1 || r.find("up1", "speed", "direct").Median != 5.5 {
+		t.Errorf("thrown away %v, noisy %v", r.Thrown, r.Noisy)
+	}
+	if !strings.Contains(r.remarks(), "not quiet") {
+		t.Errorf("the reader is not told: %s", r.remarks())
+	}
+}
+
 func TestTableGoesBetweenTheMarkers(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "p.md")
 	text := "before\n" + beginMark + "\nold\n" + endMark + "\nafter\n"

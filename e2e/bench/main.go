@@ -13,6 +13,7 @@ import (
 )
 
 type options struct {
+	name     string // of the lab
 	rounds   int
 	tests    []string // empty: all
 	paths    []string // empty: all
@@ -45,6 +46,7 @@ func main() {
 func command(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("weft-bench", flag.ExitOnError)
 	o := options{}
+	fs.StringVar(&o.name, "name", "bench", "name of the lab")
 	fs.IntVar(&o.rounds, "rounds", 5, "rounds; what is reported is the median")
 	tests := fs.String("tests", "", "tests to run, separated by commas (default all: "+strings.Join(testNames(), ",")+",idle,scale)")
 	paths := fs.String("paths", "", "paths to measure, separated by commas (default all: direct,l4,l7 and every peer)")

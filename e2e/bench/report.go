@@ -32,8 +32,10 @@ type report struct {
 	Rounds  int       `json:"rounds"`
 	// Thrown are the rounds (from 1) that do not count, by test: their direct path strayed.
 	Thrown map[string][]int `json:"thrown,omitempty"`
-	Series []*series        `json:"series"`
-	Scale  []scale          `json:"scale,omitempty"`
+	// Noisy are the tests most of whose rounds strayed: the machine was not quiet, and nothing is thrown away.
+	Noisy  []string  `json:"noisy,omitempty"`
+	Series []*series `json:"series"`
+	Scale  []scale   `json:"scale,omitempty"`
 }
 
 func newReport(o options) *report {
@@ -67,10 +69,16 @@ func (r *report) summarise() {
 			continue
 		}
 		m := median(direct.Rounds)
+		var thrown []int
 		for i, x := range direct.Rounds {
 			if math.Abs(x-m) > strays*m {
-				r.Thrown[t.name] = append(r.Thrown[t.name], i+1)
+				thrown = append(thrown, i+1)
 			}
+		}
+		if 2*len(thrown) > len(direct.Rounds) { // no median to speak of: all count, and the reader is told
+			r.Noisy = append(r.Noisy, t.name)
+		} else if len(thrown) > 0 {
+			r.Thrown[t.name] = thrown
 		}
 	}
 	for _, s := range r.Series {

@@ -121,8 +121,11 @@ func (r *report) print(w io.Writer) {
 // remarks say what a reader has to know of this run.
 func (r *report) remarks() string {
 	text := fmt.Sprintf("%s, %s; medians of %d interleaved rounds (lowest…highest).", r.When.Format("2006-01-02"), r.Machine, r.Rounds)
-	if len(r.Thrown) == 0 {
+	if len(r.Thrown) == 0 && len(r.Noisy) == 0 {
 		return text + " No round was thrown away."
+	}
+	for _, name := range r.Noisy {
+		text += fmt.Sprintf(" The direct path of %q strayed in most rounds: the machine was not quiet, do not rely on that test.", label(name))
 	}
 	for _, t := range tests {
 		if n := r.Thrown[t.name]; len(n) > 0 {

@@ -17,10 +17,8 @@ import (
 	"github.com/weftmesh/weft/pkg/lab"
 )
 
-const (
-	labName = "bench"
-	appPort = 9000
-)
+// appPort is where the servers listen.
+const appPort = 9000
 
 // path is one way from a client to a server.
 type path struct {
@@ -84,7 +82,7 @@ spec:
 
 // raise brings up lab and peers, and waits until every path answers.
 func raise(ctx context.Context, o options) (_ *world, err error) {
-	w := &world{o: o, lab: lab.Layout{Name: labName, Nodes: 2}}
+	w := &world{o: o, lab: lab.Layout{Name: o.name, Nodes: 2}}
 	if w.dir, err = os.MkdirTemp("", "weft-bench-"); err != nil {
 		return nil, err
 	}
@@ -96,15 +94,21 @@ func raise(ctx context.Context, o options) (_ *world, err error) {
 	say("raising the lab")
 	manifests := filepath.Join(w.dir, "manifests")
 	ambient := ", labels: {weft.dev/dataplane-mode: ambient}"
-	err = errors.Join(os.Mkdir(manifests, 0o755),
-		os.WriteFile(filepath.Join(manifests, "direct.yaml"), fmt.Appendf(nil, manifest, "direct", ""), 0o644),
-		os.WriteFile(filepath.Join(manifests, "l4.yaml"), fmt.Appendf(nil, manifest, "l4", ambient), 0o644),
-		os.WriteFile(filepath.Join(manifests, "l7.yaml"), fmt.Appendf(nil, manifest+waypoint, "l7",
-			", labels: {weft.dev/dataplane-mode: ambient, weft.dev/use-waypoint: waypoint}"), 0o644))
+	texts := map[string][]byte{
+		"direct": fmt.Appendf(nil, manifest, "direct", ""),
+		"l4":     fmt.Appendf(nil, manifest, "l4", ambient),
+	}
+	if wanted(o.paths, "l7") {
+		texts["l7"] = fmt.Appendf(nil, manifest+waypoint, "l7", ", labels: {weft.dev/dataplane-mode: ambient, weft.dev/use-waypoint: waypoint}")
+	}
+	err = os.Mkdir(manifests, 0o755)
+	for ns, text := range texts {
+		err = errors.Join(err, os.WriteFile(filepath.Join(manifests, ns+".yaml"), text, 0o644))
+	}
 	if err != nil {
 		return nil, err
 	}
-	out, err := w.weftctl(ctx, "lab", "up", "--name", labName, "-f", manifests, "--bin", o.bin, "--envoy", o.envoy,
+	out, err := w.weftctl(ctx, "lab", "up", "--name", o.name, "-f", manifests, "--bin", o.bin, "--envoy", o.envoy,
 		"--image", "bench/load="+filepath.Join(o.bin, "weft-load")).CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("raise the lab: %w\n%s", err, out)
@@ -130,15 +134,14 @@ func (w *world) meshPaths(ctx context.Context) error {
 		return err
 	}
 	ztunnels := []string{filepath.Join(root, w.lab.Cgroup("n1", "ztunnel")), filepath.Join(root, w.lab.Cgroup("n2", "ztunnel"))}
-	gateway, err := w.pod(ctx, "l7", "waypoint")
-	if err != nil {
-		return err
-	}
 	services, err := w.lab.Services()
 	if err != nil {
 		return err
 	}
 	for _, ns := range []string{"direct", "l4", "l7"} {
+		if ns != "direct" && !wanted(w.o.paths, ns) {
+			continue
+		}
 		client, err := w.pod(ctx, ns, "client")
 		if err != nil {
 			return err
@@ -157,12 +160,14 @@ func (w *world) meshPaths(ctx context.Context) error {
 		case "l4":
 			p.cgroups = ztunnels
 		case "l7":
+			gateway, err := w.pod(ctx, "l7", "waypoint")
+			if err != nil {
+				return err
+			}
 			p.cgroups = append(p.cgroups, ztunnels...)
 			p.cgroups = append(p.cgroups, filepath.Join(root, w.lab.Cgroup(gateway.Spec.NodeName, "pods", "l7-"+gateway.Name)))
 		}
-		if wanted(w.o.paths, ns) || ns == "direct" {
-			w.paths = append(w.paths, p)
-		}
+		w.paths = append(w.paths, p)
 	}
 	return nil
 }
@@ -182,7 +187,7 @@ func (w *world) pod(ctx context.Context, namespace, name string) (*corev1.Pod, e
 			}
 		}
 		if err := pause(ctx, 100*time.Millisecond); err != nil {
-			return nil, fmt.Errorf("no ready pod %s/%s after a minute (weftctl lab logs --name %s)", namespace, name, labName)
+			return nil, fmt.Errorf("no ready pod %s/%s after a minute (weftctl lab logs --name %s)", namespace, name, w.o.name)
 		}
 	}
 }
@@ -234,7 +239,7 @@ func (w *world) load(ctx context.Context, p *path, mode string, args ...string) 
 }
 
 func (w *world) inClient(ctx context.Context, p *path, args ...string) *exec.Cmd {
-	argv := []string{"lab", "exec", "--name", labName, p.client.Namespace + "/" + p.client.Name, "--", filepath.Join(w.o.bin, "weft-load")}
+	argv := []string{"lab", "exec", "--name", w.o.name, p.client.Namespace + "/" + p.client.Name, "--", filepath.Join(w.o.bin, "weft-load")}
 	return w.weftctl(ctx, append(argv, args...)...)
 }
 

@@ -12,7 +12,7 @@ events { worker_connections $(ulimit -Hn); }
 http {
   access_log off; client_max_body_size 0; keepalive_requests 100000000; keepalive_timeout 600s; proxy_read_timeout 600s;
   client_body_temp_path $WORK/$1.body; proxy_temp_path $WORK/$1.proxy; fastcgi_temp_path $WORK/$1.f; uwsgi_temp_path $WORK/$1.u; scgi_temp_path $WORK/$1.s;
-  proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; proxy_request_buffering off; proxy_buffer_size 128k; client_body_buffer_size 128k;
+  proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; proxy_request_buffering off; proxy_buffer_size 128k; proxy_buffers 8 128k; proxy_busy_buffers_size 256k; client_body_buffer_size 128k;
   proxy_ssl_certificate $CERTS/cert.pem; proxy_ssl_certificate_key $CERTS/key.pem; proxy_ssl_trusted_certificate $CERTS/ca.pem;
   proxy_ssl_verify on; proxy_ssl_name bench; proxy_ssl_protocols TLSv1.3; proxy_ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;
   upstream next { server $3; keepalive 128; keepalive_requests 100000000; }

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/weftmesh/weft/pkg/lab"
+)
+
+// TestEverythingIsMeasured runs the whole benchmark in miniature: every test, the mesh's L4 path, the peer that
+// needs no installed program, and the scale of a small mesh. It asserts that there are figures, not which.
+func TestEverythingIsMeasured(t *testing.T) {
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("CI has to run this as root")
+		}
+		t.Skip("raises a lab: needs root")
+	}
+	bin := t.TempDir()
+	for dir, packages := range map[string][]string{
+		"../..": {"./cmd/weftctl", "./cmd/weft-controller", "./cmd/weft-agent", "./cmd/weft-ztunnel"},
+		"..":    {"./bench/load", "./bench/naive"},
+	} {
+		for _, p := range packages {
+			out := filepath.Join(bin, filepath.Base(p))
+			if dir == ".." {
+				out = filepath.Join(bin, "weft-"+filepath.Base(p))
+			}
+			cmd := exec.CommandContext(t.Context(), "go", "build", "-o", out, p)
+			cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
+			if text, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("build %s: %v\n%s", p, err, text)
+			}
+		}
+	}
+	file := filepath.Join(t.TempDir(), "bench.json")
+	o := options{name: "wftbench", rounds: 1, bytes: 4 << 20, seconds: 0.2, idle: 50, scale: []int{200}, bin: bin,
+		paths: []string{"l4", "naive-go"}, peers: []string{"peers"}, out: file}
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	if err := run(ctx, o); err != nil {
+		t.Fatal(err)
+	}
+	checkFigures(t, file)
+	if _, err := os.Stat(lab.Layout{Name: o.name}.Path()); !os.IsNotExist(err) {
+		t.Errorf("the lab is still there: %v", err)
+	}
+}
+
+func checkFigures(t *testing.T, file string) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r report
+	if err := json.Unmarshal(data, &r); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"direct", "l4", "naive-go"} {
+		for _, test := range tests {
+			for _, v := range test.values {
+				s := r.find(test.name, v.name, path)
+				if v.overhead && path == "direct" {
+					continue
+				}
+				if s == nil || len(s.Rounds) != 1 || (!v.machine && !v.overhead && s.Median <= 0) {
+					t.Errorf("no figure of %s, %s over %s: %+v", test.name, v.name, path, s)
+				}
+			}
+		}
+		if path != "direct" && r.find("idle", "memory", path) == nil {
+			t.Errorf("no memory of idle connections over %s", path)
+		}
+	}
+	if len(r.Scale) != 1 || r.Scale[0].Ztunnel <= 0 || r.Scale[0].Control <= 0 || r.Scale[0].Synced <= 0 {
+		t.Errorf("no figures of scale: %+v", r.Scale)
+	}
+}
