@@ -52,7 +52,7 @@ func TestVouchedStreamsGoOn(t *testing.T) {
 	gone.Store(true)
 	clock.advance(time.Minute + time.Second)
 	_, err := s.Read(make([]byte, 1))
-	wantErr(t, err, ErrReset, ErrConn)
+	wantErr(t, err, ErrReset) // whichever side was first
 	eventually(t, "both ends are closed", func() bool { return len(w.pool.Conns()) == 0 && len(w.server.Conns()) == 0 })
 }
 
@@ -67,7 +67,7 @@ func TestLastMinuteOfACertificate(t *testing.T) {
 	w.open().ping(t)
 	clock.advance(11 * time.Second)
 	_, err := s.Read(make([]byte, 1))
-	wantErr(t, err, ErrReset, ErrConn)
+	wantErr(t, err, ErrReset) // whichever side was first
 }
 
 // Rotation in real time: a stream lives through it, new ones come by a connection with the new certificates,
