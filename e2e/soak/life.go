@@ -145,13 +145,13 @@ func (s *soak) editPolicy(ctx context.Context) error {
 	if err := s.edit(file, only, also); err != nil {
 		return err
 	}
-	if err := s.until(ctx, 20*time.Second, func() string { return map[bool]string{false: "the guest still cannot pay"}[pays()] }); err != nil {
+	if err := s.until(ctx, time.Minute, func() string { return map[bool]string{false: "the guest still cannot pay"}[pays()] }); err != nil {
 		return err
 	}
 	if err := s.edit(file, also, only); err != nil {
 		return err
 	}
-	return s.until(ctx, 20*time.Second, func() string { return map[bool]string{true: "the guest can still pay"}[pays()] })
+	return s.until(ctx, time.Minute, func() string { return map[bool]string{true: "the guest can still pay"}[pays()] })
 }
 
 // until asks again and again what is missing until nothing is.
