@@ -10,18 +10,20 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 type options struct {
 	name     string // of the lab
 	rounds   int
-	tests    []string // empty: all
-	paths    []string // empty: all
-	bytes    int64    // of one bulk transfer
-	seconds  float64  // of one timed test
-	idle     int      // connections
-	scale    []int    // workloads
-	bin      string   // absolute: weftctl and the mesh's programs
+	limit    time.Duration // no round begins that would probably end later; 0: none
+	tests    []string      // empty: all
+	paths    []string      // empty: all
+	bytes    int64         // of one bulk transfer
+	seconds  float64       // of one timed test
+	idle     int           // connections
+	scale    []int         // workloads
+	bin      string        // absolute: weftctl and the mesh's programs
 	envoy    string
 	peers    []string // folders
 	out      string   // JSON
@@ -48,6 +50,7 @@ func command(ctx context.Context, args []string) error {
 	o := options{}
 	fs.StringVar(&o.name, "name", "bench", "name of the lab")
 	fs.IntVar(&o.rounds, "rounds", 5, "rounds; what is reported is the median")
+	fs.DurationVar(&o.limit, "limit", 14*time.Minute, "begin no round that would probably end later than this; 0: no limit")
 	tests := fs.String("tests", "", "tests to run, separated by commas (default all: "+strings.Join(testNames(), ",")+",idle,scale)")
 	paths := fs.String("paths", "", "paths to measure, separated by commas (default all: direct,l4,l7 and every peer)")
 	fs.Int64Var(&o.bytes, "bytes", 1<<30, "bytes of one bulk transfer")

@@ -76,9 +76,16 @@ func testNames() []string {
 	return names
 }
 
-// measureRounds goes through all tests and paths, round by round.
+// measureRounds goes through all tests and paths, round by round, until all are done or time is up.
 func (r *report) measureRounds(ctx context.Context, w *world) error {
+	var longest time.Duration
 	for round := range w.o.rounds {
+		began := time.Now()
+		if w.o.limit > 0 && round > 0 && began.Add(longest).Sub(r.When) > w.o.limit {
+			say("only %d of %d rounds: another would go beyond %s", round, w.o.rounds, w.o.limit)
+			break
+		}
+		r.Rounds = round + 1
 		say("round %d of %d", round+1, w.o.rounds)
 		for _, t := range tests {
 			if !wanted(w.o.tests, t.name) {
@@ -91,6 +98,7 @@ func (r *report) measureRounds(ctx context.Context, w *world) error {
 				}
 			}
 		}
+		longest = max(longest, time.Since(began))
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ type series struct {
 type report struct {
 	When    time.Time `json:"when"`
 	Machine string    `json:"machine"`
-	Rounds  int       `json:"rounds"`
+	Rounds  int       `json:"rounds"` // that were done
 	// Thrown are the rounds (from 1) that do not count, by test: their direct path strayed.
 	Thrown map[string][]int `json:"thrown,omitempty"`
 	// Noisy are the tests most of whose rounds strayed: the machine was not quiet, and nothing is thrown away.
