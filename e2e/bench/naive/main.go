@@ -69,7 +69,7 @@ func client(listen, peer string, conf *tls.Config) error {
 	if err != nil {
 		return err
 	}
-	t := &http2.Transport{TLSClientConfig: conf, MaxReadFrameSize: 1 << 20}
+	t := &http2.Transport{TLSClientConfig: conf, MaxReadFrameSize: 1 << 20} //nolint:staticcheck // x/net/http2 is what is measured
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -79,7 +79,7 @@ func client(listen, peer string, conf *tls.Config) error {
 			defer c.Close()
 			body, w := io.Pipe()
 			req, _ := http.NewRequest(http.MethodConnect, "https://"+peer, body)
-			resp, err := t.RoundTrip(req)
+			resp, err := t.RoundTrip(req) //nolint:staticcheck // see above
 			if err != nil {
 				fmt.Fprintln(os.Stderr, "weft-naive:", err)
 				return
@@ -99,7 +99,7 @@ func server(listen, app string, conf *tls.Config) error {
 	if err != nil {
 		return err
 	}
-	s := &http2.Server{MaxConcurrentStreams: 20000, MaxUploadBufferPerStream: 1 << 20, MaxUploadBufferPerConnection: 4 << 20, MaxReadFrameSize: 1 << 20}
+	s := &http2.Server{MaxConcurrentStreams: 20000, MaxUploadBufferPerStream: 1 << 20, MaxUploadBufferPerConnection: 4 << 20, MaxReadFrameSize: 1 << 20} //nolint:staticcheck // x/net/http2 is what is measured
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -111,7 +111,7 @@ func server(listen, app string, conf *tls.Config) error {
 				_ = c.Close()
 				return
 			}
-			s.ServeConn(c, &http2.ServeConnOpts{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { tunnel(w, r, app) })})
+			s.ServeConn(c, &http2.ServeConnOpts{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { tunnel(w, r, app) })}) //nolint:staticcheck // see above
 		}()
 	}
 }
