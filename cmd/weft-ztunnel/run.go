@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -95,6 +96,7 @@ func serve(ctx context.Context, c config, z *ztunnel.Ztunnel, client *xds.Client
 		case <-client.Synced():
 			z.State.SetSynced()
 			log.Info("configuration received; ready")
+			debug.FreeOSMemory() // what the first, by far the largest, message needed while it was read
 		case <-running.Done():
 		}
 		return nil
