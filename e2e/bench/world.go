@@ -233,7 +233,7 @@ func (w *world) load(ctx context.Context, p *path, mode string, args ...string) 
 		return result{}, fmt.Errorf("%s over %s: %w", mode, p.name, err)
 	}
 	if r.Errors > 0 {
-		return r, fmt.Errorf("%s over %s: %d errors, %d requests", mode, p.name, r.Errors, r.Requests)
+		return r, fmt.Errorf("%s over %s: %d errors, %d requests: %s", mode, p.name, r.Errors, r.Requests, strings.TrimSpace(errs.String()))
 	}
 	return r, nil
 }

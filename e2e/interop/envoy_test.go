@@ -206,6 +206,25 @@ func TestEnvoyServer(t *testing.T) {
 	}
 }
 
+// Applications that end by a reset are no attackers: their resets neither make Envoy close the connection
+// that they share with others (nghttp2 does after 1,000, Envoy itself at 500), nor fail the next tunnel.
+func TestEnvoyServerTakesResets(t *testing.T) {
+	m := newMesh(t)
+	p, k := m.pool(t, m.startEnvoy()["in"])
+	k.SANs = hbone.MakeSANSet(clientID)
+	living, err := p.Open(t.Context(), k, "10.0.0.1:80", nil)
+	must(t, err)
+	defer living.Close()
+	for i := range 3000 {
+		s, err := p.Open(t.Context(), k, "10.0.0.1:80", nil)
+		if err != nil {
+			t.Fatalf("after %d resets: %v", i, err)
+		}
+		s.Reset()
+	}
+	exchange(t, living, living.CloseWrite)
+}
+
 // Envoy opens tunnels to our server: bytes, half-closes, resets and refusals get through.
 func TestEnvoyClient(t *testing.T) {
 	m := newMesh(t)

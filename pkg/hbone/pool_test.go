@@ -241,6 +241,25 @@ func TestRetire(t *testing.T) {
 	eventually(t, "nothing is left", func() bool { return len(w.pool.Conns()) == 0 && len(w.server.Conns()) == 0 })
 }
 
+// Streams that end by a reset, far more than a server takes on one connection, cost no other stream.
+func TestResetsWearNothingOut(t *testing.T) {
+	w := newWorld(t, setup{})
+	living := w.open()
+	for range 2000 {
+		w.open().Reset()
+	}
+	if n := w.pool.Stats().Conns; n < 4 {
+		t.Errorf("2000 resets went over %d connections", n)
+	}
+	living.Write([]byte("x"))
+	living.CloseWrite()
+	if got, err := io.ReadAll(living); string(got) != "x" || err != nil {
+		t.Errorf("the stream that lived through it: %q, %v", got, err)
+	}
+	living.Close()
+	eventually(t, "connections that had enough are gone", func() bool { return len(w.pool.Conns()) == 1 })
+}
+
 // Used-up descriptors: refused while they last, and recovered after.
 func TestAcceptRecovers(t *testing.T) {
 	l := &flaky{Listener: listen(t), fail: 3}

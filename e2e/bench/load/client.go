@@ -177,7 +177,9 @@ func connect(o options) (result, error) {
 					s.Close()
 				}
 				if err != nil {
-					bad.Add(1)
+					if bad.Add(1) == 1 {
+						fmt.Fprintln(os.Stderr, "weft-load: the first error, after", n.Load(), "connections:", err)
+					}
 					time.Sleep(time.Millisecond)
 					continue
 				}

@@ -31,6 +31,7 @@ type Conn struct {
 	decoder    *hpack.Decoder
 	decoding   fieldSink
 	floods     [floodKinds]bucket
+	resets     bucket // that we sent
 	lastPeerID uint32 // highest stream the peer opened
 
 	// Output.

@@ -155,6 +155,7 @@ func (c *Conn) Reset(s *Stream, code Code) {
 	}
 	c.out = appendUint32Frame(c.out, frameRST, s.ID, uint32(code))
 	c.forget(s)
+	c.spendReset()
 }
 
 // AppendReset is Reset by a frame appended to b, for what should not overtake the data of s there.
@@ -164,6 +165,7 @@ func (c *Conn) AppendReset(b []byte, s *Stream, code Code) []byte {
 	}
 	b = appendUint32Frame(b, frameRST, s.ID, uint32(code))
 	c.forget(s)
+	c.spendReset()
 	return b
 }
 
