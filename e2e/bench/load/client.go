@@ -43,6 +43,11 @@ func (s *session) do(rest int64) error {
 	if err := fill(s, 0, rest); err != nil {
 		return err
 	}
+	return s.receive()
+}
+
+// receive reads the next answer.
+func (s *session) receive() error {
 	status, err := s.r.ReadSlice('\n')
 	if err != nil {
 		return err
@@ -86,55 +91,50 @@ func bulk(o options) (result, error) {
 	return result{Seconds: time.Since(start).Seconds(), Bytes: each * int64(o.streams)}, errors.Join(errs...)
 }
 
-// rate offers o.rps requests a second, spread over o.conns keep-alive connections, and reports latencies
-// from the moment each request was due (so a stall counts for all requests behind it).
-func rate(o options) (result, error) {
-	gap := time.Duration(o.conns) * time.Second / time.Duration(o.rps)
-	return closedLoop(o, func(s *session, start time.Time, i int) ([]time.Duration, int64) {
-		var lat []time.Duration
-		var bad int64
-		due := start.Add(gap * time.Duration(i) / time.Duration(o.conns))
-		for ; due.Before(start.Add(o.dur)); due = due.Add(gap) {
-			if d := time.Until(due); d > 0 {
-				time.Sleep(d)
-			}
-			if err := s.do(0); err != nil {
-				return lat, bad + 1
-			}
-			lat = append(lat, time.Since(due))
-		}
-		return lat, bad
-	})
-}
-
 // maximum sends the next request as soon as the last is answered, on o.conns connections.
 func maximum(o options) (result, error) {
-	return closedLoop(o, func(s *session, start time.Time, _ int) ([]time.Duration, int64) {
-		var lat []time.Duration
+	ss, err := sessions(o)
+	if err != nil {
+		return result{}, err
+	}
+	defer closeAll(ss)
+	return collect(ss, func(s *session, start time.Time) (lat []time.Duration, err error) {
 		for time.Since(start) < o.dur {
 			t := time.Now()
 			if err := s.do(0); err != nil {
-				return lat, 1
+				return lat, err
 			}
 			lat = append(lat, time.Since(t))
 		}
-		return lat, 0
-	})
+		return lat, nil
+	}), nil
 }
 
-func closedLoop(o options, one func(*session, time.Time, int) ([]time.Duration, int64)) (result, error) {
-	ss := make([]*session, o.conns)
-	for i := range ss {
+// sessions opens o.conns connections and uses each once: the path is warm before a clock starts.
+func sessions(o options) ([]*session, error) {
+	ss := make([]*session, 0, o.conns)
+	for range o.conns {
 		s, err := dial(o, int64(o.size), int64(o.size))
+		if err == nil {
+			ss = append(ss, s)
+			err = s.do(0)
+		}
 		if err != nil {
-			return result{}, err
+			closeAll(ss)
+			return nil, err
 		}
-		defer s.Close()
-		if err := s.do(0); err != nil { // warm: the tunnel is up before the clock starts
-			return result{}, err
-		}
-		ss[i] = s
 	}
+	return ss, nil
+}
+
+func closeAll(ss []*session) {
+	for _, s := range ss {
+		_ = s.Close()
+	}
+}
+
+// collect runs one for each connection at once and sums up their latencies.
+func collect(ss []*session, one func(*session, time.Time) ([]time.Duration, error)) result {
 	var (
 		mu  sync.Mutex
 		all []time.Duration
@@ -142,23 +142,26 @@ func closedLoop(o options, one func(*session, time.Time, int) ([]time.Duration, 
 		wg  sync.WaitGroup
 	)
 	start := time.Now()
-	for i, s := range ss {
+	for _, s := range ss {
 		wg.Go(func() {
-			lat, n := one(s, start, i)
+			lat, err := one(s, start)
 			mu.Lock()
-			all, bad = append(all, lat...), bad+n
-			mu.Unlock()
+			defer mu.Unlock()
+			if all = append(all, lat...); err != nil {
+				bad++
+				fmt.Fprintln(os.Stderr, "weft-load:", err)
+			}
 		})
 	}
 	wg.Wait()
 	took := time.Since(start).Seconds()
 	slices.Sort(all)
-	r := result{Seconds: took, Requests: int64(len(all)), Errors: bad, Conns: o.conns}
+	r := result{Seconds: took, Requests: int64(len(all)), Errors: bad, Conns: len(ss)}
 	if len(all) > 0 {
 		at := func(permille int) float64 { return float64(all[len(all)*permille/1000].Nanoseconds()) / 1e3 }
 		r.P50us, r.P90us, r.P99us, r.P999us = at(500), at(900), at(990), at(999)
 	}
-	return r, nil
+	return r
 }
 
 // connect opens, asks once and closes, in o.conns loops.
