@@ -119,12 +119,20 @@ func (r *Redirector) attachPod(p *pod, progs *podPrograms) error {
 	return nil
 }
 
-// attachHost attaches what lives on the host's end of the veth.
-func (r *Redirector) attachHost(p *pod, progs *podPrograms) error {
+// attachRegister has probes noted on the host's end of the veth. It comes before the pod's own programs: a probe
+// that nobody noted would be taken for plaintext from outside.
+func (r *Redirector) attachRegister(p *pod, progs *podPrograms) error {
 	return r.o.Node.Do(func() error {
 		if err := r.tcx(p, podProgWeftRegister, progs.WeftRegister, p.Host, ebpf.AttachTCXEgress); err != nil {
 			return fmt.Errorf("register probes on interface %d: %w", p.Host, err)
 		}
+		return nil
+	})
+}
+
+// attachGuard closes every way out but the tunnel's, on the host's end of the veth.
+func (r *Redirector) attachGuard(p *pod, progs *podPrograms) error {
+	return r.o.Node.Do(func() error {
 		if err := r.tcx(p, podProgWeftGuard, progs.WeftGuard, p.Host, ebpf.AttachTCXIngress); err != nil {
 			return fmt.Errorf("guard interface %d: %w", p.Host, err)
 		}

@@ -116,6 +116,9 @@ func (r *Redirector) apply(p *pod, ls *Listeners) error {
 	if err := r.setSysctls(p); err != nil {
 		return err
 	}
+	if err := r.attachRegister(p, progs); err != nil {
+		return err
+	}
 	if err := r.attachPod(p, progs); err != nil {
 		return err
 	}
@@ -128,7 +131,7 @@ func (r *Redirector) apply(p *pod, ls *Listeners) error {
 	if err := r.introduce(p); err != nil {
 		return err
 	}
-	if err := r.attachHost(p, progs); err != nil {
+	if err := r.attachGuard(p, progs); err != nil {
 		return err
 	}
 	if first {
@@ -195,11 +198,11 @@ func (r *Redirector) undo(p *pod) error {
 	if r.node.Selves != nil {
 		errs = append(errs, ignoreMissing(r.node.Selves.Delete(p.Cookie)), ignoreMissing(r.node.Slots.Delete(p.Cookie)))
 	}
-	errs = append(errs, r.detach(p, podProgWeftGuard, podProgWeftRegister))
+	errs = append(errs, r.detach(p, podProgWeftGuard))
 	if p.ns != nil {
 		errs = append(errs, p.delRoutes())
 	}
-	errs = append(errs, r.detach(p, podProgWeftLookup, podProgWeftInbound))
+	errs = append(errs, r.detach(p, podProgWeftLookup, podProgWeftInbound), r.detach(p, podProgWeftRegister))
 	if p.ns != nil {
 		errs = append(errs, p.restoreSysctls())
 	}

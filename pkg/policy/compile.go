@@ -58,7 +58,7 @@ func (c *compiled) addRules(p *model.Policy) (unsupported string) {
 	}
 	for i, r := range p.Rules {
 		out := rule{verdict: Verdict{Allowed: c.allow, Policy: c.key, Rule: i,
-			Reason: fmt.Sprintf("%s %s policy %s, rule %d", verb, action, c.key, i)}}
+			Reason: fmt.Sprintf("%s %s policy %s, rule %d", verb, action, c.key, i+1)}}
 		for _, cl := range r.Clauses {
 			if len(cl.Matches) == 0 {
 				continue
@@ -67,7 +67,7 @@ func (c *compiled) addRules(p *model.Policy) (unsupported string) {
 			for j := range cl.Matches {
 				var err error
 				if ms[j], err = compileMatch(&cl.Matches[j]); err != nil {
-					return fmt.Sprintf("%v (rule %d)", err, i)
+					return fmt.Sprintf("%v (rule %d)", err, i+1)
 				}
 				c.principals = c.principals || ms[j].principals.some || ms[j].notPrincipals.some
 			}

@@ -60,11 +60,11 @@ func TestOrder(t *testing.T) {
 		dry      []string
 	}{
 		{"no policy", nil, true, "", NoRule, "no ALLOW policy binds", nil},
-		{"allow hits", []*model.Policy{one("a", model.Allow, hit)}, true, "shop/a", 0, "allowed by ALLOW policy shop/a, rule 0", nil},
+		{"allow hits", []*model.Policy{one("a", model.Allow, hit)}, true, "shop/a", 0, "allowed by ALLOW policy shop/a, rule 1", nil},
 		{"allow misses", []*model.Policy{one("a", model.Allow, miss)}, false, "shop/a", NoRule, "no rule of the ALLOW policies shop/a matches", nil},
 		{"several allows miss", []*model.Policy{one("b", model.Allow, miss), one("a", model.Allow, miss)}, false, "", NoRule, "shop/a, shop/b", nil},
 		{"one of several allows hits", []*model.Policy{one("a", model.Allow, miss), one("b", model.Allow, hit)}, true, "shop/b", 0, "", nil},
-		{"deny hits", []*model.Policy{one("d", model.Deny, hit)}, false, "shop/d", 0, "denied by DENY policy shop/d, rule 0", nil},
+		{"deny hits", []*model.Policy{one("d", model.Deny, hit)}, false, "shop/d", 0, "denied by DENY policy shop/d, rule 1", nil},
 		{"deny misses", []*model.Policy{one("d", model.Deny, miss)}, true, "", NoRule, "", nil},
 		{"deny wins over allow", []*model.Policy{one("a", model.Allow, hit), one("d", model.Deny, hit)}, false, "shop/d", 0, "", nil},
 		{"deny misses, allow misses", []*model.Policy{one("a", model.Allow, miss), one("d", model.Deny, miss)}, false, "shop/a", NoRule, "", nil},
@@ -74,7 +74,7 @@ func TestOrder(t *testing.T) {
 		{"clause without matches", []*model.Policy{one("d", model.Deny)}, false, "shop/d", 0, "", nil},
 		{"second rule", []*model.Policy{with(one("a", model.Allow, miss), func(p *model.Policy) {
 			p.Rules = append(p.Rules, model.Rule{Clauses: []model.Clause{{Matches: []model.Match{miss, hit}}}})
-		})}, true, "shop/a", 1, "rule 1", nil},
+		})}, true, "shop/a", 1, "rule 2", nil},
 		{"one clause of two fails", []*model.Policy{with(one("a", model.Allow, hit), func(p *model.Policy) {
 			p.Rules[0].Clauses = append(p.Rules[0].Clauses, model.Clause{Matches: []model.Match{miss}})
 		})}, false, "shop/a", NoRule, "", nil},
