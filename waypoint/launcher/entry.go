@@ -16,7 +16,7 @@ import (
 type entry struct {
 	time     time.Time
 	duration time.Duration
-	start    bool // the connection opened; there will be another entry when it ends
+	start    bool // the tunnel reached its destination; there will be another entry when it ends
 
 	protocol           string // http, grpc, tcp
 	kind               string // of the port: http, tcp, auto; empty where no route was found
@@ -54,7 +54,7 @@ func newEntry(logName string, m *accesslogv3.HTTPAccessLogEntry) *entry {
 	}
 	e := &entry{
 		time: c.GetStartTime().AsTime(), duration: c.GetDuration().AsDuration(),
-		start:    c.GetAccessLogType() == accesslogv3.AccessLogType_DownstreamStart,
+		start:    c.GetAccessLogType() == accesslogv3.AccessLogType_DownstreamTunnelSuccessfullyEstablished,
 		protocol: "http", kind: tag(translate.TagKind),
 		method: req.GetRequestMethod().String(), path: req.GetPath(), host: req.GetAuthority(), requestID: req.GetRequestId(),
 		code: res.GetResponseCode().GetValue(), grpc: tag(translate.TagGRPC),

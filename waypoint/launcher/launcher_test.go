@@ -53,7 +53,7 @@ func TestServesAndReports(t *testing.T) {
 			return fmt.Errorf("no line with %q in\n%s", all, grep(body, "weft_"))
 		})
 	}
-	has("the open connection is counted", "weft_tcp_connections_opened_total{", `destination_service="cart.shop.svc.cluster.local"`, `source_workload="frontend"`, "} 1")
+	has("the open connection is counted", "weft_tcp_connections_opened_total{", `destination_service="cart.shop.svc.cluster.local"`, `destination_workload="cart"`, `source_workload="frontend"`, "} 1")
 	tun.Close()
 	labels := []string{
 		`reporter="waypoint"`, `source_workload="frontend"`, `source_workload_namespace="shop"`, `source_principal="` + caller + `"`,

@@ -118,8 +118,8 @@ func (r *reporter) connection(e *entry) {
 		return
 	}
 	s := r.metrics.Acquire(e.labels())
-	if e.kind != "tcp" {
-		s.Opened() // its start was passed over
+	if refused {
+		s.Opened() // it never reached a destination, so it had no start
 	}
 	s.Closed()
 	s.Sent(e.sent)

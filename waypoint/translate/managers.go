@@ -72,7 +72,7 @@ func (b *builder) hboneManager() *hcmv3.HttpConnectionManager {
 		StreamIdleTimeout:          seconds(0),
 		ServerHeaderTransformation: hcmv3.HttpConnectionManager_PASS_THROUGH,
 		AccessLog:                  b.tcpAccessLog(),
-		AccessLogOptions:           &hcmv3.HttpConnectionManager_HcmAccessLogOptions{FlushAccessLogOnNewRequest: true},
+		AccessLogOptions:           &hcmv3.HttpConnectionManager_HcmAccessLogOptions{FlushLogOnTunnelSuccessfullyEstablished: true},
 		HttpFilters: []*hcmv3.HttpFilter{
 			httpFilterOff(filterDeny, &rbacv3.RBAC{}),
 			httpFilterOff(filterAllow, &rbacv3.RBAC{}),
