@@ -32,6 +32,7 @@ demo: build ## The whole mesh on this machine, told in eight checked steps (root
 .PHONY: test
 test: build ## Every test, with the race detector; privileged ones skip visibly without root
 	WEFT_ENVOY="$$(bash hack/envoy.sh)" go test -race -timeout 20m ./...
+	go test -run "TestIdleMemory|TestMessagesAllocateNothing|TestNoAllocation" ./pkg/hbone ./ztunnel/relay # not under -race, which allocates
 	cd e2e && WEFT_BIN="$(CURDIR)/$(BIN)" WEFT_ENVOY="$$(bash ../hack/envoy.sh)" go test -race -timeout 20m ./...
 
 .PHONY: soak

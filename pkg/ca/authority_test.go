@@ -291,7 +291,7 @@ func smallDisk(t *testing.T) (dir string, leave func(pages int), room func(), un
 	}
 	dir = t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
-		t.Skipf("cannot mount: %v", err)
+		t.Fatalf("mount a small file system: %v", err)
 	}
 	unmount = sync.OnceFunc(func() {
 		if err := unix.Unmount(dir, 0); err != nil {
