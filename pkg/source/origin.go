@@ -17,10 +17,13 @@ type Origin struct {
 	prefix string // of the object within its document, for items of a List
 }
 
-// String is file:line.
+// String is file:line; of an object of a cluster, Kind/namespace/name.
 func (o Origin) String() string {
 	if o.File == "" {
 		return "unknown place"
+	}
+	if o.Line == 0 {
+		return o.File
 	}
 	return fmt.Sprintf("%s:%d", o.File, o.Line)
 }

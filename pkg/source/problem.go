@@ -42,21 +42,25 @@ func (p Problem) Object() string {
 	return strings.TrimSpace(p.Kind + " " + name)
 }
 
-// String is file:line:column: object: path: message (suggestion).
+// String is file:line:column: object: path: message; suggestion. Objects of a cluster have no file and line.
 func (p Problem) String() string {
-	var b strings.Builder
-	b.WriteString(p.File)
+	at := p.File
 	if p.Line > 0 {
-		fmt.Fprintf(&b, ":%d", p.Line)
+		at = fmt.Sprintf("%s:%d", at, p.Line)
 		if p.Column > 0 {
-			fmt.Fprintf(&b, ":%d", p.Column)
+			at = fmt.Sprintf("%s:%d", at, p.Column)
 		}
+	} else if p.Name != "" {
+		at = "" // an object of a cluster: its place is its name
 	}
-	for _, part := range []string{p.Object(), p.Path, p.Message} {
+	var parts []string
+	for _, part := range []string{at, p.Object(), p.Path, p.Message} {
 		if part != "" {
-			b.WriteString(": " + part)
+			parts = append(parts, part)
 		}
 	}
+	var b strings.Builder
+	b.WriteString(strings.Join(parts, ": "))
 	if p.Suggestion != "" {
 		b.WriteString("; " + p.Suggestion)
 	}
