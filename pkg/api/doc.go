@@ -6,7 +6,16 @@
 //
 // Everything else a person writes is Kubernetes' own (Namespace, Service, Deployment, …) or Gateway
 // API's (Gateway, HTTPRoute, GRPCRoute). Labels and annotations that Weft reads are constants here.
+//
+// The markers (+kubebuilder) become the CustomResourceDefinitions of charts/weft by `make generate`. They
+// refuse at `kubectl apply` what pkg/source refuses in a folder, with the same next step.
+//
+// +kubebuilder:object:generate=true
+// +groupName=weft.dev
+// +versionName=v1alpha1
 package api
+
+//go:generate go run sigs.k8s.io/controller-tools/cmd/controller-gen@v0.23.0 object crd:allowDangerousTypes=true,maxDescLen=500 paths=. output:crd:dir=../../charts/weft/files/crds
 
 // Group and Version of Weft's API.
 const (
