@@ -15,11 +15,11 @@ const module = "github.com/weftmesh/weft/"
 // floors is the height of each package, longest prefix wins. A package may import only lower floors;
 // packages of one subtree (ztunnel/dns and ztunnel) share a floor and may import each other.
 var floors = map[string]int{
-	"internal/version": -1, "pkg/identity": -1, // leaves that plain data is made of
+	"internal/version": -1, "internal/kubetest": -1, "pkg/identity": -1, // leaves that plain data is made of
 	"pkg/api": 0, "pkg/model": 0,
 	"pkg/policy": 1, "pkg/index": 1, "pkg/hbone": 1, "pkg/netns": 1, "pkg/telemetry": 1,
 	"bpf": 2, "pkg/ca": 2, "pkg/zds": 2,
-	"pkg/enroll": 3, "pkg/xds": 3, "pkg/source": 3, "ztunnel": 3, "waypoint": 3,
+	"pkg/enroll": 3, "pkg/cni": 3, "pkg/xds": 3, "pkg/source": 3, "ztunnel": 3, "waypoint": 3,
 	"pkg/controller": 4, "pkg/lab": 4,
 	"pkg/cli": 5, "cmd": 6, "examples": 0, // examples import nothing of ours but each other
 }
