@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"debug/elf"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -53,11 +56,7 @@ func sharedLibraries(program string) ([]file, error) {
 			return nil, err
 		}
 	}
-	var out []file
-	for _, f := range found {
-		out = append(out, f)
-	}
-	return out, nil
+	return slices.SortedFunc(maps.Values(found), func(a, b file) int { return cmp.Compare(a.path, b.path) }), nil
 }
 
 // dynamic reads of a binary its loader (empty when it is static, or itself a library), its machine and the

@@ -44,7 +44,7 @@ func (b build) image(p program, platform v1.Platform, in input) (v1.Image, []byt
 			return nil, nil, fmt.Errorf("image %s for %s: %w", p.name, platform, err)
 		}
 		img, err = mutate.Append(img, mutate.Addendum{Layer: layer, History: v1.History{
-			Created: v1.Time{Time: b.at}, CreatedBy: "weft images", Comment: files[len(files)-1].path,
+			Created: v1.Time{Time: b.at}, CreatedBy: "weft images",
 		}})
 		if err != nil {
 			return nil, nil, err
