@@ -15,9 +15,15 @@ import (
 // CgroupRoot finds where cgroup2 is mounted: /sys/fs/cgroup, or
 // /sys/fs/cgroup/unified on a machine that still has version 1 beside it.
 func CgroupRoot() (string, error) {
-	f, err := os.Open("/proc/self/mountinfo")
+	path, _, err := cgroupMount("/proc/self/mountinfo")
+	return path, err
+}
+
+// cgroupMount also tells whether it is the whole hierarchy, as seen from the calling thread's cgroup namespace.
+func cgroupMount(mountinfo string) (path string, whole bool, err error) {
+	f, err := os.Open(mountinfo)
 	if err != nil {
-		return "", fmt.Errorf("find cgroup2: %w", err)
+		return "", false, fmt.Errorf("find cgroup2: %w", err)
 	}
 	defer f.Close()
 	best := ""
@@ -29,16 +35,16 @@ func CgroupRoot() (string, error) {
 			continue
 		}
 		if fields[3] == "/" { // the whole hierarchy, not a part of it bound elsewhere
-			return unescape(fields[4]), nil
+			return unescape(fields[4]), true, nil
 		}
 		if best == "" {
 			best = unescape(fields[4])
 		}
 	}
 	if best == "" {
-		return "", errors.New("cgroup2 is not mounted (mount -t cgroup2 none /sys/fs/cgroup/unified)")
+		return "", false, errors.New("cgroup2 is not mounted (mount -t cgroup2 none /sys/fs/cgroup/unified)")
 	}
-	return best, nil
+	return best, false, nil
 }
 
 // unescape undoes mountinfo's octal escapes of blanks.
@@ -67,20 +73,27 @@ func CgroupOf(root string, pid int) (path string, id uint64, err error) {
 			return "", 0, err
 		}
 	}
+	rel, err := cgroupPath(pid)
+	if err != nil {
+		return "", 0, err
+	}
+	path = filepath.Join(root, rel)
+	id, err = CgroupID(path)
+	return path, id, err
+}
+
+// cgroupPath is that of a process's cgroup2, as seen from the calling thread's cgroup namespace.
+func cgroupPath(pid int) (string, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err != nil {
-		return "", 0, fmt.Errorf("cgroup of process %d: %w", pid, err)
+		return "", fmt.Errorf("cgroup of process %d: %w", pid, err)
 	}
 	for line := range strings.Lines(string(b)) {
-		rel, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::")
-		if !ok {
-			continue
+		if rel, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"); ok {
+			return rel, nil
 		}
-		path = filepath.Join(root, rel)
-		id, err = CgroupID(path)
-		return path, id, err
 	}
-	return "", 0, fmt.Errorf("process %d is in no cgroup2", pid)
+	return "", fmt.Errorf("process %d is in no cgroup2", pid)
 }
 
 // AddZtunnelCgroup lets sockets of this cgroup send TCP out of pods. A ztunnel

@@ -27,7 +27,12 @@ type Pod struct {
 	Name           string       `json:"name"`
 	ServiceAccount string       `json:"serviceAccount"`
 	Addresses      []netip.Addr `json:"addresses"` // at most one of a family
+	// StaticUID is what kubelet calls a static pod, whose object has another UID. Empty: UID.
+	StaticUID string `json:"staticUID,omitempty"`
 }
+
+// Sandbox is the UID by which kubelet names the pod's cgroups.
+func (p Pod) Sandbox() string { return cmp.Or(p.StaticUID, p.UID) }
 
 // Key names a pod for people.
 func (p Pod) Key() string { return p.Namespace + "/" + p.Name }
@@ -127,8 +132,12 @@ func mode(p *corev1.Pod, ns *corev1.Namespace) (Verdict, string) {
 	return Leave, fmt.Sprintf("%s is labelled %s=%q; the values are %s and %s", of, api.LabelMode, value, api.ModeAmbient, api.ModeNone)
 }
 
+// annotationMirror is on the object of a static pod; kubelet sets it.
+const annotationMirror = "kubernetes.io/config.mirror"
+
 func podOf(p *corev1.Pod) Pod {
-	out := Pod{UID: string(p.UID), Namespace: p.Namespace, Name: p.Name, ServiceAccount: p.Spec.ServiceAccountName}
+	out := Pod{UID: string(p.UID), Namespace: p.Namespace, Name: p.Name, ServiceAccount: p.Spec.ServiceAccountName,
+		StaticUID: p.Annotations[annotationMirror]}
 	if out.UID == "" {
 		out.UID = out.Key()
 	}
