@@ -94,13 +94,15 @@ func (s *Source) look(ctx context.Context, found map[string]bool) (complete bool
 		}
 	}
 	s.mu.Lock()
-	news := !slices.Equal(s.missing, missing)
+	before := s.missing
 	s.missing = missing
 	s.mu.Unlock()
-	if news {
-		for _, p := range missing {
+	for _, p := range missing {
+		if !slices.ContainsFunc(before, func(q source.Problem) bool { return p.Name == q.Name }) {
 			s.o.Logger.Warn(p.String())
 		}
+	}
+	if !slices.Equal(before, missing) {
 		s.touch()
 	}
 	s.start(ctx, fresh...)

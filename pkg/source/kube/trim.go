@@ -20,7 +20,7 @@ func trimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
 		DeletionTimestamp: m.DeletionTimestamp, Labels: m.Labels,
 	}
 	for k, v := range m.Annotations {
-		if strings.HasPrefix(k, api.Group+"/") {
+		if strings.HasPrefix(k, api.Group+"/") || k == corev1.MirrorPodAnnotationKey {
 			if out.Annotations == nil {
 				out.Annotations = map[string]string{}
 			}
