@@ -83,9 +83,7 @@ func TestSameInputSameBytes(t *testing.T) {
 	for _, p := range programs {
 		copyFile(t, filepath.Join(in.bin, p.name), filepath.Join(copied.bin, p.name))
 		for beside := range p.beside {
-			if _, err := os.Stat(filepath.Join(in.bin, beside)); err == nil {
-				copyFile(t, filepath.Join(in.bin, beside), filepath.Join(copied.bin, beside))
-			}
+			copyFile(t, filepath.Join(in.bin, beside), filepath.Join(copied.bin, beside))
 		}
 	}
 	copyFile(t, in.envoy, copied.envoy)
@@ -139,6 +137,9 @@ func TestProgramsStart(t *testing.T) {
 			want := map[string]string{cfg.Config.Entrypoint[0]: p.name + " version "}
 			if p.envoy {
 				want["/usr/local/bin/envoy"] = "BoringSSL"
+			}
+			for name, path := range p.beside {
+				want[path] = name + " v"
 			}
 			for program, says := range want {
 				out, err := runIn(root, program, cfg.Config.User)

@@ -55,9 +55,6 @@ func (p program) contents(in input) (layers [][]file, err error) {
 	}
 	own := []file{{path: "/usr/local/bin/" + p.name, mode: 0o755, from: filepath.Join(in.bin, p.name)}}
 	for name, path := range p.beside {
-		if _, err := os.Stat(filepath.Join(in.bin, name)); errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
 		own = append(own, file{path: path, mode: 0o755, from: filepath.Join(in.bin, name)})
 	}
 	for _, f := range own {
