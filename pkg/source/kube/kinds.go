@@ -32,7 +32,9 @@ func (s *Source) builtin() []*store {
 	all := func(*metav1.ListOptions) {}
 	pods := all
 	if s.o.Node != "" {
-		pods = func(o *metav1.ListOptions) { o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", s.o.Node).String() }
+		pods = func(o *metav1.ListOptions) {
+			o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", s.o.Node).String()
+		}
 	}
 	out := []*store{
 		newStore(s, "Namespace", trimNamespace, core.Namespaces(), all),

@@ -187,7 +187,9 @@ func TestReadsACluster(t *testing.T) {
 	t.Run("Gateway API comes", func(t *testing.T) {
 		s.InstallGatewayAPI("standard")
 		s.Apply(strings.Replace(routeYAML, "PORT", "80", 1))
-		r.eventually("its route arrives", func(o *source.Objects, p []source.Problem) bool { return len(p) == 3 && has(o.HTTPRoutes, "shop/cart", nil) })
+		r.eventually("its route arrives", func(o *source.Objects, p []source.Problem) bool {
+			return len(p) == 3 && has(o.HTTPRoutes, "shop/cart", nil)
+		})
 	})
 	t.Run("our resources come", func(t *testing.T) {
 		s.InstallCRDs(ourCRDs(t)...)
