@@ -87,7 +87,7 @@ func (s *story) replaceZtunnel(ctx context.Context, node string) (replacement, e
 			return "no other process runs in place of " + name, nil
 		}
 		r.new, r.started = after.PID, after.Since.Sub(r.killed)
-		_, err = ask(ctx, s.c.ZtunnelSocket(node), "/ready")
+		_, err = socketPage(s.c.ZtunnelSocket(node))(ctx, "/ready")
 		return "", err
 	})
 	r.ready = time.Since(r.killed)

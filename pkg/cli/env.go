@@ -18,6 +18,8 @@ type env struct {
 	stdout io.Writer
 	stderr io.Writer
 	color  bool // stdout is a terminal that shows colours
+	plugin bool // called as kubectl's plugin
+	kube   *kubeFlags
 }
 
 // exitError ends the program with a code of its own; err may be nil when everything was said.
@@ -40,7 +42,7 @@ func (e *exitError) Unwrap() error { return e.err }
 func Main() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	e := &env{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, color: wantColor(os.Stdout)}
+	e := &env{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, color: wantColor(os.Stdout), plugin: isPlugin(os.Args[0])}
 	return e.run(ctx, os.Args[1:])
 }
 
@@ -59,13 +61,15 @@ func (e *env) run(ctx context.Context, args []string) int {
 	var exit *exitError
 	if errors.As(err, &exit) {
 		if exit.err != nil {
-			fmt.Fprintln(e.stderr, "Error:", exit.err)
+			e.complain(exit.err)
 		}
 		return exit.code
 	}
-	fmt.Fprintln(e.stderr, "Error:", err)
+	e.complain(err)
 	return 1
 }
+
+func (e *env) complain(err error) { fmt.Fprintln(e.stderr, "Error:", e.asCalled(err.Error())) }
 
 // paint wraps text in a terminal colour where the terminal shows them.
 func (e *env) paint(code, text string) string {

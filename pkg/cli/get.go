@@ -127,12 +127,13 @@ func newGet(e *env) *cobra.Command {
 		Use:   "get",
 		Short: "Show what the mesh knows: workloads, services, policies, certificates, connections, traffic, waypoints",
 		Long: `Shows what controller and ztunnels know now, as a table or for programs. Names choose: namespace/name, name, or the
-beginning of a pod's name. What the programs answer is read from their admin sockets, so only root may ask.`,
+beginning of a pod's name.
+` + whereText,
 		Example: `  weftctl get workloads -n shop -o wide
   weftctl get certificates frontend
   weftctl get policies shop/payments-callers -o yaml`,
 	}
-	o.flags(cmd)
+	o.flags(e, cmd)
 	f := cmd.PersistentFlags()
 	f.StringVarP(&o.namespace, "namespace", "n", "", "only this namespace (default: all)")
 	f.BoolVarP(&o.all, "all-namespaces", "A", false, "all namespaces")

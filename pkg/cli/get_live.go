@@ -17,21 +17,30 @@ import (
 // fromZtunnels asks every ztunnel for one page. The error tells of those that did not answer; the pages are
 // those of the others, nil where there are none.
 func fromZtunnels[T any](ctx context.Context, r *remote, path string) (byNode map[string][]T, err error) {
-	sockets, err := r.ztunnelSockets()
+	b, err := r.backend()
 	if err != nil {
 		return nil, err
 	}
+	pages, err := b.ztunnels(ctx)
+	if err != nil {
+		return nil, err
+	}
+	bodies, failed := askAll(ctx, pages, path)
 	var errs []error
-	for _, node := range sortedKeys(sockets) {
-		var page []T
-		if err := askJSON(ctx, sockets[node], path, &page); err != nil {
+	for _, node := range sortedKeys(pages) {
+		var list []T
+		err := failed[node]
+		if err == nil {
+			err = decodePage(bodies[node], path, &list)
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("ztunnel %s: %w", node, err))
 			continue
 		}
 		if byNode == nil {
 			byNode = map[string][]T{}
 		}
-		byNode[node] = page
+		byNode[node] = list
 	}
 	return byNode, errors.Join(errs...)
 }

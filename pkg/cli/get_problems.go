@@ -48,16 +48,12 @@ func (p problemView) String() string {
 }
 
 func getProblems(cmd *cobra.Command, o *getOptions) (*listing, error) {
-	socket, err := o.controllerSocket()
+	found, err := o.problems(cmd.Context())
 	if err != nil {
 		return nil, err
 	}
-	var page []objectStatus
-	if err := askJSON(cmd.Context(), socket, "/debug/status", &page); err != nil {
-		return nil, fmt.Errorf("ask the controller: %w", err)
-	}
 	l := &listing{header: []string{"SEVERITY", "OBJECT", "WHERE", "PROBLEM"}, wide: []string{"FIELD", "WHAT TO DO"}, empty: "no problems", events: true}
-	for _, s := range page {
+	for _, s := range found {
 		for _, p := range s.problems() {
 			l.add(key(s.Namespace, s.Name), p, string(p.Severity), p.Object, p.Where, p.Message, p.Path, p.Next)
 		}

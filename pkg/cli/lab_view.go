@@ -91,7 +91,7 @@ func (v *labView) findProblems(ctx context.Context, c *lab.Config, st *lab.State
 	page := readingProblems(st.Problems)
 	if !c.NoMesh {
 		var asked []objectStatus
-		if err := askJSON(ctx, c.ControllerSocket(), "/debug/status", &asked); err != nil {
+		if err := socketPage(c.ControllerSocket()).json(ctx, "/debug/status", &asked); err != nil {
 			v.Unasked = err.Error()
 		} else {
 			page = asked

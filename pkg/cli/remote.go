@@ -6,123 +6,146 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
-	"syscall"
+	"os"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/weftmesh/weft/pkg/lab"
 	"github.com/weftmesh/weft/pkg/model"
 )
 
-// remote says where the mesh's programs are asked: their admin sockets, found by the lab's name unless
-// they are given.
-type remote struct {
-	lab        string
-	controller string
-	ztunnels   []string
+// page makes a GET request on one program's pages.
+type page func(ctx context.Context, path string) ([]byte, error)
+
+// backend is where a mesh's programs are asked: a lab's sockets, or the pods of a cluster.
+type backend interface {
+	// controller's pages, the leader's where there are several.
+	controller(ctx context.Context) (page, error)
+	// ztunnels by node.
+	ztunnels(ctx context.Context) (map[string]page, error)
+	// programs are all that have a version, by name.
+	programs(ctx context.Context) (map[string]page, error)
+	// waypoint reads the pages of one pod of a waypoint; nil where they cannot be reached.
+	waypoint(pod *model.Workload) page
 }
 
-func (r *remote) flags(cmd *cobra.Command) {
+// targetEnv chooses where no flag does.
+const targetEnv = "WEFT_TARGET"
+
+// whereText is what --help says of the choice.
+const whereText = `
+The mesh that is asked: the one that a flag names (--name a lab; --context, --kubeconfig … a cluster), else what
+WEFT_TARGET says (lab or cluster), else the lab that runs on this machine, else the kubeconfig's cluster. A lab's
+programs are asked by their sockets, so as root; a cluster's through port-forwarding into weft-system.`
+
+// remote says which mesh is asked.
+type remote struct {
+	e          *env
+	lab        string
+	labGiven   func() bool
+	controller string   // socket
+	ztunnels   []string // sockets
+	chosen     backend
+}
+
+func (r *remote) flags(e *env, cmd *cobra.Command) {
+	r.e = e
 	f := cmd.PersistentFlags()
 	f.StringVar(&r.lab, "name", defaultLab, "lab to ask")
 	f.StringVar(&r.controller, "controller-socket", "", "controller's admin socket (default: the lab's)")
 	f.StringSliceVar(&r.ztunnels, "ztunnel-socket", nil, "a ztunnel's admin socket, repeatable (default: the lab's)")
+	r.labGiven = func() bool { return f.Changed("name") }
 	_ = cmd.RegisterFlagCompletionFunc("name", completeLabs)
 }
 
-func (r *remote) controllerSocket() (string, error) {
-	if r.controller != "" {
-		return r.controller, nil
+// backend chooses once.
+func (r *remote) backend() (backend, error) {
+	if r.chosen != nil {
+		return r.chosen, nil
 	}
-	c, err := lab.Load(r.lab)
-	if err != nil {
-		return "", err
-	}
-	return c.ControllerSocket(), nil
-}
-
-// ztunnelSockets are by node's name; given ones are named by their path.
-func (r *remote) ztunnelSockets() (map[string]string, error) {
-	sockets := map[string]string{}
-	for _, path := range r.ztunnels {
-		sockets[path] = path
-	}
-	if len(sockets) > 0 {
-		return sockets, nil
-	}
-	c, err := lab.Load(r.lab)
+	onCluster, err := r.onCluster()
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range c.NodeNames() {
-		sockets[n] = c.ZtunnelSocket(n)
+	if !onCluster {
+		r.chosen = &labBackend{name: r.lab, controllerSocket: r.controller, ztunnelSockets: r.ztunnels}
+		return r.chosen, nil
 	}
-	return sockets, nil
+	c, err := r.e.kube.cluster()
+	if err != nil {
+		return nil, err
+	}
+	r.chosen = &clusterBackend{Cluster: c}
+	return r.chosen, nil
 }
 
-// allSockets are those of every program that has one, by the program's name.
-func (r *remote) allSockets() (map[string]string, error) {
-	sockets := map[string]string{}
-	if r.controller == "" && len(r.ztunnels) == 0 {
-		c, err := lab.Load(r.lab)
-		if err != nil {
-			return nil, err
-		}
-		sockets["controller"] = c.ControllerSocket()
-		for _, n := range c.NodeNames() {
-			sockets["agent/"+n], sockets["ztunnel/"+n] = c.AgentSocket(n), c.ZtunnelSocket(n)
-		}
-		return sockets, nil
+// onCluster decides by flags, by the environment, or by what there is.
+func (r *remote) onCluster() (bool, error) {
+	named := r.labGiven() || r.controller != "" || len(r.ztunnels) > 0
+	switch target := os.Getenv(targetEnv); {
+	case named && r.e.kube.given():
+		return false, &exitError{2, errors.New("a lab and a cluster are named: leave out --name and the sockets, or the kubeconfig's flags")}
+	case named:
+		return false, nil
+	case r.e.kube.given(), target == "cluster":
+		return true, nil
+	case target == "lab":
+		return false, nil
+	case target != "":
+		return false, &exitError{2, fmt.Errorf("%s=%s: want lab or cluster", targetEnv, target)}
 	}
-	if r.controller != "" {
-		sockets["controller"] = r.controller
+	labs := slices.Contains(lab.Names(), r.lab)
+	return !labs && (r.e.kube.known() || r.e.plugin), nil
+}
+
+// controllerPage finds the controller.
+func (r *remote) controllerPage(ctx context.Context) (page, error) {
+	b, err := r.backend()
+	if err != nil {
+		return nil, err
 	}
-	for _, path := range r.ztunnels {
-		sockets["ztunnel "+path] = path
-	}
-	return sockets, nil
+	return b.controller(ctx)
 }
 
 // snapshot asks the controller what it knows.
 func (r *remote) snapshot(ctx context.Context) (*model.Snapshot, error) {
-	socket, err := r.controllerSocket()
+	get, err := r.controllerPage(ctx)
 	if err != nil {
 		return nil, err
 	}
 	snap := model.NewSnapshot()
-	if err := askJSON(ctx, socket, "/debug/snapshot", snap); err != nil {
+	if err := get.json(ctx, "/debug/snapshot", snap); err != nil {
 		return nil, fmt.Errorf("ask the controller: %w", err)
 	}
 	return snap, nil
 }
 
-func askJSON(ctx context.Context, socket, path string, into any) error {
-	body, err := ask(ctx, socket, path)
+// problems asks the controller what is not in force as written.
+func (r *remote) problems(ctx context.Context) ([]objectStatus, error) {
+	get, err := r.controllerPage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found []objectStatus
+	if err := get.json(ctx, "/debug/status", &found); err != nil {
+		return nil, fmt.Errorf("ask the controller: %w", err)
+	}
+	return found, nil
+}
+
+// json decodes a page.
+func (p page) json(ctx context.Context, path string, into any) error {
+	body, err := p(ctx, path)
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("%s answered something else than expected: %w (programs of different versions?)", path, err)
-	}
-	return nil
-}
-
-// ask makes a GET request on an admin socket.
-func ask(ctx context.Context, socket, path string) ([]byte, error) {
-	body, err := fetch(ctx, path, func(ctx context.Context) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	})
-	switch {
-	case errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("nobody listens at %s: is the program running? (weftctl lab status)", socket)
-	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%s: only root may ask (try sudo)", socket)
-	}
-	return body, err
+	return decodePage(body, path, into)
 }
 
 // fetch makes a GET request over a connection of its own.
@@ -147,4 +170,35 @@ func fetch(ctx context.Context, path string, dial func(context.Context) (net.Con
 		err = fmt.Errorf("%s answered %s: %s", path, resp.Status, oneLine(string(body)))
 	}
 	return body, err
+}
+
+// askAll asks many programs for one page, some at a time.
+func askAll(ctx context.Context, pages map[string]page, path string) (bodies map[string][]byte, failed map[string]error) {
+	var mu sync.Mutex
+	var g errgroup.Group
+	g.SetLimit(16)
+	bodies, failed = map[string][]byte{}, map[string]error{}
+	for name, get := range pages {
+		g.Go(func() error {
+			body, err := get(ctx, path)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failed[name] = err
+			} else {
+				bodies[name] = body
+			}
+			return nil
+		})
+	}
+	_ = g.Wait()
+	return bodies, failed
+}
+
+// decodePage reads what a page answered.
+func decodePage(body []byte, path string, into any) error {
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("%s answered something else than expected: %w (programs of different versions?)", path, err)
+	}
+	return nil
 }

@@ -16,16 +16,21 @@ files and machines, and raises a whole mesh on one machine to try things in (wef
   weftctl why shop/frontend payments.shop:9000`,
 		SilenceErrors: true, SilenceUsage: true,
 	}
+	if e.plugin {
+		root.Use, root.Annotations = "kubectl-weft", map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl weft"}
+	}
+	e.kube = newKubeFlags(root)
 	root.SetIn(e.stdin)
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{2, err} })
-	root.AddCommand(newLab(e), newGet(e), newWhy(e), newAnalyze(e), newCheck(e), newDemo(e), newVersion(e))
+	root.AddCommand(newLab(e), newGet(e), newWhy(e), newAnalyze(e), newCheck(e), newDemo(e), newVersion(e), newOptions(e))
 	completeLab(root)
 	root.InitDefaultCompletionCmd()
 	if c, _, err := root.Find([]string{"completion"}); err == nil {
 		c.Example = "  source <(weftctl completion bash)\n  weftctl completion zsh > \"${fpath[1]}/_weftctl\"\n  weftctl completion fish > ~/.config/fish/completions/weftctl.fish"
 	}
 	strict(root)
+	e.adapt(root)
 	return root
 }

@@ -59,22 +59,27 @@ var edgeHeader = []string{"SOURCE", "DESTINATION", "SECURITY", "RESULT", "CONNEC
 
 // traffic reads the metrics of ztunnels and waypoints as edges.
 func (r *remote) traffic(ctx context.Context) ([]edge, error) {
-	sockets, err := r.ztunnelSockets()
+	b, err := r.backend()
 	if err != nil {
 		return nil, err
 	}
+	pages, err := b.ztunnels(ctx)
+	if err != nil {
+		return nil, err
+	}
+	bodies, failed := askAll(ctx, pages, "/metrics")
 	g := graph{}
 	var errs []error
-	for _, node := range sortedKeys(sockets) {
-		page, err := ask(ctx, sockets[node], "/metrics")
+	for _, node := range sortedKeys(pages) {
+		err := failed[node]
 		if err == nil {
-			err = g.add(page, "")
+			err = g.add(bodies[node], "")
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("metrics of ztunnel %s: %w", node, err))
 		}
 	}
-	errs = append(errs, r.waypointTraffic(ctx, g))
+	errs = append(errs, r.waypointTraffic(ctx, b, g))
 	return g.edges(), errors.Join(errs...)
 }
 

@@ -30,8 +30,9 @@ func newVersion(e *env) *cobra.Command {
 	var clientOnly bool
 	cmd := &cobra.Command{
 		Use: "version", Short: "Print the versions of weftctl and of the mesh's running programs",
-		Long: `Prints weftctl's version, and those of the programs of the mesh where one runs and may be asked (root).
-Exit code 1 when a program of the mesh does not answer.`,
+		Long: `Prints weftctl's version, and those of the programs of the mesh where one runs.
+Exit code 1 when a program of the mesh does not answer.
+` + whereText,
 		Example: "  weftctl version\n  weftctl version --client -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -48,7 +49,7 @@ Exit code 1 when a program of the mesh does not answer.`,
 			return e.printVersions(v, output)
 		},
 	}
-	r.flags(cmd)
+	r.flags(e, cmd)
 	cmd.Flags().StringVarP(&output, "output", "o", "", "json or yaml (default: text)")
 	cmd.Flags().BoolVar(&clientOnly, "client", false, "only weftctl's own")
 	return cmd
@@ -56,7 +57,11 @@ Exit code 1 when a program of the mesh does not answer.`,
 
 // versions asks every program of the mesh. That there is no lab is only an error when one was named.
 func (r *remote) versions(ctx context.Context, named bool) ([]programVersion, error) {
-	sockets, err := r.allSockets()
+	b, err := r.backend()
+	if err != nil {
+		return nil, err
+	}
+	pages, err := b.programs(ctx)
 	if errors.Is(err, lab.ErrNoLab) && !named {
 		return nil, nil
 	}
@@ -64,9 +69,14 @@ func (r *remote) versions(ctx context.Context, named bool) ([]programVersion, er
 		return nil, err
 	}
 	var out []programVersion
-	for _, name := range sortedKeys(sockets) {
+	bodies, failed := askAll(ctx, pages, "/version")
+	for _, name := range sortedKeys(pages) {
 		p := programVersion{Name: name}
-		if err := askJSON(ctx, sockets[name], "/version", &p.Info); err != nil {
+		err := failed[name]
+		if err == nil {
+			err = decodePage(bodies[name], "/version", &p.Info)
+		}
+		if err != nil {
 			p.Error = err.Error()
 		}
 		out = append(out, p)

@@ -34,7 +34,8 @@ judged as well, where a waypoint sees it.
 With -f it needs no mesh: the manifests are judged as if a cluster ran them, every Deployment with one ready
 pod, enrolled where its labels say so.
 
-Exit code 0: allowed. 1: refused, or it depends on what was not said. 2: called wrongly.`,
+Exit code 0: allowed. 1: refused, or it depends on what was not said. 2: called wrongly.
+` + whereText,
 		Example: `  weftctl why shop/frontend payments.shop:9000
   weftctl why frontend cart --method GET --path /admin --header x-user=tester
   weftctl why -f examples/shop -f examples/steps/3-policy frontend payments:9000 -o json`,
@@ -47,7 +48,7 @@ Exit code 0: allowed. 1: refused, or it depends on what was not said. 2: called 
 			return e.why(cmd.Context(), o, args[0], args[1])
 		},
 	}
-	o.flags(cmd)
+	o.flags(e, cmd)
 	f := cmd.Flags()
 	f.StringArrayVarP(&o.files, "filename", "f", nil, "judge by these manifests instead of a running mesh: file, folder or - (repeatable; of an object in several, the last counts)")
 	f.StringVar(&o.request.method, "method", "", "HTTP method")

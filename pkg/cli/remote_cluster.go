@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"github.com/weftmesh/weft/pkg/api"
+	"github.com/weftmesh/weft/pkg/cli/cluster"
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// clusterBackend asks the pods of a cluster through port-forwarding.
+type clusterBackend struct {
+	*cluster.Cluster
+	found []*cluster.Program // asked for once
+}
+
+func (b *clusterBackend) pods(ctx context.Context) ([]*cluster.Program, error) {
+	if b.found != nil {
+		return b.found, nil
+	}
+	all, err := b.Programs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("no program of Weft runs in namespace %s of %s: install it (weftctl install), or choose another cluster (--context)", api.SystemNamespace, b.Name)
+	}
+	b.found = all
+	return all, nil
+}
+
+// forward reads a program's pages.
+func (b *clusterBackend) forward(namespace, pod string, port int) page {
+	return func(ctx context.Context, path string) ([]byte, error) {
+		body, err := fetch(ctx, path, func(ctx context.Context) (net.Conn, error) { return b.Dial(ctx, namespace, pod, port) })
+		if err != nil {
+			return body, b.Explain(fmt.Errorf("pod %s/%s: %w", namespace, pod, err))
+		}
+		return body, nil
+	}
+}
+
+func (b *clusterBackend) of(p *cluster.Program) page { return b.forward(p.Namespace, p.Pod, p.Port()) }
+
+func (b *clusterBackend) controller(ctx context.Context) (page, error) {
+	all, err := b.pods(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := b.Leader(ctx, all)
+	if p == nil {
+		return nil, fmt.Errorf("no controller runs in namespace %s of %s: kubectl -n %[1]s describe deployment %s", api.SystemNamespace, b.Name, cluster.Controller)
+	}
+	return b.of(p), nil
+}
+
+func (b *clusterBackend) ztunnels(ctx context.Context) (map[string]page, error) {
+	all, err := b.pods(ctx)
+	if err != nil {
+		return nil, err
+	}
+	pages := map[string]page{}
+	for _, p := range cluster.Of(cluster.Ztunnel, all) {
+		if _, twice := pages[p.Node]; !twice || p.Ready { // of the two during an update, the one that serves
+			pages[p.Node] = b.of(p)
+		}
+	}
+	return pages, nil
+}
+
+func (b *clusterBackend) programs(ctx context.Context) (map[string]page, error) {
+	all, err := b.pods(ctx)
+	if err != nil {
+		return nil, err
+	}
+	pages := map[string]page{}
+	for _, p := range all {
+		if p.Kind != api.WaypointClass { // their pages have metrics only
+			pages[p.Name()] = b.of(p)
+		}
+	}
+	return pages, nil
+}
+
+func (b *clusterBackend) waypoint(pod *model.Workload) page {
+	return b.forward(pod.Namespace, pod.Name, api.PortMetrics)
+}
