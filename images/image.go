@@ -27,6 +27,11 @@ func (b build) image(p program, platform v1.Platform, in input) (v1.Image, []byt
 	if err != nil {
 		return nil, nil, fmt.Errorf("image %s for %s: %w", p.name, platform, err)
 	}
+	return b.assemble(p, platform, contents)
+}
+
+// assemble makes an image of layers, the list of parts in the last one.
+func (b build) assemble(p program, platform v1.Platform, contents [][]file) (v1.Image, []byte, error) {
 	bom, err := b.sbom(p, platform, contents)
 	if err != nil {
 		return nil, nil, fmt.Errorf("list the parts of %s: %w", p.name, err)
