@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,7 +18,9 @@ import (
 type config struct {
 	node, bpfRoot, statusDir string
 	sources                  []string
-	netnsPattern, zdsSocket  string
+	netns, netnsPattern      string
+	kubeconfig               string
+	zdsSocket, cniSocket     string
 	kubeletCgroups           []string
 	adminSocket, metrics     string
 	maxPods                  int
@@ -40,16 +43,53 @@ func (c config) validate() error {
 	return errors.Join(errs...)
 }
 
+// Values of flags.
+const (
+	sourceKubernetes = "kubernetes"
+	netnsAuto        = "auto"
+	kubeletAuto      = "auto"
+)
+
+// kubernetes tells whether pods are read from a cluster.
+func (c config) kubernetes() bool { return slices.Equal(c.sources, []string{sourceKubernetes}) }
+
+// autoNetns tells whether namespaces are found by the pods' processes.
+func (c config) autoNetns() bool {
+	return c.netns == netnsAuto || c.netns == "" && c.netnsPattern == "" && c.kubernetes()
+}
+
 // validateRun checks what only the agent itself needs.
 func (c config) validateRun() error {
 	errs := []error{c.validate()}
-	for flag, v := range map[string]string{"--netns-pattern": c.netnsPattern, "--status-dir": c.statusDir, "--zds-socket": c.zdsSocket} {
+	required := map[string]string{"--zds-socket": c.zdsSocket}
+	if !c.kubernetes() {
+		required["--status-dir"] = c.statusDir
+	}
+	if !c.autoNetns() {
+		required["--netns-pattern"] = c.netnsPattern
+	}
+	for flag, v := range required {
 		if v == "" {
 			errs = append(errs, fmt.Errorf("%s is required", flag))
 		}
 	}
+	if c.netns != "" && c.netns != netnsAuto {
+		errs = append(errs, fmt.Errorf("--netns %q: the only value is auto; a path is --netns-pattern", c.netns))
+	}
+	if c.netns != "" && c.netnsPattern != "" {
+		errs = append(errs, errors.New("--netns auto and --netns-pattern exclude each other"))
+	}
 	if len(c.sources) == 0 {
-		errs = append(errs, errors.New("--source is required: dir:PATH, the folder with pods and namespaces"))
+		errs = append(errs, errors.New("--source is required: kubernetes, or dir:PATH, the folder with pods and namespaces"))
+	}
+	if len(c.sources) > 1 && slices.Contains(c.sources, sourceKubernetes) {
+		errs = append(errs, errors.New("--source kubernetes excludes other sources"))
+	}
+	if c.cniSocket != "" && !(c.kubernetes() && c.autoNetns()) {
+		errs = append(errs, errors.New("--cni-socket needs --source kubernetes and --netns auto"))
+	}
+	if len(c.kubeletCgroups) > 1 && slices.Contains(c.kubeletCgroups, kubeletAuto) {
+		errs = append(errs, errors.New("--kubelet-cgroup auto excludes others"))
 	}
 	return errors.Join(errs...)
 }

@@ -35,7 +35,7 @@ func main() {
 func command() *cobra.Command {
 	var c config
 	cmd := &cobra.Command{
-		Use:           "weft-agent --node NAME --source dir:PATH --netns-pattern PATTERN",
+		Use:           "weft-agent --node NAME --source kubernetes",
 		Short:         "Take the pods of one node into the mesh",
 		Args:          cobra.NoArgs,
 		Version:       version.Version,
@@ -52,10 +52,13 @@ func command() *cobra.Command {
 	f.StringVar(&c.logLevel, "log-level", "info", "log on standard error: debug, info, warn, error")
 	f.StringVar(&c.logFormat, "log-format", "text", "log: text or json")
 	f = cmd.Flags()
-	f.StringArrayVar(&c.sources, "source", nil, "where pods and namespaces are read: dir:PATH (repeatable)")
+	f.StringArrayVar(&c.sources, "source", nil, "where pods and namespaces are read: kubernetes, or dir:PATH (repeatable)")
+	f.StringVar(&c.kubeconfig, "kubeconfig", "", "with --source kubernetes: file that says how to reach the API server (default: as in a pod, else $KUBECONFIG)")
+	f.StringVar(&c.netns, "netns", "", "auto: find pods' network namespaces by their processes (default with --source kubernetes)")
 	f.StringVar(&c.netnsPattern, "netns-pattern", "", "where a pod's network namespace is: a path with {namespace}, {name}, {uid}")
+	f.StringVar(&c.cniSocket, "cni-socket", "", "unix socket that weft-cni asks before a pod starts; empty: pods start without being asked")
 	f.StringVar(&c.zdsSocket, "zds-socket", zds.DefaultPath, "unix socket that the ztunnel connects to")
-	f.StringArrayVar(&c.kubeletCgroups, "kubelet-cgroup", nil, "cgroup2 folder of the kubelet, whose probes reach applications directly (repeatable)")
+	f.StringArrayVar(&c.kubeletCgroups, "kubelet-cgroup", nil, "cgroup2 folder of the kubelet, whose probes reach applications directly (repeatable), or auto: found by its process")
 	f.StringVar(&c.adminSocket, "admin-socket", "", "unix socket of the admin pages")
 	f.StringVar(&c.metrics, "metrics-addr", "127.0.0.1:15010", "address of /metrics and /ready, or off")
 	f.IntVar(&c.maxPods, "max-pods", 1024, "most enrolled pods at a time")

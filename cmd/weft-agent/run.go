@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,10 +16,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/weftmesh/weft/bpf"
 	"github.com/weftmesh/weft/pkg/enroll"
-	"github.com/weftmesh/weft/pkg/source"
 	"github.com/weftmesh/weft/pkg/zds"
 	"github.com/weftmesh/weft/ztunnel/admin"
 )
@@ -36,10 +38,16 @@ type agent struct {
 	metrics *prometheus.Registry
 	redir   *bpf.Redirector
 	kubelet kubelet
+	tree    *bpf.Hierarchy // nil: that of --source dir:, this process's own
 	cgroups *enroll.Cgroups
 	recon   *enroll.Reconciler
 	zds     *zds.Agent
 	watch   *watcher
+	finder  *enroll.Finder // nil: namespaces have paths
+
+	client  *kubernetes.Clientset // nil: pods are read from a folder
+	starter *starter              // nil: no --cni-socket
+	cniDone func(op string, err error, took time.Duration)
 }
 
 func run(ctx context.Context, c config) error {
@@ -67,37 +75,30 @@ func run(ctx context.Context, c config) error {
 
 // prepare opens what may fail before anything is changed.
 func (a *agent) prepare() error {
-	dirs, err := a.c.dirs()
+	status, err := a.read()
 	if err != nil {
 		return err
 	}
-	path, err := enroll.NetnsPattern(a.c.netnsPattern)
-	if err != nil {
-		return fmt.Errorf("--netns-pattern: %w", err)
-	}
-	dir, err := source.Open(source.Options{Dirs: dirs, Logger: a.log.Named("source")})
+	open, err := a.spaces()
 	if err != nil {
 		return err
 	}
 	if a.redir, err = a.open(); err != nil {
 		return err
 	}
-	if a.cgroups, err = enroll.NewCgroups(enroll.CgroupOptions{Map: a.redir, Log: a.log.Named("cgroups")}); err != nil {
+	if a.cgroups, err = enroll.NewCgroups(a.cgroupOptions()); err != nil {
 		return errors.Join(err, a.redir.Close())
 	}
 	a.recon = enroll.New(enroll.Options{
-		Redirector: a.redir, Admitter: a.cgroups, Status: enroll.NewDirStatus(a.c.statusDir),
-		Open: func(p enroll.Pod) (enroll.Namespace, error) {
-			file, err := path(p)
-			if err != nil {
-				return nil, err
-			}
-			return enroll.OpenNamespace(file)
-		},
+		Redirector: a.redir, Admitter: a.cgroups, Status: status, Open: open,
 		Linger: a.c.linger, Metrics: enroll.NewMetrics(a.metrics), Log: a.log.Named("enroll"),
 	})
+	a.watch.r = a.recon
 	a.zds = zds.NewAgent(zds.AgentOptions{Path: a.c.zdsSocket, Events: a.recon.Events(), Logger: a.log.Named("zds")})
-	a.watch = &watcher{node: a.c.node, dir: dir, r: a.recon, log: a.log, known: make(chan struct{})}
+	if a.c.cniSocket != "" {
+		a.starter = &starter{client: a.client.CoreV1(), watch: a.watch, recon: a.recon, finder: a.finder, log: a.log.Named("cni")}
+		a.meterCNI()
+	}
 	a.metrics.MustRegister(a.redir, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "weft_agent_source_problems", Help: "Problems in what the source holds."},
 			func() float64 { return float64(a.watch.problems.Load()) }))
@@ -109,7 +110,15 @@ func (a *agent) open() (*bpf.Redirector, error) {
 	if err := mountBPFFS(a.c); err != nil {
 		return nil, err
 	}
-	r, err := bpf.Open(bpf.Options{Root: a.c.pins(), MaxPods: a.c.maxPods, Log: a.log.Named("bpf")})
+	o := bpf.Options{Root: a.c.pins(), MaxPods: a.c.maxPods, Log: a.log.Named("bpf")}
+	if a.c.autoNetns() || slices.Equal(a.c.kubeletCgroups, []string{kubeletAuto}) {
+		var err error
+		if a.tree, err = bpf.OpenHierarchy(1); err != nil {
+			return nil, err
+		}
+		o.CgroupRoot = a.tree.Root()
+	}
+	r, err := bpf.Open(o)
 	if err != nil {
 		return nil, err
 	}
@@ -117,10 +126,26 @@ func (a *agent) open() (*bpf.Redirector, error) {
 		a.log.Warn("no --kubelet-cgroup: probes of enrolled pods go through the ztunnel as plain text, and fail under STRICT")
 	}
 	a.kubelet = kubelet{paths: a.c.kubeletCgroups, set: r.SetKubeletCgroups, log: a.log}
+	if slices.Equal(a.c.kubeletCgroups, []string{kubeletAuto}) {
+		a.kubelet.auto = newKubeletFinder(a.tree)
+	}
 	if err := a.kubelet.refresh(); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
+}
+
+// cgroupOptions have ztunnels looked up in the node's hierarchy, if that may be another than this process's.
+func (a *agent) cgroupOptions() enroll.CgroupOptions {
+	o := enroll.CgroupOptions{Map: a.redir, Log: a.log.Named("cgroups")}
+	if a.tree != nil {
+		o.Root = a.tree.Root()
+		o.Of = func(root string, pid int) (string, uint64, error) {
+			rel, id, err := a.tree.Of(pid)
+			return filepath.Join(root, rel), id, err
+		}
+	}
+	return o
 }
 
 func mountBPFFS(c config) error {
@@ -149,6 +174,9 @@ func (a *agent) serve(ctx context.Context) error {
 		return nil
 	})
 	g.Go(func() error { return a.sweep(ctx) })
+	if a.starter != nil {
+		g.Go(func() error { return a.serveCNI(ctx) })
+	}
 	a.log.Info("agent started", zap.String("node", a.c.node), zap.String("pins", a.c.pins()), zap.String("zds", a.c.zdsSocket))
 	return g.Wait()
 }
@@ -167,6 +195,9 @@ func (a *agent) sweep(ctx context.Context) error {
 				a.log.Warn("look after cgroups of former ztunnels", zap.Error(err))
 			}
 		case <-kubelet.C:
+			if slices.Equal(a.c.kubeletCgroups, []string{kubeletAuto}) {
+				a.kubelet.auto = newKubeletFinder(a.tree)
+			}
 			if err := a.kubelet.refresh(); err != nil {
 				a.log.Warn("look after the kubelet's cgroup", zap.Error(err))
 			}

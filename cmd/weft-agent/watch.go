@@ -3,31 +3,52 @@ package main
 import (
 	"context"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
 
+	"github.com/weftmesh/weft/pkg/api"
 	"github.com/weftmesh/weft/pkg/enroll"
 	"github.com/weftmesh/weft/pkg/source"
 )
 
-// watcher turns what a source says into decisions.
+// reader is a source: a folder or a cluster.
+type reader interface {
+	Run(ctx context.Context, changed func(*source.Objects, []source.Problem)) error
+}
+
+// watcher turns what a source says into decisions, and knows what it said last.
 type watcher struct {
 	node     string
-	dir      *source.Dir
+	source   reader
 	r        *enroll.Reconciler
+	before   []func(*source.Objects) // told of each state before it is decided on
 	log      *zap.Logger
 	problems atomic.Int64
 	known    chan struct{} // closed when the first state has been decided on
+
+	mu      sync.Mutex // protects what follows
+	objects *source.Objects
+	next    chan struct{} // closed when objects changes
+}
+
+func newWatcher(node string, s reader, log *zap.Logger) *watcher {
+	return &watcher{node: node, source: s, log: log, known: make(chan struct{}), objects: &source.Objects{}, next: make(chan struct{})}
 }
 
 func (w *watcher) run(ctx context.Context) error {
 	first := true
-	return w.dir.Run(ctx, func(o *source.Objects, problems []source.Problem) {
+	return w.source.Run(ctx, func(o *source.Objects, problems []source.Problem) {
 		w.problems.Store(int64(len(problems)))
 		s := stateOf(o, problems)
 		if !s.Complete {
 			w.log.Warn("some manifests cannot be read; pods that are enrolled and not found stay so", zap.Int("problems", len(problems)))
+		}
+		w.show(o)
+		for _, f := range w.before {
+			f(o)
 		}
 		w.r.Set(enroll.Decide(w.node, s), s.Complete)
 		if first {
@@ -35,6 +56,42 @@ func (w *watcher) run(ctx context.Context) error {
 			close(w.known)
 		}
 	})
+}
+
+func (w *watcher) show(o *source.Objects) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.objects = o
+	close(w.next)
+	w.next = make(chan struct{})
+}
+
+// seen is what was read last, and when to look again.
+func (w *watcher) seen() (*source.Objects, <-chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.objects, w.next
+}
+
+// find knows the pods of the node, for enroll.KubeStatus.
+func (w *watcher) find(uid string) (p enroll.Pod, announced, ok bool) {
+	o, _ := w.seen()
+	for _, x := range o.Pods {
+		if string(x.Value.UID) == uid {
+			return enroll.Pod{UID: uid, Namespace: x.Value.Namespace, Name: x.Value.Name},
+				x.Value.Annotations[api.AnnotationRedirection] == api.RedirectionEnabled, true
+		}
+	}
+	return p, false, false
+}
+
+func namespaceOf(o *source.Objects, name string) *corev1.Namespace {
+	for _, n := range o.Namespaces {
+		if n.Value.Name == name {
+			return n.Value
+		}
+	}
+	return nil
 }
 
 func stateOf(o *source.Objects, problems []source.Problem) enroll.State {

@@ -91,8 +91,23 @@ func unique(ds []Decision) []Decision {
 	})
 }
 
+// DecideStarting is about a pod whose network has just been made: it has these addresses, whatever its status
+// says. ns is nil while its namespace is not known.
+func DecideStarting(p *corev1.Pod, ns *corev1.Namespace, addresses []netip.Addr) Decision {
+	d := Decision{Pod: podOf(p)}
+	if d.Verdict, d.Reason = decide(p, ns, addresses); d.Verdict == Enrol {
+		d.Pod.Addresses = perFamily(addresses)
+	}
+	return d
+}
+
+// SystemNamespace is where the mesh itself runs; its pods are never enrolled.
+const SystemNamespace = "weft-system"
+
 func decide(p *corev1.Pod, ns *corev1.Namespace, addresses []netip.Addr) (Verdict, string) {
 	switch {
+	case p.Namespace == SystemNamespace:
+		return Leave, "belongs to the mesh itself"
 	case p.Spec.HostNetwork:
 		return Leave, "is on the host's network, which is not captured"
 	case p.Labels[api.LabelGatewayName] != "":
@@ -144,18 +159,26 @@ func podOf(p *corev1.Pod) Pod {
 	if out.ServiceAccount == "" {
 		out.ServiceAccount = "default"
 	}
-	ips := make([]string, 0, len(p.Status.PodIPs)+1)
+	ips := make([]netip.Addr, 0, len(p.Status.PodIPs)+1)
 	for _, ip := range p.Status.PodIPs {
-		ips = append(ips, ip.IP)
+		a, _ := netip.ParseAddr(ip.IP)
+		ips = append(ips, a)
 	}
+	a, _ := netip.ParseAddr(p.Status.PodIP)
+	out.Addresses = perFamily(append(ips, a))
+	return out
+}
+
+// perFamily takes the first address of each family that another host could reach.
+func perFamily(ips []netip.Addr) (out []netip.Addr) {
 	var v4, v6 bool
-	for _, ip := range append(ips, p.Status.PodIP) {
-		a, err := netip.ParseAddr(ip)
-		if a = a.Unmap(); err != nil || a.Is4() && v4 || a.Is6() && v6 || a.IsUnspecified() || a.IsLoopback() {
+	for _, a := range ips {
+		a = a.Unmap()
+		if !a.IsValid() || a.Is4() && v4 || a.Is6() && v6 || a.IsUnspecified() || a.IsLoopback() {
 			continue
 		}
 		v4, v6 = v4 || a.Is4(), v6 || a.Is6()
-		out.Addresses = append(out.Addresses, a)
+		out = append(out, a)
 	}
 	return out
 }

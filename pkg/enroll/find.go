@@ -24,10 +24,10 @@ import (
 type Finder struct {
 	host uint64 // cookie of the node's own namespace
 
-	mu      sync.Mutex       // protects what follows; held while /proc is read, so that many pods share one reading
-	pids    map[string][]int // by pod UID, oldest first
-	scanned time.Time        // when the last reading began
-	paths   map[string]string
+	mu      sync.Mutex           // protects what follows; held while /proc is read, so that many pods share one reading
+	pids    map[string][]int     // by pod UID, oldest first
+	scanned time.Time            // when the last reading began
+	made    map[string]*netns.NS // of pods that have no process yet, by the object's UID
 }
 
 // NewFinder makes a Finder for the node whose network namespace this process is in.
@@ -37,18 +37,52 @@ func NewFinder() (*Finder, error) {
 		return nil, err
 	}
 	defer ns.Close()
-	return &Finder{host: ns.Cookie(), pids: map[string][]int{}, paths: map[string]string{}}, nil
+	return &Finder{host: ns.Cookie(), pids: map[string][]int{}, made: map[string]*netns.NS{}}, nil
 }
 
-// Starting tells where the namespace of a pod is that has no process yet; "" forgets it.
-func (f *Finder) Starting(uid, path string) {
+// Starting tells in which namespace a pod will be that has no process yet; the Finder keeps a handle of its own
+// until Started.
+func (f *Finder) Starting(uid string, ns *netns.NS) error {
+	file, err := ns.File()
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	own, err := netns.FromFile(file)
+	if err != nil {
+		return err
+	}
+	f.Started(uid)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if path == "" {
-		delete(f.paths, uid)
-		return
+	f.made[uid] = own
+	return nil
+}
+
+// Started says that the pod's processes can be found, or that it is gone.
+func (f *Finder) Started(uid string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if ns := f.made[uid]; ns != nil {
+		ns.Close()
+		delete(f.made, uid)
 	}
-	f.paths[uid] = path
+}
+
+// starting opens the namespace that Starting told.
+func (f *Finder) starting(uid string) (*netns.NS, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ns := f.made[uid]
+	if ns == nil {
+		return nil, nil //nolint:nilnil // none is no error
+	}
+	file, err := ns.File()
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return netns.FromFile(file)
 }
 
 // errNoProcess: none of the pod's is seen.
@@ -57,21 +91,18 @@ var errNoProcess = errors.New("no process of the pod runs in a network namespace
 // Open opens the namespace of a pod.
 func (f *Finder) Open(p Pod) (Namespace, error) {
 	uid := strings.ToLower(p.Sandbox())
+	ns, err := f.starting(p.UID)
+	if ns != nil || err != nil {
+		return namespace{ns}, err
+	}
 	now := time.Now()
 	f.mu.Lock()
-	path, pids := f.paths[p.UID], f.pids[uid]
+	pids := f.pids[uid]
 	f.mu.Unlock()
-	if path != "" {
-		if ns, err := netns.Open(path); err == nil && ns.Cookie() != f.host {
-			return namespace{ns}, nil
-		}
-		f.Starting(p.UID, "") // it ran, and its sandbox was made anew or is gone
-	}
 	if ns := f.first(uid, pids); ns != nil {
 		return namespace{ns}, nil
 	}
-	pids, err := f.look(uid, now)
-	if err != nil {
+	if pids, err = f.look(uid, now); err != nil {
 		return nil, err
 	}
 	if ns := f.first(uid, pids); ns != nil {

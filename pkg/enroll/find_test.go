@@ -166,14 +166,22 @@ func TestFinder(t *testing.T) {
 	pause = process(t, filepath.Join(folder, "pause2"), syscall.CLONE_NEWNET)
 	want("made anew", pause)
 
-	// A pod that has no process yet, and then is gone.
+	// A pod that has no process yet, and then has.
 	starting := process(t, filepath.Join(tree, "elsewhere"), syscall.CLONE_NEWNET)
-	f.Starting(uid, fmt.Sprintf("/proc/%d/ns/net", starting.Process.Pid))
+	ns, err := netns.Open(fmt.Sprintf("/proc/%d/ns/net", starting.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := f.Starting(uid, ns); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ns.Close()
 	want("starting", starting)
-	end(starting)
-	want("the path leads nowhere", pause)
-	f.Starting(uid, "/proc/self/ns/net")
-	want("the path leads to the node's own", pause)
+	f.Started(uid)
+	f.Started(uid)
+	want("started", pause)
 }
 
 // killCgroup ends all in it.

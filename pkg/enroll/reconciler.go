@@ -3,6 +3,7 @@ package enroll
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -69,6 +70,7 @@ type Reconciler struct {
 	entries  map[string]*entry
 	left     []Decision       // pods that the mesh leaves alone, for people
 	admitted map[uint64]error // connected ztunnels by connection, and why they may not be used
+	stopped  map[string]bool  // pods whose sandbox is gone though the source still shows them
 	decided  bool             // Set was called
 }
 
@@ -82,6 +84,8 @@ type entry struct {
 	attempts int    // failures in a row
 	err      error  // the last one
 	since    time.Time
+	starting bool          // Start wants it, and the source has not shown it with an address yet
+	turn     chan struct{} // closed after the next attempt; nil while nobody waits
 }
 
 // progress is how far a pod has come. One worker at a time changes it.
@@ -128,7 +132,7 @@ func New(o Options) *Reconciler {
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(nil)
 	}
-	r := &Reconciler{o: o, log: o.Log, queue: newQueue(o.Clock), entries: map[string]*entry{}, admitted: map[uint64]error{}}
+	r := &Reconciler{o: o, log: o.Log, queue: newQueue(o.Clock), entries: map[string]*entry{}, admitted: map[uint64]error{}, stopped: map[string]bool{}}
 	for _, uid := range o.Redirector.Pods() {
 		// It may have been announced; saying so makes it withdrawn if it is not wanted.
 		r.entries[uid] = &entry{reason: adopted, since: o.Clock.Now(),
@@ -148,10 +152,13 @@ func (r *Reconciler) Set(decisions []Decision, complete bool) {
 		named[d.Pod.UID] = true
 		e := r.entries[d.Pod.UID]
 		switch {
+		case d.Verdict != Leave && r.stopped[d.Pod.UID]:
+			d.Reason = "its sandbox is gone"
+			r.left = append(r.left, d)
 		case d.Verdict == Enrol, d.Verdict == Keep && e != nil && e.reason == adopted && len(d.Pod.Addresses) > 0:
 			r.want(d)
 		case d.Verdict == Keep && e != nil && e.want != nil:
-			e.reason = d.Reason // and it stays what it was
+			e.reason, e.starting = d.Reason, false // and it stays what it was
 		case d.Verdict == Keep && e != nil && e.reason == adopted:
 		default:
 			if e != nil && d.Verdict == Leave {
@@ -161,9 +168,12 @@ func (r *Reconciler) Set(decisions []Decision, complete bool) {
 		}
 	}
 	for uid, e := range r.entries {
-		if !named[uid] && complete {
+		if !named[uid] && complete && !e.starting {
 			r.unwant(uid, e, false, "is gone")
 		}
+	}
+	if complete {
+		maps.DeleteFunc(r.stopped, func(uid string, _ bool) bool { return !named[uid] })
 	}
 	r.count()
 }
@@ -175,7 +185,7 @@ func (r *Reconciler) want(d Decision) {
 		e = &entry{}
 		r.entries[d.Pod.UID] = e
 	}
-	e.reason = d.Reason
+	e.reason, e.starting = d.Reason, false
 	if e.want == nil {
 		e.since = r.o.Clock.Now()
 	} else if e.want.equal(d.Pod) {
@@ -189,7 +199,7 @@ func (r *Reconciler) want(d Decision) {
 // unwant has a pod taken off. r.mu is held.
 func (r *Reconciler) unwant(uid string, e *entry, runs bool, reason string) {
 	news := e.want != nil || e.runs != runs || e.reason == adopted
-	e.want, e.runs, e.reason = nil, runs, reason
+	e.want, e.runs, e.reason, e.starting = nil, runs, reason, false
 	if news { // otherwise its turn comes after a pause
 		e.attempts = 0
 		r.queue.add(uid)

@@ -38,6 +38,7 @@ func (r *Reconciler) work(ctx context.Context, uid string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e.progress = p
+	defer e.wake()
 	switch {
 	case ctx.Err() != nil:
 	case errors.Is(err, errWaiting):
