@@ -1,8 +1,10 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 
 	"github.com/weftmesh/weft/bpf"
 	"github.com/weftmesh/weft/internal/version"
@@ -31,6 +33,30 @@ func (a *agent) adminPages(ready func() error) http.Handler {
 		fmt.Fprint(w, "agent\n\n/pods\n/counters\n/debug\n/logging (POST ?level=)\n/metrics\n/ready\n/debug/pprof/\n")
 	})
 	return mux
+}
+
+// localPages are for weftctl, which reads them from this machine's loopback by port-forwarding. Others on the
+// network only get metrics and readiness.
+func (a *agent) localPages(mux *http.ServeMux) {
+	show := func(path string, page http.HandlerFunc) {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
+			if from, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || !from.Addr().Unmap().IsLoopback() {
+				http.Error(w, "only from this machine's loopback", http.StatusForbidden)
+				return
+			}
+			page(w, r)
+		})
+	}
+	data := func(get func() any) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_ = json.NewEncoder(w).Encode(get())
+		}
+	}
+	show("/version", version.Page)
+	show("/pods", data(func() any { return a.recon.Views() }))
+	show("/debug", data(a.debug))
+	show("/counters", data(a.counters))
 }
 
 // counters are named, zeros left out.

@@ -218,6 +218,7 @@ func (a *agent) pages(ctx context.Context, g *errgroup.Group) error {
 	public := http.NewServeMux()
 	public.Handle("GET /metrics", admin.MetricsHandler(a.metrics))
 	public.Handle("GET /ready", admin.ReadyHandler(ready))
+	a.localPages(public)
 	for _, p := range []struct {
 		flag, addr string
 		handler    http.Handler
