@@ -48,6 +48,16 @@ test: build ## Every test, with the race detector; privileged ones skip visibly 
 	cd e2e && WEFT_BIN="$(CURDIR)/$(BIN)" WEFT_ENVOY="$$(bash ../hack/envoy.sh)" go test -race -timeout 20m ./...
 	cd images && WEFT_BIN="$(CURDIR)/$(BIN)" WEFT_ENVOY="$$(bash ../hack/envoy.sh)" go test ./...
 
+.PHONY: cluster
+cluster: ## Build all that a real Kubernetes needs, from Go modules: minutes once, kept in ~/.cache/weft-e2e (root)
+	@mkdir -p $(BIN)
+	cd e2e && CGO_ENABLED=0 go build -o ../$(BIN)/weft-cluster ./cluster/weft-cluster
+	@$(BIN)/weft-cluster build
+
+.PHONY: e2e
+e2e: images cluster ## Weft on a real cluster, installed by helm (root); E2E_CLUSTER=existing, RUN=TestMesh, KEEP=1
+	e2e/run.sh bash -c 'cd e2e && go test -count=1 -v -timeout 45m $(if $(RUN),-run $(RUN)) ./kube'
+
 .PHONY: soak
 soak: ## MINUTES=30 of the demo's traffic under the race detector: races, leaks, clear text fail (root)
 	@[ "$$(id -u)" = 0 ] || { echo "make soak needs root: it makes network namespaces, cgroups and loads eBPF. Try: sudo make soak"; exit 1; }

@@ -169,6 +169,12 @@ func (c *Cluster) NodePID(name string) (int, error) {
 	return p.PID, nil
 }
 
+// Link is the machine's end of a node's link: all that the node sends and gets passes it.
+func (c *Cluster) Link(node string) (string, error) {
+	n, err := nodeNumber(node, c.state.Nodes)
+	return c.nodeLink(n), err
+}
+
 // NodeCommand is a command that runs within a node.
 func (c *Cluster) NodeCommand(ctx context.Context, node string, argv ...string) (*exec.Cmd, error) {
 	pid, err := c.NodePID(node)

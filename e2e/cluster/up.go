@@ -136,15 +136,24 @@ func (c *Cluster) lock() (func(), error) {
 	return lockFile(filepath.Join(dir, fmt.Sprintf("%d.lock", c.index)))
 }
 
-// Build does all of Up that comes before a cluster: afterwards Up takes seconds and needs no network.
-func Build(ctx context.Context, o Options) error {
+// Build does all of Up that comes before a cluster: afterwards Up takes seconds and needs no network. It gives the path
+// of a program that it is asked for.
+func Build(ctx context.Context, o Options, program ...string) (string, error) {
 	c, err := prepare(o)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if err := installTools(ctx); err != nil {
-		return err
+		return "", err
 	}
-	_, err = c.opts.store().Build(ctx)
-	return err
+	b, err := c.opts.store().Build(ctx)
+	if err != nil || len(program) == 0 {
+		return "", err
+	}
+	for _, dir := range []string{b.Kube, b.Containerd, b.CoreDNS, b.Helm, b.App} {
+		if _, err := os.Stat(filepath.Join(dir, program[0])); err == nil {
+			return filepath.Join(dir, program[0]), nil
+		}
+	}
+	return "", fmt.Errorf("no program %q is built", program[0])
 }

@@ -35,6 +35,7 @@ func rpcCaller(address string) call {
 // line is one long-lived connection to the TCP echo. When it breaks, that is counted and the next call makes a new one.
 type line struct {
 	to   string
+	mark string
 	mu   sync.Mutex // protects conn and n, and keeps calls one after the other
 	conn net.Conn
 	n    int
@@ -54,7 +55,7 @@ func (l *line) call(ctx context.Context) (broken bool, err error) {
 		}
 	}
 	l.n++
-	text := fmt.Sprintf("line %d\n", l.n)
+	text := fmt.Sprintf("line %d %s\n", l.n, l.mark)
 	deadline, _ := ctx.Deadline()
 	got, err := exchange(l.conn, text, time.Until(deadline))
 	if err == nil && got != text {

@@ -81,6 +81,7 @@ func load(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("load", flag.ExitOnError)
 	rate := fs.Float64("rate", 50, "calls a second, for each target")
 	timeout := fs.Duration("timeout", 5*time.Second, "of one call")
+	mark := fs.String("mark", "", "text that every http, keep and tcp call carries and gets back: what a witness looks for")
 	warm := fs.Bool("warm", true, "count nothing until the target has answered once")
 	_ = fs.Parse(args)
 	c := &counts{by: map[string]*Count{}}
@@ -98,7 +99,7 @@ func load(ctx context.Context, args []string) error {
 	defer server.Close()
 	var wg sync.WaitGroup
 	for _, target := range fs.Args() {
-		call, err := caller(target)
+		call, err := caller(target, *mark)
 		if err != nil {
 			return err
 		}
@@ -143,19 +144,27 @@ func pace(ctx context.Context, rate float64, timeout time.Duration, warm bool, d
 	}
 }
 
-func caller(target string) (call, error) {
+func caller(target, mark string) (call, error) {
 	kind, to, ok := strings.Cut(target, "=")
 	switch {
 	case ok && kind == "http":
-		return webCaller(to, &http.Transport{DisableKeepAlives: true}), nil
+		return webCaller(marked(to, mark), &http.Transport{DisableKeepAlives: true}), nil
 	case ok && kind == "keep":
-		return webCaller(to, &http.Transport{MaxIdleConnsPerHost: 4}), nil
+		return webCaller(marked(to, mark), &http.Transport{MaxIdleConnsPerHost: 4}), nil
 	case ok && kind == "grpc":
 		return rpcCaller(to), nil
 	case ok && kind == "tcp":
-		return (&line{to: to}).call, nil
+		return (&line{to: to, mark: mark}).call, nil
 	}
 	return nil, fmt.Errorf("target %q: want http=URL, keep=URL, grpc=ADDRESS or tcp=ADDRESS", target)
+}
+
+// marked lets the server say the mark, too.
+func marked(url, mark string) string {
+	if mark == "" {
+		return url
+	}
+	return url + "?body=" + mark
 }
 
 func webCaller(url string, tr *http.Transport) call {

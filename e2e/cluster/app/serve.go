@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -50,8 +52,18 @@ func serve(ctx context.Context, _ []string) error {
 	return g.Wait()
 }
 
+// probes counts the kubelet's HTTP probes; GET /probes tells the number.
+var probes atomic.Int64
+
 // answer tells who answers, who asked and with which headers. The query's body=TEXT comes back, for what looks for it.
 func answer(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.UserAgent(), "kube-probe/") {
+		probes.Add(1)
+	}
+	if r.URL.Path == "/probes" {
+		fmt.Fprintln(w, probes.Load())
+		return
+	}
 	host, _ := os.Hostname()
 	fmt.Fprintf(w, "%s saw %s %s %s\n", host, r.RemoteAddr, r.Method, r.URL.Path)
 	if body := r.URL.Query().Get("body"); body != "" {

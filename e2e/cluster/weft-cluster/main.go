@@ -55,8 +55,16 @@ once: minutes the first time, seconds after. Clusters with different --index (0 
 }
 
 func build(o *cluster.Options) *cobra.Command {
-	return &cobra.Command{Use: "build", Short: "Build what a cluster needs, and install what Debian has to give", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cluster.Build(cmd.Context(), *o) }}
+	return &cobra.Command{Use: "build [PROGRAM]", Short: "Build what a cluster needs, install what Debian has to give; print the path of a program",
+		Long: `Builds what a cluster needs. With the name of a program (kube, kubectl, helm, containerd, …) it prints where that is.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := cluster.Build(cmd.Context(), *o, args...)
+			if path != "" {
+				fmt.Println(path)
+			}
+			return err
+		}}
 }
 
 func up(o *cluster.Options) *cobra.Command {

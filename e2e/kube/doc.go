@@ -1,0 +1,9 @@
+// Package kube is the suite that runs on a real cluster with Weft installed by its chart: `make e2e`.
+//
+// E2E_CLUSTER says which cluster: the index of one that weft-cluster raised (e2e/run.sh sets it), or `existing` for
+// the current kubeconfig, where tests that need a node's insides (captures, reboots) skip. Without it the whole suite
+// skips visibly. E2E_HUB and E2E_TAG name the images on an existing cluster, E2E_OUT the folder for evidence and
+// tables (build/e2e).
+//
+// The chart is installed once, by the real helm, before the first test. Each test has namespaces of its own.
+package kube

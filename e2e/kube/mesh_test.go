@@ -1,0 +1,123 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weftmesh/weft/e2e/kube/harness"
+)
+
+// mark is in every request and answer of the tests: a witness that sees it on a link has seen clear text.
+const mark = "WEFT-E2E-CLEARTEXT"
+
+// strict refuses clear text to every pod of a namespace.
+const strict = `
+apiVersion: weft.dev/v1alpha1
+kind: PeerAuthentication
+metadata: {name: strict, namespace: %s}
+spec: {mtls: {mode: STRICT}}
+`
+
+// onlyAccount allows one service account of the namespace and with that refuses everybody else.
+const onlyAccount = `
+apiVersion: weft.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: only-%[2]s, namespace: %[1]s}
+spec:
+  action: ALLOW
+  rules:
+  - from: [{principals: ["*/ns/%[1]s/sa/%[2]s"]}]
+`
+
+const allProbes = `
+startupProbe: {tcpSocket: {port: 7070}, periodSeconds: 1, failureThreshold: 30}
+readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
+livenessProbe: {grpc: {port: 9090}, periodSeconds: 1, failureThreshold: 3}
+`
+
+// A labelled namespace: two pods on two nodes talk, the link carries TLS to 15008 and no clear text, STRICT refuses who
+// is outside, and the kubelet's probes pass although nobody but one account is allowed.
+func TestMesh(t *testing.T) {
+	e := on(t)
+	first, second := twoNodes(t, e)
+	ctx := t.Context()
+	ns, outside := namespace(t, e, "e2e-mesh", true), namespace(t, e, "e2e-outside", false)
+	must(t, e.Apply(ctx, fmt.Sprintf(strict, ns)+"---"+fmt.Sprintf(onlyAccount, ns, "caller")))
+	must(t, e.Deploy(ctx, harness.Server{Namespace: ns, Name: "server", Replicas: 1, Node: second, Probes: allProbes}))
+	must(t, e.Pod(ctx, ns, "caller", first, "pause"))
+	must(t, e.Pod(ctx, ns, "other", first, "pause"))
+	must(t, e.Pod(ctx, outside, "stranger", first, "pause"))
+	must(t, e.WaitCaptured(ctx, ns))
+	pods, err := e.Pods(ctx, ns, "server")
+	must(t, err)
+	server := pods[0].Status.PodIP
+	wire := watch(t, e, ns)
+
+	url := "http://server." + ns + "/?body=" + mark
+	must(t, harness.Poll(ctx, 30*time.Second, "the caller to be answered", func(ctx context.Context) error {
+		out, err := e.Exec(ctx, ns, "caller", "app", "get", url)
+		if err == nil && !strings.Contains(out, mark) {
+			err = fmt.Errorf("answered %q", out)
+		}
+		return err
+	}))
+	for _, target := range []string{"http://" + server + ":8080/?body=" + mark, url} {
+		if _, err := e.Exec(ctx, ns, "caller", "app", "get", target); err != nil {
+			t.Errorf("the caller, who is allowed, gets %s: %v", target, err)
+		}
+		for _, who := range [][2]string{{ns, "other"}, {outside, "stranger"}} {
+			out, err := e.Exec(ctx, who[0], who[1], "app", "get", strings.ReplaceAll(target, mark, "WEFT-E2E-REFUSED"))
+			if err == nil {
+				t.Errorf("%s/%s, who is not allowed, gets %s: %s", who[0], who[1], target, out)
+			}
+		}
+	}
+	if out, err := e.Exec(ctx, ns, "caller", "app", "tcp", server+":7070", mark); err != nil || !strings.Contains(out, mark) {
+		t.Errorf("TCP echo: %q %v", out, err)
+	}
+	wire.judge(t)
+	probesPass(t, e, ns)
+}
+
+// probesPass waits until the kubelet has probed three times more, and wants no probe failed and no container ended.
+func probesPass(t *testing.T, e *harness.Env, ns string) {
+	t.Helper()
+	pods, err := e.Pods(t.Context(), ns, "server")
+	must(t, err)
+	count := func(ctx context.Context, pod string) (n int, err error) {
+		out, err := e.Exec(ctx, ns, pod, "app", "get", "http://127.0.0.1:8080/probes")
+		if err == nil {
+			n, err = strconv.Atoi(strings.TrimSpace(out))
+		}
+		return n, err
+	}
+	for _, p := range pods {
+		began, err := count(t.Context(), p.Name)
+		must(t, err)
+		must(t, harness.Poll(t.Context(), 30*time.Second, "probes to go on", func(ctx context.Context) error {
+			now, err := count(ctx, p.Name)
+			if err == nil && now < began+3 {
+				err = fmt.Errorf("%d were made", now-began)
+			}
+			return err
+		}))
+	}
+	pods, err = e.Pods(t.Context(), ns, "server")
+	must(t, err)
+	for _, p := range pods {
+		for _, s := range p.Status.ContainerStatuses {
+			if !s.Ready || s.RestartCount > 0 {
+				t.Errorf("pod %s: ready %v, %d restarts", p.Name, s.Ready, s.RestartCount)
+			}
+		}
+	}
+	out, err := e.Kubectl(t.Context(), "-n", ns, "get", "events", "--field-selector=reason=Unhealthy", "--no-headers")
+	must(t, err)
+	if strings.TrimSpace(out) != "" {
+		t.Errorf("probes failed:\n%s", out)
+	}
+}
