@@ -3,17 +3,20 @@ package cni
 import (
 	"errors"
 	"net/netip"
+	"path/filepath"
 )
 
 // PluginName is the plugin's type in CNI configuration and the name of its file.
 const PluginName = "weft-cni"
 
-// Where things are on the node, unless told otherwise.
-const (
-	DefaultSocket = "/var/run/weft/cni.sock"
-	DefaultState  = "/var/run/weft/cni-state.json"
-	DefaultLog    = "/var/run/weft/weft-cni.log"
-)
+// DefaultSocket is where the agent listens, unless told otherwise.
+const DefaultSocket = "/var/run/weft/cni.sock"
+
+// StatePath is the State file of the agent that has this socket.
+func StatePath(socket string) string { return filepath.Join(filepath.Dir(socket), "cni-state.json") }
+
+// LogPath is the log of the plugin that asks at this socket.
+func LogPath(socket string) string { return filepath.Join(filepath.Dir(socket), "weft-cni.log") }
 
 // Pod is what a call of the container runtime is about.
 type Pod struct {

@@ -19,12 +19,8 @@ import (
 // Conf is our entry in the node's CNI configuration. All fields but the type are optional.
 type Conf struct {
 	Type string `json:"type"`
-	// Socket of the agent, as the node sees it. Empty: cni.DefaultSocket.
+	// Socket of the agent, as the node sees it; the State file and our log lie beside it. Empty: cni.DefaultSocket.
 	Socket string `json:"socket,omitempty"`
-	// State file. Empty: cni.DefaultState.
-	State string `json:"state,omitempty"`
-	// Log file. Empty: cni.DefaultLog; "none": no log.
-	Log string `json:"log,omitempty"`
 	// Timeout in seconds of one ADD, the attempts included. 0: 30.
 	Timeout int `json:"timeoutSeconds,omitempty"`
 	// Exempt namespaces; pods of these are never held. nil: kube-system and weft-system.
@@ -35,10 +31,8 @@ type Conf struct {
 var DefaultExempt = []string{"kube-system", "weft-system"}
 
 func (c *Conf) defaults() {
-	for field, def := range map[*string]string{&c.Socket: cni.DefaultSocket, &c.State: cni.DefaultState, &c.Log: cni.DefaultLog} {
-		if *field == "" {
-			*field = def
-		}
+	if c.Socket == "" {
+		c.Socket = cni.DefaultSocket
 	}
 	if c.Timeout <= 0 {
 		c.Timeout = 30

@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/weftmesh/weft/pkg/cni"
 )
 
 // maxLog is how large the log grows, in bytes, before it becomes <log>.1 in place of the one before.
@@ -12,13 +14,11 @@ const maxLog = 256 << 10
 
 // note writes one line of the log. That it cannot be written is nobody's trouble.
 func (c *call) note(command string, began time.Time, outcome string, err error) {
-	if c.Log == "none" {
-		return
+	path := cni.LogPath(c.Socket)
+	if fi, statErr := os.Stat(path); statErr == nil && fi.Size() > maxLog {
+		_ = os.Rename(path, path+".1")
 	}
-	if fi, statErr := os.Stat(c.Log); statErr == nil && fi.Size() > maxLog {
-		_ = os.Rename(c.Log, c.Log+".1")
-	}
-	f, openErr := os.OpenFile(c.Log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	f, openErr := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if openErr != nil {
 		return
 	}

@@ -134,7 +134,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // alone decides without the agent.
 func (c *call) alone() (why string, wait bool) {
-	s, err := cni.ReadState(c.State)
+	s, err := cni.ReadState(cni.StatePath(c.Socket))
 	if err != nil {
 		return fmt.Sprintf("and whether namespace %s is enrolled is not known (%v)", c.pod.Namespace, err), true
 	}

@@ -1,0 +1,217 @@
+package install
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"go.uber.org/zap"
+
+	"github.com/weftmesh/weft/pkg/cni"
+	"github.com/weftmesh/weft/pkg/cni/plugin"
+)
+
+// Options of an Installer. The folders and Plugin are required; all paths but HostSocket are as we see them.
+type Options struct {
+	// ConfDir is the container runtime's configuration folder, BinDir that of its plugins.
+	ConfDir, BinDir string
+	// Plugin is the binary to install. It has to be static: it runs on the node.
+	Plugin string
+	// HostSocket is the agent's socket as the node sees it. Empty: cni.DefaultSocket.
+	HostSocket string
+	// Resync is how often everything is looked at without being told to. 0: 5 s.
+	Resync time.Duration
+	// MaxPause is the longest pause between two changes of a file that somebody keeps changing back. 0: 5 s.
+	MaxPause time.Duration
+	// Metrics; nil: none.
+	Metrics *Metrics
+	// Log; nil: none.
+	Log *zap.Logger
+}
+
+// Installer keeps the plugin in the node's CNI configuration.
+type Installer struct {
+	o      Options
+	log    *zap.Logger
+	conf   folder
+	binary *binary
+	entry  []byte
+	pause  pause
+
+	mu  sync.Mutex // protects err
+	err error      // of the last round
+}
+
+// errNotYet is what Ready says before the first round.
+var errNotYet = errors.New("the CNI plugin has not been installed yet")
+
+// New checks the options and reads the plugin. It changes nothing.
+func New(o Options) (*Installer, error) {
+	if o.Resync <= 0 {
+		o.Resync = 5 * time.Second
+	}
+	if o.MaxPause <= 0 {
+		o.MaxPause = 5 * time.Second
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(nil)
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	b, err := openBinary(o.Plugin, o.BinDir)
+	if err != nil {
+		return nil, err
+	}
+	entry, err := json.Marshal(plugin.Conf{Type: cni.PluginName, Socket: o.HostSocket})
+	if err != nil {
+		return nil, err
+	}
+	return &Installer{o: o, log: o.Log, conf: folder(o.ConfDir), binary: b, entry: entry, pause: pause{max: o.MaxPause}, err: errNotYet}, nil
+}
+
+// Ready tells whether the next pod's start goes through the plugin, and if not, why.
+func (in *Installer) Ready() error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.err
+}
+
+// Run installs the plugin and keeps it installed until ctx ends; it then stays.
+func (in *Installer) Run(ctx context.Context) error {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watch the CNI configuration: %w (is fs.inotify.max_user_instances used up?)", err)
+	}
+	defer w.Close()
+	if err := sweep(in.o.ConfDir, in.o.BinDir); err != nil {
+		in.log.Warn("remove what a former agent left half done", zap.Error(err))
+	}
+	for {
+		// What is not there cannot be watched; Resync finds it when it comes.
+		_ = w.Add(in.o.ConfDir)
+		_ = w.Add(in.o.BinDir)
+		changed, err := in.round()
+		in.note(changed, err)
+		if err := in.wait(ctx, w, in.pause.after(changed, time.Now())); err != nil {
+			return nil //nolint:nilerr // ctx has ended
+		}
+	}
+}
+
+// wait returns after an event, at the earliest after quiet, or when it is time to look anyway.
+func (in *Installer) wait(ctx context.Context, w *fsnotify.Watcher, quiet time.Duration) error {
+	if !sleep(ctx, quiet) {
+		return ctx.Err()
+	}
+	resync := time.NewTimer(in.o.Resync)
+	defer resync.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-resync.C:
+			return nil
+		case err := <-w.Errors:
+			in.log.Warn("watch the CNI configuration", zap.Error(err))
+			return nil
+		case e := <-w.Events:
+			if !strings.Contains(e.Name, ".weft-tmp") {
+				return nil
+			}
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// round makes everything as it is to be: first the binary, then the entry that names it.
+func (in *Installer) round() (changed bool, err error) {
+	copied, err := in.binary.put()
+	if copied {
+		in.o.Metrics.changes.WithLabelValues("plugin").Inc()
+		in.log.Info("CNI plugin copied", zap.String("to", in.binary.to))
+	}
+	if err != nil {
+		return false, err
+	}
+	name, firstErr := in.conf.first()
+	if name == "" {
+		return false, errors.Join(firstErr, in.clear(""))
+	}
+	changed, err = in.conf.put(name, in.entry)
+	if err != nil {
+		return changed, errors.Join(firstErr, fmt.Errorf("chain %s in %s: %w", cni.PluginName, in.conf.path(name), err))
+	}
+	if changed {
+		in.o.Metrics.changes.WithLabelValues("conf").Inc()
+		in.log.Info("CNI plugin chained", zap.String("file", in.conf.path(name)))
+	}
+	if !isList(name) {
+		name += listSuffix
+	}
+	return changed, errors.Join(firstErr, in.clear(name))
+}
+
+// clear takes our entry out of all files but the one that counts.
+func (in *Installer) clear(but string) error {
+	names, err := in.conf.names()
+	for _, n := range names {
+		if n == but || n == but+savedSuffix || n+listSuffix == but || strings.TrimSuffix(n, savedSuffix)+listSuffix == but {
+			continue
+		}
+		changed, outErr := in.conf.takeOut(n)
+		if changed && outErr == nil {
+			in.log.Info("CNI plugin taken out of a file that does not count any more", zap.String("file", in.conf.path(n)))
+		}
+		err = errors.Join(err, outErr)
+	}
+	return err
+}
+
+// note keeps what came of a round, and logs it where it is news.
+func (in *Installer) note(changed bool, err error) {
+	if n := in.pause.quarrel; changed && n >= quarrelAt {
+		err = errors.Join(err, fmt.Errorf("somebody has changed the CNI configuration in %s back %d times: another installer that tolerates no plugin but its own (with Cilium, cni.exclusive=false helps)", in.conf, n))
+	}
+	in.mu.Lock()
+	was := in.err
+	in.err = err
+	in.mu.Unlock()
+	in.o.Metrics.round(err)
+	switch {
+	case err == nil && was != nil:
+		in.log.Info("pods start captured: the CNI plugin is in place", zap.String("folder", in.o.ConfDir))
+	case err != nil && (was == nil || was.Error() != err.Error()):
+		in.log.Warn("pods may start before they are captured: the CNI plugin is not in place; trying again", zap.String("cause", cause(err)), zap.Error(err))
+	}
+}
+
+// sweep removes what was being written when a former agent died.
+func sweep(dirs ...string) error {
+	var errs []error
+	for _, d := range dirs {
+		left, err := filepath.Glob(filepath.Join(d, ".*.weft-tmp*"))
+		errs = append(errs, err)
+		for _, path := range left {
+			errs = append(errs, os.Remove(path))
+		}
+	}
+	return errors.Join(errs...)
+}

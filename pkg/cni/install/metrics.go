@@ -1,0 +1,73 @@
+package install
+
+import (
+	"errors"
+	"io/fs"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
+)
+
+// Metrics of the installer, and of the calls that the plugin makes.
+type Metrics struct {
+	ready    prometheus.Gauge
+	changes  *prometheus.CounterVec
+	failures *prometheus.CounterVec
+	calls    *prometheus.HistogramVec
+}
+
+// NewMetrics registers them; with nil they count for nobody.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		ready: prometheus.NewGauge(prometheus.GaugeOpts{Name: "weft_cni_installed",
+			Help: "1 while the plugin is in the CNI configuration that this node's container runtime uses."}),
+		changes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weft_cni_changes_total",
+			Help: "Files that were written: conf (the node's CNI configuration), plugin (the binary)."}, []string{"file"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weft_cni_failures_total",
+			Help: "Rounds that ended with the plugin not in place, by cause: none (no configuration yet), malformed, busy, full_disk, permission, io."},
+			[]string{"cause"}),
+		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "weft_cni_call_seconds",
+			Help:    "Time that calls of the plugin took, by operation (add, del, check) and result (ok, error).",
+			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}}, []string{"op", "result"}),
+	}
+	if reg != nil {
+		reg.MustRegister(m.ready, m.changes, m.failures, m.calls)
+	}
+	return m
+}
+
+// Called counts a call; it fits cni.Server.Done.
+func (m *Metrics) Called(op string, err error, took time.Duration) {
+	result := "ok"
+	if err != nil {
+		result = "error"
+	}
+	m.calls.WithLabelValues(op, result).Observe(took.Seconds())
+}
+
+// round counts how a round ended.
+func (m *Metrics) round(err error) {
+	if err == nil {
+		m.ready.Set(1)
+		return
+	}
+	m.ready.Set(0)
+	m.failures.WithLabelValues(cause(err)).Inc()
+}
+
+func cause(err error) string {
+	switch {
+	case errors.Is(err, errMalformed):
+		return "malformed"
+	case errors.Is(err, ErrNone):
+		return "none"
+	case errors.Is(err, errBusy):
+		return "busy"
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return "full_disk"
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EROFS):
+		return "permission"
+	}
+	return "io"
+}
