@@ -45,7 +45,9 @@ func Waypoints(objs *source.Objects) []*gatewayv1.Gateway {
 func (c *compiler) compileGateways() {
 	for _, gc := range c.objs.GatewayClasses {
 		if gc.Value.Spec.ControllerName == api.WaypointController {
-			c.status("GatewayClass", gc.Value, gc.Origin).set(conditionAccepted, true, "Accepted", "waypoints of this class are deployed by Weft")
+			st := c.status("GatewayClass", gc.Value, gc.Origin)
+			st.set(conditionAccepted, true, "Accepted", "waypoints of this class are deployed by Weft")
+			st.Features = SupportedFeatures()
 		}
 	}
 	for _, o := range c.objs.Gateways {

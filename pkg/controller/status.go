@@ -23,7 +23,8 @@ type Status struct {
 	// Conditions of the object; routes have theirs in Parents.
 	Conditions []metav1.Condition            `json:"conditions,omitempty"`
 	Parents    []gatewayv1.RouteParentStatus `json:"parents,omitempty"`
-	Addresses  []string                      `json:"addresses,omitempty"` // of Gateways
+	Addresses  []string                      `json:"addresses,omitempty"`         // of Gateways
+	Features   []string                      `json:"supportedFeatures,omitempty"` // of GatewayClasses
 	Problems   []Note                        `json:"problems,omitempty"`
 
 	origin source.Origin
