@@ -32,6 +32,10 @@ images: build ## Container images as archives in build/images; PUSH=HUB, PLATFOR
 	  -bin linux/$(ARCH)=$(BIN) -envoy "linux/$(ARCH)=$$(bash hack/envoy.sh)" \
 	  $(foreach platform,$(filter-out linux/$(ARCH),$(PLATFORMS)),-bin $(platform)=$(BUILD)/$(platform))
 
+.PHONY: conformance
+conformance: images ## Gateway API's mesh suite against Weft on a real cluster (root); UPDATE=1 keeps the report, E2E_CLUSTER=existing, KEEP=1, ARGS=
+	@VERSION="$(VERSION)" bash hack/conformance.sh
+
 .PHONY: envoy
 envoy: ## Find an Envoy, or install one under build/envoy
 	@bash hack/envoy.sh
