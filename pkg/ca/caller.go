@@ -19,8 +19,9 @@ type Caller struct {
 	Namespace      string `json:"namespace"`
 	ServiceAccount string `json:"serviceAccount"`
 	// Node and Pod bind a token to where it was given out; empty in certificates.
-	Node string `json:"node,omitempty"`
-	Pod  string `json:"pod,omitempty"`
+	Node   string `json:"node,omitempty"`
+	Pod    string `json:"pod,omitempty"`
+	PodUID string `json:"podUID,omitempty"`
 	// Method is "token" or "certificate".
 	Method string `json:"method"`
 }

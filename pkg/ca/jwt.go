@@ -26,6 +26,12 @@ type JWTOptions struct {
 	// KeyFile holds the public keys: a JWKS document, or PEM. It is read again when a token does not
 	// verify and the file has changed.
 	KeyFile string
+	// Fetch, instead of KeyFile, asks for the public keys, as the API server of Kubernetes publishes them. It
+	// is asked again by Run, and when a token does not verify, but then not more often than every 5 s. While
+	// it fails, the keys that came last are used.
+	Fetch func(context.Context) ([]byte, error)
+	// RefreshEvery is how often Run asks Fetch. Default 5 min.
+	RefreshEvery time.Duration
 	// Audience that tokens must be for. Default TokenAudience.
 	Audience string
 	// Issuer that tokens must name; empty accepts any.
@@ -40,9 +46,13 @@ type JWTAuthenticator struct {
 	o      JWTOptions
 	parser *jwt.Parser
 
+	fetching sync.Mutex // held while Fetch is asked; protects asked
+	asked    time.Time
+
 	mu      sync.Mutex // protects what follows
 	keys    []verifyKey
-	modTime time.Time
+	raw     []byte    // that keys were fetched as
+	modTime time.Time // of the file that keys are from
 }
 
 // NewJWTAuthenticator loads the keys.
@@ -66,8 +76,16 @@ func NewJWTAuthenticator(o JWTOptions) (*JWTAuthenticator, error) {
 	return a, nil
 }
 
-// reload reads the key file if it has changed.
+// reload looks for other keys where a token does not fit.
 func (a *JWTAuthenticator) reload() (changed bool, err error) {
+	if a.o.Fetch != nil {
+		return a.fetch(context.Background(), minFetch)
+	}
+	return a.readFile()
+}
+
+// readFile reads the key file if it has changed.
+func (a *JWTAuthenticator) readFile() (changed bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	fi, err := os.Stat(a.o.KeyFile)
@@ -142,7 +160,7 @@ func (a *JWTAuthenticator) Verify(token string) (Caller, error) {
 		c.Node = k.Node.Name
 	}
 	if k.Pod != nil {
-		c.Pod = k.Pod.Name
+		c.Pod, c.PodUID = k.Pod.Name, k.Pod.UID
 	}
 	return c, nil
 }
@@ -186,8 +204,10 @@ func tokenHint(err error) string {
 		return ": mint or mount a fresh one, or compare the clocks"
 	case errors.Is(err, jwt.ErrTokenInvalidAudience):
 		return ": it was made for another service"
+	case errors.Is(err, jwt.ErrTokenInvalidIssuer):
+		return ": it was issued by another cluster"
 	case errors.Is(err, jwt.ErrTokenSignatureInvalid), errors.Is(err, jwt.ErrTokenUnverifiable):
-		return ": it was signed by a key that is not in the controller's key file"
+		return ": it was signed by a key that is not among those that the controller knows"
 	}
 	return ""
 }

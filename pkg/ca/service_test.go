@@ -250,7 +250,7 @@ func TestTokensAreVerified(t *testing.T) {
 		"garbage":            {"not-a-token", "malformed"},
 		"expired":            {r.token(t, MintOptions{Node: "n1", TTL: time.Hour, Clock: past}), "expired: mint or mount a fresh one"},
 		"not yet valid":      {r.token(t, MintOptions{Node: "n1", Clock: future}), "not valid yet"},
-		"foreign key":        {r.token(t, MintOptions{Node: "n1", KeyFile: other}), "signed by a key that is not in the controller's key file"},
+		"foreign key":        {r.token(t, MintOptions{Node: "n1", KeyFile: other}), "signed by a key that is not among those that the controller knows"},
 		"other audience":     {r.token(t, MintOptions{Node: "n1", Audience: "vault"}), "made for another service"},
 		"alg none":           {sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil), "signing method none is invalid"},
 		"public key as HMAC": {sign(jwt.SigningMethodHS256, pubPEM, nil), "signing method HS256 is invalid"},

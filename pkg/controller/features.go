@@ -1,6 +1,24 @@
 package controller
 
-import gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
-
-// SupportedFeatures are those of Gateway API that its conformance suite has seen to work, sorted.
-var SupportedFeatures = []gatewayv1.FeatureName{"GRPCRoute", "HTTPRoute", "Mesh", "ReferenceGrant"}
+// SupportedFeatures are those of Gateway API that the conformance suite has seen to work, sorted.
+func SupportedFeatures() []string {
+	return []string{
+		"GRPCRoute",
+		"HTTPRoute",
+		"HTTPRoute303RedirectStatusCode",
+		"HTTPRoute307RedirectStatusCode",
+		"HTTPRoute308RedirectStatusCode",
+		"HTTPRouteParentRefPort",
+		"HTTPRouteResponseHeaderModification",
+		"Mesh",
+		"MeshClusterIPMatching",
+		"MeshConsumerRoute",
+		"MeshHTTPRouteBackendRequestHeaderModification",
+		"MeshHTTPRouteNamedRouteRule",
+		"MeshHTTPRouteQueryParamMatching",
+		"MeshHTTPRouteRedirectPath",
+		"MeshHTTPRouteRedirectPort",
+		"MeshHTTPRouteRewritePath",
+		"MeshHTTPRouteSchemeRedirect",
+	}
+}

@@ -25,6 +25,7 @@ type Status struct {
 	Parents    []gatewayv1.RouteParentStatus `json:"parents,omitempty"`
 	Addresses  []string                      `json:"addresses,omitempty"`         // of Gateways
 	Features   []string                      `json:"supportedFeatures,omitempty"` // of GatewayClasses
+	Listeners  []gatewayv1.ListenerStatus    `json:"listeners,omitempty"`         // of Gateways
 	Problems   []Note                        `json:"problems,omitempty"`
 
 	origin source.Origin

@@ -16,6 +16,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
@@ -46,6 +47,14 @@ type Options struct {
 	Args []string
 }
 
+// What the objects of waypoints are known by, beside the label of their Gateway.
+const (
+	LabelManagedBy = "app.kubernetes.io/managed-by"
+	ManagedBy      = "weft"
+	// RootConfigMap holds the mesh's roots.
+	RootConfigMap = "weft-root"
+)
+
 // TokenAudience is what the waypoint's token is issued for.
 const TokenAudience = "weft-ca"
 
@@ -59,7 +68,7 @@ func (o Options) withDefaults() Options {
 	def(&o.TrustDomain, "cluster.local")
 	def(&o.ClusterDomain, "cluster.local")
 	def(&o.Controller, net.JoinHostPort("weft-controller."+api.SystemNamespace+".svc."+o.ClusterDomain, strconv.Itoa(api.PortXDS)))
-	def(&o.RootConfigMap, "weft-root")
+	def(&o.RootConfigMap, RootConfigMap)
 	def(&o.RunDir, "/run/weft-waypoint")
 	if o.Replicas == 0 {
 		o.Replicas = 1
@@ -74,10 +83,15 @@ type Objects struct {
 	Deployment     *appsv1.Deployment
 }
 
+// All lists them in the order in which they are best made.
+func (o *Objects) All() []runtime.Object {
+	return []runtime.Object{o.ServiceAccount, o.Service, o.Deployment}
+}
+
 // YAML writes the objects as one multi-document file.
 func (o *Objects) YAML() ([]byte, error) {
 	var out bytes.Buffer
-	for i, obj := range []any{o.ServiceAccount, o.Service, o.Deployment} {
+	for i, obj := range o.All() {
 		b, err := yaml.Marshal(obj)
 		if err != nil {
 			return nil, fmt.Errorf("write the waypoint's objects: %w", err)
@@ -118,7 +132,7 @@ func meta(gw *gatewayv1.Gateway) metav1.ObjectMeta {
 		}
 	}
 	maps.Copy(out.Labels, selector(gw))
-	out.Labels["app.kubernetes.io/managed-by"] = "weft"
+	out.Labels[LabelManagedBy] = ManagedBy
 	out.Labels[api.LabelMode] = api.ModeNone
 	if gw.UID != "" {
 		yes := true

@@ -43,7 +43,13 @@ func trimNode(o metav1.Object) metav1.Object {
 
 func trimService(o metav1.Object) metav1.Object {
 	s := o.(*corev1.Service)
-	return &corev1.Service{ObjectMeta: trimMeta(s.ObjectMeta), Spec: s.Spec}
+	out := &corev1.Service{ObjectMeta: trimMeta(s.ObjectMeta), Spec: s.Spec}
+	for _, c := range s.Status.Conditions {
+		if strings.HasPrefix(c.Type, api.Group+"/") {
+			out.Status.Conditions = append(out.Status.Conditions, c)
+		}
+	}
+	return out
 }
 
 func trimSlice(o metav1.Object) metav1.Object {
