@@ -2,7 +2,6 @@ package source
 
 import (
 	"fmt"
-	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,94 +21,6 @@ var validators = map[string]func(*inspection, metav1.Object){
 	"HTTPRoute":           func(v *inspection, o metav1.Object) { validateHTTPRoute(v, o.(*gatewayv1.HTTPRoute)) },
 	"GRPCRoute":           func(v *inspection, o metav1.Object) { validateGRPCRoute(v, o.(*gatewayv1.GRPCRoute)) },
 	"ReferenceGrant":      func(v *inspection, o metav1.Object) { validateGrant(v, o.(*gatewayv1.ReferenceGrant)) },
-}
-
-func validateAuthorization(v *inspection, p *api.AuthorizationPolicy) {
-	if p.Spec.Action != "" {
-		oneOf(v, "spec.action", p.Spec.Action, api.ActionAllow, api.ActionDeny)
-	}
-	if p.Spec.Selector != nil && len(p.Spec.TargetRefs) > 0 {
-		v.fail("spec.targetRefs", "selector and targetRefs exclude each other", "make it two policies")
-	}
-	validateTargets(v, p.Spec.TargetRefs)
-	for i, r := range p.Spec.Rules {
-		at := fmt.Sprintf("spec.rules[%d]", i)
-		if r.From != nil && len(r.From) == 0 {
-			v.fail(at+".from", "an empty list of callers", "leave from out to mean every caller")
-		}
-		if r.To != nil && len(r.To) == 0 {
-			v.fail(at+".to", "an empty list of operations", "leave to out to mean every operation")
-		}
-	}
-}
-
-func validateTargets(v *inspection, refs []api.TargetRef) {
-	for i, t := range refs {
-		at := fmt.Sprintf("spec.targetRefs[%d]", i)
-		if t.Kind == "" || t.Name == "" {
-			v.fail(at, "a target needs kind and name", "")
-		}
-	}
-}
-
-func validatePeerAuthentication(v *inspection, p *api.PeerAuthentication) {
-	mode := func(path string, m api.MTLSMode) {
-		if m != "" {
-			oneOf(v, path, m, api.ModeUnset, api.ModeStrict, api.ModePermissive)
-		}
-	}
-	mode("spec.mtls.mode", p.Spec.MTLS.Mode)
-	for port, m := range p.Spec.PortLevelMTLS {
-		at := join("spec.portLevelMtls", port)
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			v.fail(at, fmt.Sprintf("%q is not a port", port), "write a number from 1 to 65535 in quotes")
-		}
-		mode(at+".mode", m.Mode)
-	}
-	if len(p.Spec.PortLevelMTLS) > 0 && p.Spec.Selector == nil {
-		v.fail("spec.portLevelMtls", "ports can only be told apart for selected workloads", "add spec.selector.matchLabels")
-	}
-}
-
-func validateFault(v *inspection, f *api.Fault) {
-	if len(f.Spec.TargetRefs) == 0 {
-		v.fail("spec", "targetRefs is missing", "name the Services to disturb")
-	}
-	validateTargets(v, f.Spec.TargetRefs)
-	percent := func(path string, p float64) {
-		if p < 0 || p > 100 {
-			v.fail(path, fmt.Sprintf("%v is not a percentage", p), "write 0 to 100")
-		}
-	}
-	for i, r := range f.Spec.Rules {
-		at := fmt.Sprintf("spec.rules[%d]", i)
-		if r.Abort == nil && r.Delay == nil {
-			v.fail(at, "the rule does nothing", "add abort or delay")
-		}
-		if a := r.Abort; a != nil {
-			percent(at+".abort.percentage", a.Percentage)
-			if a.HTTPStatus != 0 && (a.HTTPStatus < 200 || a.HTTPStatus > 599) {
-				v.fail(at+".abort.httpStatus", fmt.Sprintf("%d is not an HTTP status to end a request with", a.HTTPStatus), "write 200 to 599")
-			}
-			if a.GRPCStatus != nil && *a.GRPCStatus > 16 {
-				v.fail(at+".abort.grpcStatus", fmt.Sprintf("%d is not a gRPC status", *a.GRPCStatus), "write 0 to 16")
-			}
-			if a.GRPCStatus != nil && a.HTTPStatus != 0 {
-				v.fail(at+".abort", "httpStatus and grpcStatus exclude each other", "")
-			}
-		}
-		if d := r.Delay; d != nil {
-			percent(at+".delay.percentage", d.Percentage)
-			if d.Duration.Duration <= 0 {
-				v.fail(at+".delay.duration", "the delay lasts no time", "write e.g. 200ms")
-			}
-		}
-		for j, m := range r.Matches {
-			if m.Path != "" && m.Path[0] != '/' {
-				v.fail(fmt.Sprintf("%s.matches[%d].path", at, j), "a path begins with /", "")
-			}
-		}
-	}
 }
 
 func validateService(v *inspection, s *corev1.Service) {
