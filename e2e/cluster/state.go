@@ -146,3 +146,6 @@ func prepare(o Options) (*Cluster, error) {
 	}
 	return &Cluster{layout: layout{o.Index}, opts: o, cg: cg}, nil
 }
+
+// Disk is where a file of a node that outlives a reboot is on this machine.
+func (c *Cluster) Disk(node, path string) string { return c.run(node, "disk", path) }

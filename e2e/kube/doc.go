@@ -5,5 +5,5 @@
 // skips visibly. E2E_HUB and E2E_TAG name the images on an existing cluster, E2E_OUT the folder for evidence and
 // tables (build/e2e).
 //
-// The chart is installed once, by the real helm, before the first test. Each test has namespaces of its own.
+// The chart is installed once, by the real helm, before the first test (not with E2E_INSTALL=no). Each test has namespaces of its own.
 package kube

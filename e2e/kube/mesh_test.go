@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -119,5 +120,41 @@ func probesPass(t *testing.T, e *harness.Env, ns string) {
 	must(t, err)
 	if strings.TrimSpace(out) != "" {
 		t.Errorf("probes failed:\n%s", out)
+	}
+}
+
+// Outside of the mesh the same traffic is seen in clear text: the witness of the other tests does see.
+func TestWitness(t *testing.T) {
+	e := on(t)
+	first, second := twoNodes(t, e)
+	ctx := t.Context()
+	ns := namespace(t, e, "e2e-witness", false)
+	must(t, e.Deploy(ctx, harness.Server{Namespace: ns, Name: "server", Replicas: 1, Node: second}))
+	must(t, e.Pod(ctx, ns, "caller", first, "pause"))
+	wire, err := e.Watch(ctx, mark)
+	if errors.Is(err, harness.ErrNoLinks) {
+		t.Skip(err)
+	}
+	must(t, err)
+	for _, app := range []string{"server", "caller"} {
+		wire.Member(podIP(t, e, ns, app), app)
+	}
+	must(t, harness.Poll(ctx, 30*time.Second, "the caller to be answered", func(ctx context.Context) error {
+		_, err := e.Exec(ctx, ns, "caller", "app", "get", "http://server."+ns+"/?body="+mark)
+		return err
+	}))
+	seen, err := wire.Stop()
+	must(t, err)
+	// by the mark, on the links of both nodes, and by the addresses
+	marks, flows := 0, 0
+	for _, c := range seen.Clear {
+		if strings.Contains(c, mark) {
+			marks++
+		} else {
+			flows++
+		}
+	}
+	if marks < 4 || flows < 1 {
+		t.Errorf("clear text was seen %d times by its mark and %d by addresses: %q", marks, flows, seen.Clear)
 	}
 }

@@ -214,3 +214,12 @@ func (e *Env) NodeNames(ctx context.Context) ([]string, error) {
 	slices.Sort(names)
 	return names, nil
 }
+
+// SystemPods lists the pods of one of Weft's programs.
+func (e *Env) SystemPods(ctx context.Context, program string) ([]corev1.Pod, error) {
+	l, err := e.Client.CoreV1().Pods(SystemNamespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(l.Items, func(p corev1.Pod) bool { return !strings.HasPrefix(p.Name, program+"-") }), nil
+}
