@@ -116,7 +116,7 @@ func (c *Cluster) WaitNodes(ctx context.Context) error {
 		err := poll(ctx, 120*time.Second, "node "+nodeName(n)+" to be Ready ("+c.logFile("kubelet-"+nodeName(n))+")", func() error {
 			out, err := c.Run(ctx, "get", "node", nodeName(n), "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
 			if err == nil && out != "True" {
-				err = fmt.Errorf("Ready is %q", out)
+				err = fmt.Errorf("its Ready is %q", out)
 			}
 			return err
 		})

@@ -38,6 +38,7 @@ func (e *Env) KeepEvidence(name string) string {
 		out, err := e.Kubectl(ctx, args...)
 		write(file, out, err)
 	}
+	e.keepPages(ctx, write)
 	pods, err := e.Client.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
 	if err != nil {
 		write("logs.txt", "", err)
