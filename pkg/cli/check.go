@@ -1,139 +1,169 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
-	"github.com/weftmesh/weft/bpf"
-	"github.com/weftmesh/weft/waypoint/bootstrap"
+	"github.com/weftmesh/weft/pkg/cli/checks"
+	"github.com/weftmesh/weft/pkg/cli/cluster"
 )
 
-// finding is one line of `check`.
-type finding struct {
-	Name     string `json:"name"`
-	OK       bool   `json:"ok"`
-	Required bool   `json:"required"`
-	Advice   string `json:"advice"` // what it is for, or what is missing and how to get it
+// checkOptions are the flags of `check`.
+type checkOptions struct {
+	pre, machine bool
+	wait         time.Duration
+	output       string
 }
 
 func newCheck(e *env) *cobra.Command {
-	var output string
+	o := &checkOptions{}
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Check whether this machine can be a node of the mesh: kernel, cgroups, programs",
-		Long: `Tries each thing that the mesh needs, changing nothing.
-Exit code 0: nothing required is missing. 1: something is. 2: called wrongly.`,
-		Example: "  sudo weftctl check\n  sudo weftctl check -o json",
+		Short: "Check the mesh of a cluster, or whether a cluster or this machine can have one",
+		Long: `Without flags: whether the Weft of the cluster works, group by group, and what to do where it does not. --pre:
+whether Weft can be installed there. --machine: whether this machine can be a node, of a lab too; so also where no
+cluster is chosen (--context, --kubeconfig, KUBECONFIG). Nothing is changed.
+
+✓ it is so   ‼ it works, but look   × it does not work
+
+Exit code 0: no ×. 1: there is one. 2: called wrongly.`,
+		Example: "  weftctl check --pre\n  weftctl check --wait 2m\n  weftctl check -o json\n  sudo weftctl check --machine",
 		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			if err := checkOutput(output, "json", "yaml"); err != nil {
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkOutput(o.output, "json", "yaml"); err != nil {
 				return err
 			}
-			return e.printFindings(checkMachine(os.Geteuid()), output)
+			if o.machine && o.pre {
+				return &exitError{2, errors.New("--machine and --pre exclude each other: check this machine, or the cluster")}
+			}
+			if o.machine || !o.pre && !e.onCluster() {
+				return e.printFindings(checkMachine(os.Geteuid()), o.output)
+			}
+			return e.checkCluster(cmd.Context(), o)
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "", "json or yaml (default: a table)")
-	_ = cmd.RegisterFlagCompletionFunc("output", offerFixed("json", "yaml"))
+	f := cmd.Flags()
+	f.BoolVar(&o.pre, "pre", false, "before an install: whether the cluster can have Weft")
+	f.BoolVar(&o.machine, "machine", false, "check this machine's kernel and programs instead")
+	f.DurationVar(&o.wait, "wait", 0, "repeat for so long until no × is left")
+	outputFlag(cmd, &o.output)
 	return cmd
 }
 
-// checkMachine looks at everything that this user may look at.
-func checkMachine(uid int) []finding {
-	out := []finding{kernelVersion(), {Name: "privileges", OK: uid == 0, Required: true, Advice: "load eBPF, make network namespaces and cgroups"}}
-	if uid == 0 {
-		out = append(out, kernelFindings(bpf.Probe())...)
-	} else {
-		out[1].Advice = "not root, so nothing of the kernel could be tried: sudo weftctl check"
-	}
-	return append(out, programFindings()...)
+// outputFlag adds -o of a command that prints text, or data for programs.
+func outputFlag(cmd *cobra.Command, output *string) {
+	cmd.Flags().StringVarP(output, "output", "o", "", "json or yaml (default: text)")
+	_ = cmd.RegisterFlagCompletionFunc("output", offerFixed("json", "yaml"))
 }
 
-// kernelVersion is for people to compare; what counts is what the kernel does when it is tried.
-func kernelVersion() finding {
-	f := finding{Name: "kernel", OK: true}
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		f.Advice = err.Error()
-		return f
-	}
-	f.Advice = fmt.Sprintf("%s %s %s", unix.ByteSliceToString(u.Sysname[:]), unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Machine[:]))
-	return f
+// onCluster reports whether a cluster is meant by commands that know no lab.
+func (e *env) onCluster() bool {
+	r := &remote{e: e, lab: defaultLab, labGiven: func() bool { return false }}
+	on, err := r.onCluster()
+	return on || err != nil
 }
 
-func kernelFindings(features []bpf.Feature) []finding {
-	var out []finding
-	for _, f := range features {
-		line := finding{Name: f.Name, OK: f.Have, Required: f.Required, Advice: f.Why}
-		if !f.Have {
-			line.Advice = fmt.Sprintf("needs %s: %s (%v)", f.Need, f.Why, f.Err)
-		}
-		out = append(out, line)
-	}
-	return out
+// gather reads facts of the cluster, with what its programs say.
+func gather(ctx context.Context, c *cluster.Cluster, rights bool) *checks.Facts {
+	b := &clusterBackend{Cluster: c}
+	return checks.Gather(ctx, checks.Options{Cluster: c, Rights: rights, Get: func(ctx context.Context, p *cluster.Program, path string) ([]byte, error) {
+		return b.of(p)(ctx, path)
+	}})
 }
 
-// programFindings looks for what a lab starts; a node of a cluster brings its own in images.
-func programFindings() []finding {
-	var out []finding
-	self, err := os.Executable()
+func (e *env) checkCluster(ctx context.Context, o *checkOptions) error {
+	c, err := e.kube.cluster()
 	if err != nil {
+		return err
+	}
+	groups := checks.Installed
+	if o.pre {
+		groups = checks.Preflight
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	end := time.Now().Add(o.wait)
+	for {
+		results := checks.Judge(gather(ctx, c, o.pre), groups)
+		if checks.Worst(results) != checks.Failed || !time.Now().Add(checkEvery).Before(end) {
+			return e.printResults(results, o.output)
+		}
+		if err := sleep(ctx, checkEvery); err != nil {
+			return err
+		}
+	}
+}
+
+const checkEvery = 2 * time.Second
+
+// sleep waits, or until the person gives up.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
 		return nil
 	}
-	for _, name := range []string{"weft-controller", "weft-agent", "weft-ztunnel", "weft-waypoint"} {
-		path := filepath.Join(filepath.Dir(self), name)
-		_, err := os.Stat(path)
-		line := finding{Name: name, OK: err == nil, Advice: path}
-		if err != nil {
-			line.Advice = "not beside weftctl; a lab needs it (make build)"
-		}
-		out = append(out, line)
-	}
-	path, err := bootstrap.FindEnvoy("")
-	line := finding{Name: "envoy", OK: err == nil, Advice: path}
-	if err != nil {
-		line.Advice = "waypoints of a lab need it; " + err.Error()
-	}
-	return append(out, line)
 }
 
-func (e *env) printFindings(all []finding, output string) error {
-	missing := 0
-	for _, f := range all {
-		if !f.OK && f.Required {
-			missing++
+// checkView is what -o json prints.
+type checkView struct {
+	OK      bool            `json:"ok"`
+	Results []checks.Result `json:"results"`
+}
+
+func (e *env) printResults(results []checks.Result, output string) error {
+	failed := 0
+	for _, r := range results {
+		if r.Level == checks.Failed {
+			failed++
 		}
 	}
 	if output != "" {
-		if err := e.printData(all, output); err != nil {
+		if err := e.printData(checkView{failed == 0, results}, output); err != nil {
 			return err
 		}
 	} else {
-		e.printFindingTable(all)
-		if missing == 0 {
-			fmt.Fprintln(e.stdout, "\nThis machine can be a node of the mesh.")
-		}
+		e.printGroups(results)
 	}
-	if missing > 0 {
-		return &exitError{1, fmt.Errorf("%d required things are missing: this machine cannot be a node of the mesh", missing)}
+	if failed > 0 {
+		return &exitError{code: 1}
 	}
 	return nil
 }
 
-func (e *env) printFindingTable(all []finding) {
-	t := newTable("CHECK", "RESULT", "WHAT FOR, OR WHAT IS MISSING")
-	for _, f := range all {
-		result := e.green("ok")
-		switch {
-		case !f.OK && f.Required:
-			result = e.red("MISSING")
-		case !f.OK:
-			result = e.paint("33", "absent")
+func (e *env) printGroups(results []checks.Result) {
+	group := ""
+	counts := map[checks.Level]int{}
+	for _, r := range results {
+		if r.Group != group {
+			if group != "" {
+				fmt.Fprintln(e.stdout)
+			}
+			group = r.Group
+			fmt.Fprintln(e.stdout, e.bold(group))
 		}
-		t.row(f.Name, result, f.Advice)
+		counts[r.Level]++
+		e.printResult(r)
 	}
-	t.print(e.stdout)
+	fmt.Fprintf(e.stdout, "\n%d ✓  %d ‼  %d ×\n", counts[checks.OK], counts[checks.Warning], counts[checks.Failed])
+}
+
+func (e *env) printResult(r checks.Result) {
+	sign := map[checks.Level]string{checks.OK: e.green("✓"), checks.Warning: e.paint("33", "‼"), checks.Failed: e.red("×")}[r.Level]
+	line := sign + " " + r.Name
+	if r.Detail != "" {
+		line += e.dim(": ") + r.Detail
+	}
+	fmt.Fprintln(e.stdout, line)
+	if r.Hint != "" && r.Level != checks.OK {
+		fmt.Fprintf(e.stdout, "    → %s\n", e.asCalled(r.Hint))
+	}
 }

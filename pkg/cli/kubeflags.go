@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 
+	"github.com/weftmesh/weft/pkg/api"
 	"github.com/weftmesh/weft/pkg/cli/cluster"
 )
 
@@ -26,8 +27,10 @@ func newKubeFlags(root *cobra.Command) *kubeFlags {
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard) // what matters comes back as an error
 	k := &kubeFlags{ConfigFlags: genericclioptions.NewConfigFlags(true).WithDeprecatedPasswordFlag(), set: pflag.NewFlagSet("kubeconfig", pflag.ContinueOnError), open: cluster.Open}
-	k.Namespace = nil // commands that have one say what none means
+	k.Namespace = nil // no flag: commands that have one say what none means
 	k.AddFlags(k.set)
+	system := api.SystemNamespace
+	k.Namespace = &system // for Helm
 	k.set.VisitAll(func(f *pflag.Flag) { f.Hidden = f.Name != "kubeconfig" && f.Name != "context" })
 	root.PersistentFlags().AddFlagSet(k.set)
 	_ = root.RegisterFlagCompletionFunc("context", offer(func(*cobra.Command, []string) []string {

@@ -24,7 +24,8 @@ files and machines, and raises a whole mesh on one machine to try things in (wef
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{2, err} })
-	root.AddCommand(newLab(e), newGet(e), newWhy(e), newAnalyze(e), newCheck(e), newDemo(e), newVersion(e), newOptions(e))
+	root.AddCommand(newLab(e), newGet(e), newWhy(e), newAnalyze(e), newCheck(e), newDemo(e), newVersion(e), newOptions(e),
+		newInstall(e), newUninstall(e))
 	completeLab(root)
 	root.InitDefaultCompletionCmd()
 	if c, _, err := root.Find([]string{"completion"}); err == nil {
