@@ -6,9 +6,8 @@
 // again at once, and in no other.
 //
 //	10-x.conflist   our entry is inserted behind the last plugin
-//	10-x.conf       one plugin without a list: becomes 10-x.conf.conflist, which takes the same place in the order;
-//	                the original waits beside it as 10-x.conf.weft-saved. The same goes for 10-x.json
-//	a link          is treated alike: it waits as NAME.weft-saved, NAME is a file
+//	10-x.conf       one plugin without a list, or 10-x.json, or a link: is not touched. A list is made of it that
+//	                takes its place in the order, 10-x.by-weft.conflist
 //	malformed       is left alone and reported; it is looked at again when it changes, and every few seconds
 //	none            is waited for
 //

@@ -39,36 +39,78 @@ func parseList(text []byte) ([]span, error) {
 	return spans(text)
 }
 
-// spans walks through text, which is valid JSON. Of several fields "plugins", runtimes take the last.
+// spans finds the list that counts in text, which is valid JSON: of several fields "plugins", the last.
 func spans(text []byte) (out []span, err error) {
-	dec := json.NewDecoder(bytes.NewReader(text))
-	if _, err := dec.Token(); err != nil { // {
-		return nil, fmt.Errorf("%w: %w", errMalformed, err)
+	err = members(text, 0, func(key string, at int, value []byte) error {
+		if key != "plugins" {
+			return nil
+		}
+		out, err = elements(value, at)
+		return err
+	})
+	for i, p := range out {
+		if p.plugin == "" {
+			return nil, fmt.Errorf("%w: plugin %d has no type", errMalformed, i+1)
+		}
+	}
+	return out, err
+}
+
+// everyList finds all fields "plugins" that are lists, at any depth.
+func everyList(text []byte) (lists [][]span, err error) {
+	var walk func(text []byte, at int) error
+	walk = func(text []byte, at int) error {
+		switch text[0] {
+		case '{':
+			return members(text, at, func(key string, at int, value []byte) error {
+				if key == "plugins" && value[0] == '[' {
+					ps, err := elements(value, at)
+					if err != nil {
+						return err
+					}
+					lists = append(lists, ps)
+				}
+				return walk(value, at)
+			})
+		case '[':
+			ps, err := elements(text, at)
+			for i := 0; i < len(ps) && err == nil; i++ {
+				err = walk(text[ps[i].start-at:ps[i].end-at], ps[i].start)
+			}
+			return err
+		}
+		return nil
+	}
+	trimmed := bytes.TrimLeft(text, " \t\r\n")
+	err = walk(trimmed, len(text)-len(trimmed))
+	return lists, err
+}
+
+// members calls f for each member of an object that begins at the given offset of the whole text.
+func members(object []byte, at int, f func(key string, at int, value []byte) error) error {
+	dec := json.NewDecoder(bytes.NewReader(object))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return fmt.Errorf("%w: not an object", errMalformed)
 	}
 	for dec.More() {
 		key, err := dec.Token()
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errMalformed, err)
+			return fmt.Errorf("%w: %w", errMalformed, err)
 		}
 		var value json.RawMessage
-		if key != "plugins" {
-			if err := dec.Decode(&value); err != nil {
-				return nil, fmt.Errorf("%w: %w", errMalformed, err)
-			}
-			continue
+		if err := dec.Decode(&value); err != nil {
+			return fmt.Errorf("%w: %w", errMalformed, err)
 		}
-		if out, err = elements(dec); err != nil {
-			return nil, err
+		if err := f(key.(string), at+int(dec.InputOffset())-len(value), value); err != nil {
+			return err
 		}
 	}
-	if len(out) == 0 {
-		return nil, fmt.Errorf("%w: no plugins", errMalformed)
-	}
-	return out, nil
+	return nil
 }
 
-// elements reads an array of plugins.
-func elements(dec *json.Decoder) (out []span, err error) {
+// elements are those of an array that begins at the given offset of the whole text.
+func elements(array []byte, at int) (out []span, err error) {
+	dec := json.NewDecoder(bytes.NewReader(array))
 	if t, err := dec.Token(); err != nil || t != json.Delim('[') {
 		return nil, fmt.Errorf("%w: plugins is not a list", errMalformed)
 	}
@@ -80,14 +122,11 @@ func elements(dec *json.Decoder) (out []span, err error) {
 		var p struct {
 			Type string `json:"type"`
 		}
-		if err := json.Unmarshal(value, &p); err != nil || p.Type == "" {
-			return nil, fmt.Errorf("%w: plugin %d has no type", errMalformed, len(out)+1)
-		}
-		end := int(dec.InputOffset())
+		_ = json.Unmarshal(value, &p) // what is no plugin has no type
+		end := at + int(dec.InputOffset())
 		out = append(out, span{start: end - len(value), end: end, plugin: p.Type})
 	}
-	_, err = dec.Token() // ]
-	return out, err
+	return out, nil
 }
 
 // chain puts entry behind the last plugin of a list and takes other entries of ours out. A list that has just this
@@ -116,27 +155,43 @@ func chain(text, entry []byte) ([]byte, error) {
 	return slices.Concat(text[:last.end], []byte(","), text[indent:last.start], entry, text[last.end:]), nil
 }
 
-// unchain takes our entries out; the opposite of chain, to the byte.
+// unchain takes our entries out; the opposite of chain, to the byte. It looks at each list of plugins at any depth:
+// Multus writes the lists of others into its own configuration.
 func unchain(text []byte) ([]byte, error) {
-	ps, err := parseList(text)
+	if !json.Valid(text) {
+		return nil, fmt.Errorf("%w: not JSON", errMalformed)
+	}
+	for {
+		next, err := unchainOne(text)
+		if err != nil || next == nil {
+			return text, err
+		}
+		text = next
+	}
+}
+
+// unchainOne takes the last entry out; nil: there is none.
+func unchainOne(text []byte) ([]byte, error) {
+	lists, err := everyList(text)
 	if err != nil {
 		return nil, err
 	}
-	for i := len(ps) - 1; i >= 0; i-- {
-		if !ps[i].ours() {
-			continue
+	for _, ps := range lists {
+		for i := len(ps) - 1; i >= 0; i-- {
+			if !ps[i].ours() {
+				continue
+			}
+			from, to := ps[i].start, ps[i].end
+			switch {
+			case i > 0:
+				from = ps[i-1].end
+			case len(ps) > 1:
+				to = ps[1].start
+			}
+			return slices.Concat(text[:from], text[to:]), nil
 		}
-		from, to := ps[i].start, ps[i].end
-		switch {
-		case i > 0:
-			from = ps[i-1].end
-		case len(ps) > 1:
-			to = ps[1].start
-		}
-		text = slices.Concat(text[:from], text[to:])
-		ps = slices.Delete(ps, i, i+1)
 	}
-	return text, nil
+	return nil, nil
 }
 
 // chained tells whether our entry is in a list.

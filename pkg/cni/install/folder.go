@@ -1,6 +1,7 @@
 package install
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,14 +10,14 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/weftmesh/weft/pkg/cni"
 )
 
 const (
-	savedSuffix = ".weft-saved" // of the original of a file that we took the place of
-	listSuffix  = ".conflist"   // of lists, and what is appended to the name of a file that is none
+	listSuffix = ".conflist"
+	// madeSuffix is of lists that we make of files that are none. It sorts before .conf, .conflist and .json, so
+	// that 10-x.by-weft.conflist takes precedence over 10-x.conf and of nothing else.
+	madeSuffix = ".by-weft" + listSuffix
 )
 
 // ErrNone: there is no CNI configuration.
@@ -27,7 +28,7 @@ type folder string
 
 func (d folder) path(name string) string { return filepath.Join(string(d), name) }
 
-// isList tells lists from configurations of one plugin, as runtimes do.
+// isList tells lists from configurations of one plugin by their names, as runtimes do.
 func isList(name string) bool { return filepath.Ext(name) == listSuffix }
 
 // isConf tells what runtimes look at.
@@ -51,18 +52,18 @@ func (d folder) names() ([]string, error) {
 	return names, nil
 }
 
-// first is the file that counts: the first that is well formed. Some runtimes stop at a malformed one, others go on
-// to the next; err tells of those that come before.
+// first is the file of others that counts: the first that is well formed. Some runtimes stop at a malformed one,
+// others go on to the next; err tells of those that come before.
 func (d folder) first() (name string, err error) {
 	names, err := d.names()
 	if err != nil {
 		return "", err
 	}
 	for _, n := range names {
-		if !isConf(n) {
+		if !isConf(n) || isMade(n) {
 			continue
 		}
-		if parseErr := d.parse(n); parseErr == nil {
+		if _, parseErr := d.list(n); parseErr == nil {
 			return n, err
 		} else if !errors.Is(parseErr, fs.ErrNotExist) {
 			err = errors.Join(err, fmt.Errorf("%s: %w", d.path(n), parseErr))
@@ -71,160 +72,85 @@ func (d folder) first() (name string, err error) {
 	return "", errors.Join(err, fmt.Errorf("%w in %s", ErrNone, d))
 }
 
-func (d folder) parse(name string) error {
-	text, err := d.follow(name)
-	if err != nil {
-		return err
-	}
-	if isList(name) {
-		_, err = parseList(text)
-	} else {
-		_, err = convert(text)
-	}
-	return err
-}
+func isMade(name string) bool { return strings.HasSuffix(name, madeSuffix) }
 
-// follow reads a file or what a link leads to.
-func (d folder) follow(name string) ([]byte, error) {
+// list is the named file, or what a link leads to, as a list.
+func (d folder) list(name string) ([]byte, error) {
 	path := d.path(name)
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
 	text, _, err := read(path)
-	return text, err
-}
-
-// put makes sure that our entry is in the named file, which becomes a list if need be.
-func (d folder) put(name string, entry []byte) (changed bool, err error) {
-	edit := func(text []byte) ([]byte, error) { return chain(text, entry) }
-	fi, err := os.Lstat(d.path(name))
-	switch {
-	case err != nil:
-		return false, err
-	case !isList(name):
-		return true, d.takePlace(name, name+listSuffix, func(text []byte) ([]byte, error) {
-			list, err := convert(text)
-			if err != nil {
-				return nil, err
-			}
-			return chain(list, entry)
-		})
-	case fi.Mode()&fs.ModeSymlink != 0:
-		return true, d.takePlace(name, name, edit)
-	}
-	return replace(d.path(name), edit)
-}
-
-// takePlace saves a file and has a list in its place, which it sorts beside or has the name of. There is a file that
-// runtimes can use all the time.
-func (d folder) takePlace(name, list string, edit func([]byte) ([]byte, error)) error {
-	text, err := d.follow(name)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if isList(name) {
+		_, err = parseList(text)
+		return text, err
+	}
+	return convert(text)
+}
+
+// place is where our entry goes for the named file to be chained to: into itself, or into a list made of it.
+func (d folder) place(name string) (string, error) {
+	fi, err := os.Lstat(d.path(name))
+	if err != nil {
+		return "", err
+	}
+	if isList(name) && fi.Mode().IsRegular() {
+		return name, nil
+	}
+	return strings.TrimSuffix(name, filepath.Ext(name)) + madeSuffix, nil
+}
+
+// make writes a list of the named file, unless there is one and the file is as it was, in which case others may have
+// chained themselves to the list.
+func (d folder) make(name, list string, was map[string]string, edit func([]byte) ([]byte, error)) (changed bool, err error) {
+	text, err := d.list(name)
+	if err != nil {
+		return false, err
+	}
+	if now, _, err := read(d.path(list)); err == nil && chained(now) && was[list] == string(text) {
+		return false, nil
 	}
 	put, err := edit(text)
 	if err != nil {
-		return err
+		return false, err
 	}
 	like, err := os.Stat(d.path(name))
 	if err != nil {
-		return err
-	}
-	saved := d.path(name + savedSuffix)
-	if list == name { // a link: both have to be there before they change places
-		if err := write(saved, put, like); err != nil {
-			return err
-		}
-		return errors.Join(exchange(saved, d.path(name)), syncDir(saved))
+		return false, err
 	}
 	tmp := temporary(d.path(list))[0]
 	if err := write(tmp, put, like); err != nil {
-		return err
+		return false, err
 	}
-	if err := errors.Join(os.Rename(tmp, d.path(list)), os.Rename(d.path(name), saved), syncDir(saved)); err != nil {
-		return err
+	if err := os.Rename(tmp, d.path(list)); err != nil {
+		return false, errors.Join(err, remove(tmp))
 	}
-	// What was written between our reading and our renaming is in saved now, and the list is of before.
-	now, _, err := read(saved)
-	if err == nil && string(now) != string(text) {
-		err = fmt.Errorf("%s has changed meanwhile", d.path(name))
-		if back := unix.Renameat2(unix.AT_FDCWD, saved, unix.AT_FDCWD, d.path(name), unix.RENAME_NOREPLACE); back == nil || errors.Is(back, unix.EEXIST) {
-			return err // it is there again, or what is even later
-		}
-		err = errors.Join(err, os.Rename(saved, d.path(name)))
-	}
-	return err
+	was[list] = string(text)
+	return true, syncDir(d.path(list))
 }
 
-// takeOut removes our entry from the named file and gives back what we took the place of. Files that runtimes do not
-// read are searched as well: installers move those of others aside and may bring them back.
+// takeOut takes our entry out of the named file, or removes it if we made it. Files that runtimes do not read are
+// searched as well: installers move those of others aside and may bring them back.
 func (d folder) takeOut(name string) (changed bool, err error) {
-	if original, ok := strings.CutSuffix(name, savedSuffix); ok {
-		return true, d.giveBack(original)
+	if isMade(name) {
+		return true, ignoreAbsent(os.Remove(d.path(name)))
 	}
 	fi, err := os.Lstat(d.path(name))
 	if err != nil || !fi.Mode().IsRegular() || fi.Size() > maxConf {
 		return false, ignoreAbsent(err)
 	}
 	text, _, err := read(d.path(name))
-	if err != nil {
+	if err != nil || !bytes.Contains(text, []byte(cni.PluginName)) {
 		return false, ignoreAbsent(err)
 	}
-	if !chained(text) {
-		return false, mentions(d.path(name), text)
-	}
 	changed, err = replace(d.path(name), unchain)
-	return changed, ignoreAbsent(err)
-}
-
-// mentions complains of a file that runtimes read, that cannot be edited, and that may name our plugin.
-func mentions(path string, text []byte) error {
-	if _, err := parseList(text); err != nil && isList(path) && strings.Contains(string(text), `"`+cni.PluginName+`"`) {
-		return fmt.Errorf("%s names our plugin and cannot be edited: %w", path, err)
+	if err != nil && isConf(name) && !errors.Is(err, fs.ErrNotExist) {
+		return changed, fmt.Errorf("%s names our plugin and cannot be edited: %w", d.path(name), err)
 	}
-	return nil
-}
-
-// giveBack undoes takePlace, but for what others have added to the list meanwhile.
-func (d folder) giveBack(name string) error {
-	saved, list := name+savedSuffix, name
-	if !isList(name) {
-		list += listSuffix
-	}
-	text, err := d.follow(saved)
-	if err != nil {
-		return ignoreAbsent(err)
-	}
-	if chained(text) { // we ended before it was exchanged
-		return remove(d.path(saved))
-	}
-	want := text
-	if list != name {
-		if want, err = convert(text); err != nil {
-			return os.Rename(d.path(saved), d.path(name)) // comes first again, whatever it is
-		}
-	}
-	now, _, err := read(d.path(list))
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && list != name:
-		now = want // somebody has removed the list that we made; the original is still his
-	case err != nil:
-		return err
-	}
-	if un, err := unchain(now); err == nil {
-		now = un
-	}
-	_, lerr := os.Lstat(d.path(name))
-	switch {
-	case string(now) != string(want): // others have chained themselves, too
-		_, err := replace(d.path(list), unchain)
-		return errors.Join(err, remove(d.path(saved)))
-	case list == name:
-		return os.Rename(d.path(saved), d.path(name))
-	case lerr == nil: // written anew
-		return errors.Join(remove(d.path(saved)), remove(d.path(list)))
-	}
-	return errors.Join(os.Rename(d.path(saved), d.path(name)), remove(d.path(list)))
+	return changed, nil
 }
 
 func ignoreAbsent(err error) error {

@@ -44,6 +44,7 @@ type Installer struct {
 	binary *binary
 	entry  []byte
 	pause  pause
+	made   map[string]string // lists that we have made, and what of
 
 	mu  sync.Mutex // protects err
 	err error      // of the last round
@@ -74,7 +75,8 @@ func New(o Options) (*Installer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Installer{o: o, log: o.Log, conf: folder(o.ConfDir), binary: b, entry: entry, pause: pause{max: o.MaxPause}, err: errNotYet}, nil
+	return &Installer{o: o, log: o.Log, conf: folder(o.ConfDir), binary: b, entry: entry, pause: pause{max: o.MaxPause}, err: errNotYet,
+		made: map[string]string{}}, nil
 }
 
 // Ready tells whether the next pod's start goes through the plugin, and if not, why.
@@ -123,7 +125,7 @@ func (in *Installer) wait(ctx context.Context, w *fsnotify.Watcher, quiet time.D
 			in.log.Warn("watch the CNI configuration", zap.Error(err))
 			return nil
 		case e := <-w.Events:
-			if !strings.Contains(e.Name, ".weft-tmp") {
+			if !strings.Contains(e.Name, tmpMark) {
 				return nil
 			}
 		}
@@ -155,25 +157,31 @@ func (in *Installer) round() (changed bool, err error) {
 	if name == "" {
 		return false, errors.Join(firstErr, in.clear(""))
 	}
-	changed, err = in.conf.put(name, in.entry)
+	place, err := in.conf.place(name)
 	if err != nil {
-		return changed, errors.Join(firstErr, fmt.Errorf("chain %s in %s: %w", cni.PluginName, in.conf.path(name), err))
+		return false, errors.Join(firstErr, err)
+	}
+	edit := func(text []byte) ([]byte, error) { return chain(text, in.entry) }
+	if place == name {
+		changed, err = replace(in.conf.path(name), edit)
+	} else {
+		changed, err = in.conf.make(name, place, in.made, edit)
+	}
+	if err != nil {
+		return changed, errors.Join(firstErr, fmt.Errorf("chain %s to %s: %w", cni.PluginName, in.conf.path(name), err))
 	}
 	if changed {
 		in.o.Metrics.changes.WithLabelValues("conf").Inc()
-		in.log.Info("CNI plugin chained", zap.String("file", in.conf.path(name)))
+		in.log.Info("CNI plugin chained", zap.String("to", in.conf.path(name)), zap.String("in", in.conf.path(place)))
 	}
-	if !isList(name) {
-		name += listSuffix
-	}
-	return changed, errors.Join(firstErr, in.clear(name))
+	return changed, errors.Join(firstErr, in.clear(place))
 }
 
 // clear takes our entry out of all files but the one that counts.
 func (in *Installer) clear(but string) error {
 	names, err := in.conf.names()
 	for _, n := range names {
-		if n == but || n == but+savedSuffix || n+listSuffix == but || strings.TrimSuffix(n, savedSuffix)+listSuffix == but {
+		if n == but || strings.Contains(n, tmpMark) {
 			continue
 		}
 		changed, outErr := in.conf.takeOut(n)
@@ -207,7 +215,7 @@ func (in *Installer) note(changed bool, err error) {
 func sweep(dirs ...string) error {
 	var errs []error
 	for _, d := range dirs {
-		left, err := filepath.Glob(filepath.Join(d, ".*.weft-tmp*"))
+		left, err := filepath.Glob(filepath.Join(d, ".*"+tmpMark+"*"))
 		errs = append(errs, err)
 		for _, path := range left {
 			errs = append(errs, os.Remove(path))

@@ -13,6 +13,9 @@ import (
 // left beside socket, the agent's as we see it. No Installer may run. As long as anything names the binary, it stays,
 // since without it no pod could start.
 func Remove(confDir, binDir, socket string) error {
+	if err := sweep(confDir, binDir); err != nil {
+		return err
+	}
 	d := folder(confDir)
 	names, err := d.names()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -25,9 +28,6 @@ func Remove(confDir, binDir, socket string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("take %s out of the CNI configuration: %w (the binary stays until nothing names it; mend the file and do this again)", cni.PluginName, err)
-	}
-	if err := sweep(confDir, binDir); err != nil {
-		return err
 	}
 	log, state := cni.LogPath(socket), cni.StatePath(socket)
 	var errs []error

@@ -11,9 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// tmpMark is in the names of files that are being made.
+const tmpMark = ".weft-tmp"
+
 // temporary names are of what is to become the file at path; no runtime reads them.
 func temporary(path string) [2]string {
-	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".weft-tmp")
+	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+tmpMark)
 	return [2]string{tmp, tmp + "2"}
 }
 
