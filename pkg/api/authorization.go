@@ -62,11 +62,11 @@ const (
 type PolicyRule struct {
 	// From: any of these callers.
 	//
-	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:MaxItems=16
 	From []From `json:"from,omitempty"`
 	// To: any of these operations.
 	//
-	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:MaxItems=16
 	To []To `json:"to,omitempty"`
 }
 
@@ -87,30 +87,32 @@ type Source struct {
 	// Principals are SPIFFE ids without spiffe://, e.g. cluster.local/ns/shop/sa/cart.
 	//
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=320
+	// +kubebuilder:validation:items:Pattern=`^[^ \t\n]+$`
 	// +kubebuilder:validation:items:XValidation:rule="!self.startsWith('spiffe://')",message="leave spiffe:// out: write <trust domain>/ns/<namespace>/sa/<service account>"
-	// +kubebuilder:validation:items:XValidation:rule="self.startsWith('*') || self.endsWith('*') || self.matches('^[a-z0-9._-]+/ns/[a-z0-9-]+/sa/[a-z0-9.-]+$')",message="not a principal: write <trust domain>/ns/<namespace>/sa/<service account>"
+	// +kubebuilder:validation:items:XValidation:rule="self.startsWith('*') || self.endsWith('*') || self.contains('/sa/')",message="not a principal: write <trust domain>/ns/<namespace>/sa/<service account>"
 	// +kubebuilder:validation:items:XValidation:rule="self.indexOf('*', 1) in [-1, size(self) - 1]",message="a star may only begin or end it: write e.g. a* or *a"
 	Principals []string `json:"principals,omitempty"`
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=320
+	// +kubebuilder:validation:items:Pattern=`^[^ \t\n]+$`
 	// +kubebuilder:validation:items:XValidation:rule="!self.startsWith('spiffe://')",message="leave spiffe:// out: write <trust domain>/ns/<namespace>/sa/<service account>"
-	// +kubebuilder:validation:items:XValidation:rule="self.startsWith('*') || self.endsWith('*') || self.matches('^[a-z0-9._-]+/ns/[a-z0-9-]+/sa/[a-z0-9.-]+$')",message="not a principal: write <trust domain>/ns/<namespace>/sa/<service account>"
+	// +kubebuilder:validation:items:XValidation:rule="self.startsWith('*') || self.endsWith('*') || self.contains('/sa/')",message="not a principal: write <trust domain>/ns/<namespace>/sa/<service account>"
 	// +kubebuilder:validation:items:XValidation:rule="self.indexOf('*', 1) in [-1, size(self) - 1]",message="a star may only begin or end it: write e.g. a* or *a"
 	NotPrincipals []string `json:"notPrincipals,omitempty"`
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=64
 	// +kubebuilder:validation:items:XValidation:rule="self.startsWith('*') || self.endsWith('*') || self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="not a namespace: use lower-case letters, digits and -"
 	// +kubebuilder:validation:items:XValidation:rule="self.indexOf('*', 1) in [-1, size(self) - 1]",message="a star may only begin or end it: write e.g. a* or *a"
 	Namespaces []string `json:"namespaces,omitempty"`
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=64
 	// +kubebuilder:validation:items:XValidation:rule="self.startsWith('*') || self.endsWith('*') || self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="not a namespace: use lower-case letters, digits and -"
@@ -119,27 +121,29 @@ type Source struct {
 	// ServiceAccounts are "name" of the policy's namespace, or "namespace/name".
 	//
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=320
-	// +kubebuilder:validation:items:XValidation:rule="self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')",message="not a service account: write name or namespace/name; for patterns use principals"
+	// +kubebuilder:validation:items:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	// +kubebuilder:validation:items:XValidation:rule="!self.contains('*')",message="not a service account: write name or namespace/name; for patterns use principals"
 	ServiceAccounts []string `json:"serviceAccounts,omitempty"`
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=320
-	// +kubebuilder:validation:items:XValidation:rule="self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')",message="not a service account: write name or namespace/name; for patterns use principals"
+	// +kubebuilder:validation:items:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	// +kubebuilder:validation:items:XValidation:rule="!self.contains('*')",message="not a service account: write name or namespace/name; for patterns use principals"
 	NotServiceAccounts []string `json:"notServiceAccounts,omitempty"`
 	// IPBlocks are addresses or CIDRs.
 	//
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=64
 	// +kubebuilder:validation:items:XValidation:rule="isIP(self) || isCIDR(self)",message="neither an address nor a CIDR: write e.g. 10.1.0.0/16 or fd00::/64"
 	IPBlocks []string `json:"ipBlocks,omitempty"`
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=64
 	// +kubebuilder:validation:items:XValidation:rule="isIP(self) || isCIDR(self)",message="neither an address nor a CIDR: write e.g. 10.1.0.0/16 or fd00::/64"
@@ -153,57 +157,57 @@ type Operation struct {
 	// Ports are numbers in quotes ("8080"): of the workload; with targetRefs, of the service.
 	//
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=5
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[0-9]{1,5}$') && int(self) >= 1 && int(self) <= 65535",message="not a port: write a number from 1 to 65535 in quotes"
 	Ports []string `json:"ports,omitempty"`
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=5
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[0-9]{1,5}$') && int(self) >= 1 && int(self) <= 65535",message="not a port: write a number from 1 to 65535 in quotes"
 	NotPorts []string `json:"notPorts,omitempty"`
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=256
 	// +kubebuilder:validation:items:XValidation:rule="self.indexOf('*', 1) in [-1, size(self) - 1]",message="a star may only begin or end it: write e.g. a* or *a"
 	Hosts []string `json:"hosts,omitempty"`
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=256
 	// +kubebuilder:validation:items:XValidation:rule="self.indexOf('*', 1) in [-1, size(self) - 1]",message="a star may only begin or end it: write e.g. a* or *a"
 	NotHosts []string `json:"notHosts,omitempty"`
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=64
 	// +kubebuilder:validation:items:XValidation:rule="self == self.upperAscii()",message="can never match: methods are upper case"
 	// +kubebuilder:validation:items:XValidation:rule="self.indexOf('*', 1) in [-1, size(self) - 1]",message="a star may only begin or end it: write e.g. a* or *a"
 	Methods []string `json:"methods,omitempty"`
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=64
 	// +kubebuilder:validation:items:XValidation:rule="self == self.upperAscii()",message="can never match: methods are upper case"
 	// +kubebuilder:validation:items:XValidation:rule="self.indexOf('*', 1) in [-1, size(self) - 1]",message="a star may only begin or end it: write e.g. a* or *a"
 	NotMethods []string `json:"notMethods,omitempty"`
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=512
 	// +kubebuilder:validation:items:XValidation:rule="self.startsWith('/') || self.startsWith('*')",message="can never match: paths begin with /"
-	// +kubebuilder:validation:items:XValidation:rule="!self.contains('?') && !self.contains('#')",message="can never match: a path is compared without its query; leave ? and what follows out"
+	// +kubebuilder:validation:items:XValidation:rule="!self.matches('[?#]')",message="can never match: a path is compared without its query; leave ? and what follows out"
 	// +kubebuilder:validation:items:XValidation:rule="self.indexOf('*', 1) in [-1, size(self) - 1]",message="a star may only begin or end it: write e.g. a* or *a"
 	Paths []string `json:"paths,omitempty"`
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=512
 	// +kubebuilder:validation:items:XValidation:rule="self.startsWith('/') || self.startsWith('*')",message="can never match: paths begin with /"
-	// +kubebuilder:validation:items:XValidation:rule="!self.contains('?') && !self.contains('#')",message="can never match: a path is compared without its query; leave ? and what follows out"
+	// +kubebuilder:validation:items:XValidation:rule="!self.matches('[?#]')",message="can never match: a path is compared without its query; leave ? and what follows out"
 	// +kubebuilder:validation:items:XValidation:rule="self.indexOf('*', 1) in [-1, size(self) - 1]",message="a star may only begin or end it: write e.g. a* or *a"
 	NotPaths []string `json:"notPaths,omitempty"`
 }

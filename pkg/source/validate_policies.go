@@ -32,8 +32,8 @@ func validateAuthorization(v *inspection, p *api.AuthorizationPolicy) {
 		if r.To != nil && len(r.To) == 0 {
 			v.fail(at+".to", "an empty list of operations", "leave to out to mean every operation")
 		}
-		atMost(v, at+".from", len(r.From), 32)
-		atMost(v, at+".to", len(r.To), 32)
+		atMost(v, at+".from", len(r.From), 16)
+		atMost(v, at+".to", len(r.To), 16)
 		for j, f := range r.From {
 			s := f.Source
 			validateLists(v, fmt.Sprintf("%s.from[%d].source", at, j), map[string][]string{
@@ -57,7 +57,7 @@ func validateLists(v *inspection, at string, lists map[string][]string) {
 		if l := lists[name]; l != nil && len(l) == 0 {
 			v.fail(at+"."+name, "an empty list", "leave "+name+" out")
 		}
-		atMost(v, at+"."+name, len(lists[name]), 64)
+		atMost(v, at+"."+name, len(lists[name]), 32)
 	}
 }
 
