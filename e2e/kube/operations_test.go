@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weftmesh/weft/e2e/cluster"
 	"github.com/weftmesh/weft/e2e/kube/harness"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // operation is something that is done to a cluster while its pods talk.
@@ -40,6 +42,7 @@ var operations = []operation{
 	{name: "controller gone while pods come and go", do: controllerGone},
 	{name: "200 pods come and go", do: churn},
 	{name: "pod with the address of one that is gone", do: reuseAddress, inNodes: true},
+	{name: "node short of memory, a pod is killed for it", do: shortOfMemory, inNodes: true},
 	{name: "node drained and uncordoned", do: drain, mayBreak: true},
 	{name: "node loses power and starts again", do: reboot, mayFail: true, mayBreak: true, inNodes: true},
 }
@@ -166,6 +169,40 @@ func restartAPIServer(t *testing.T, w *shop) {
 	must(t, w.env.Pod(ctx, w.ns, "after-api", w.second, "pause"))
 	must(t, w.env.WaitCaptured(ctx, w.ns))
 	must(t, w.env.DeletePod(ctx, w.ns, "after-api"))
+}
+
+// shortOfMemory lets a pod without requests eat what the servers' node may have, until the kernel kills it.
+func shortOfMemory(t *testing.T, w *shop) {
+	ctx := t.Context()
+	lift, err := w.env.Cluster.LimitMemory(w.second, 256<<20)
+	must(t, err)
+	defer func() {
+		if err := lift(); err != nil {
+			t.Error(err)
+		}
+	}()
+	must(t, w.env.Apply(ctx, fmt.Sprintf(`
+apiVersion: v1
+kind: Pod
+metadata: {name: glutton, namespace: %s, labels: {app: glutton}}
+spec:
+  restartPolicy: Never
+  nodeSelector: {kubernetes.io/hostname: %s}
+  containers: [{name: app, image: %q, command: [/bin/app, eat]}]
+`, w.ns, w.second, cluster.BaseImage)))
+	must(t, harness.Poll(ctx, 2*time.Minute, "the glutton to be killed", func(ctx context.Context) error {
+		pods, err := w.env.Pods(ctx, w.ns, "glutton")
+		if err != nil {
+			return err
+		}
+		for _, p := range pods {
+			if p.Status.Phase == corev1.PodFailed {
+				return nil
+			}
+		}
+		return errors.New("it lives")
+	}))
+	must(t, w.env.DeletePod(ctx, w.ns, "glutton"))
 }
 
 func drain(t *testing.T, w *shop) {

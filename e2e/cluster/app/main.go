@@ -5,10 +5,12 @@
 //	app get [-timeout 3s] URL         prints the body; fails unless the status is 2xx
 //	app tcp ADDRESS TEXT              sends a line to the TCP echo, prints what comes back
 //	app load -rate 50 KIND=TARGET ... makes calls and counts them; see load.go
+//	app eat                           takes memory until it is killed
 //	app stats                         prints what a load in the same pod has counted so far, as JSON
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -32,11 +34,12 @@ func main() {
 	commands := map[string]func(context.Context, []string) error{
 		"pause": func(ctx context.Context, _ []string) error { return pause(ctx) },
 		"serve": serve, "get": get, "tcp": tcp, "load": load,
+		"eat":   func(ctx context.Context, _ []string) error { return eat(ctx) },
 		"stats": func(ctx context.Context, _ []string) error { return fetch(ctx, "http://"+statsAddress+"/") },
 	}
 	run, known := commands[name]
 	if !known {
-		fmt.Fprintf(os.Stderr, "app: no command %q: want pause, serve, get, tcp, load or stats\n", name)
+		fmt.Fprintf(os.Stderr, "app: no command %q: want pause, serve, get, tcp, load, eat or stats\n", name)
 		os.Exit(2)
 	}
 	if err := run(ctx, args); err != nil {
@@ -103,4 +106,20 @@ func tcp(ctx context.Context, args []string) error {
 	answer, err := exchange(conn, args[1]+"\n", 3*time.Second)
 	fmt.Print(answer)
 	return err
+}
+
+// eat takes 8 MiB ten times a second and writes to all of it.
+func eat(ctx context.Context) error {
+	var all [][]byte
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			all = append(all, bytes.Repeat([]byte{1}, 8<<20))
+			fmt.Println(len(all)*8, "MiB")
+		}
+	}
 }
