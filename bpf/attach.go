@@ -47,11 +47,14 @@ func (r *Redirector) programs(p *pod) (*podPrograms, error) {
 func (p *podPrograms) close() { p.Close() }
 
 func constants(spec *ebpf.CollectionSpec, rec *record) error {
+	var probes [maxProbePorts]uint16
+	copy(probes[:], rec.Probes)
 	return errors.Join(
 		spec.Variables[podVarPodSlot].Set(rec.Slot),
 		spec.Variables[podVarPodFlags].Set(rec.flags()),
 		spec.Variables[podVarPodIp4].Set(word4(rec.IP4)),
 		spec.Variables[podVarPodIp6].Set(words6(rec.IP6)),
+		spec.Variables[podVarPodProbePorts].Set(probes),
 	)
 }
 

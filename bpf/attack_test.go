@@ -167,12 +167,15 @@ type capture struct {
 	frames [][]byte
 }
 
-func (l *lab) capture(ns *netns.NS) *capture {
+func (l *lab) capture(ns *netns.NS) *capture { return l.captureOn(ns, "eth0", false) }
+
+// captureOn also records what the interface sends, if both.
+func (l *lab) captureOn(ns *netns.NS, device string, both bool) *capture {
 	l.t.Helper()
 	c := &capture{}
 	var fd int
 	inside(l.t, ns, func() (err error) {
-		e, err := net.InterfaceByName("eth0")
+		e, err := net.InterfaceByName(device)
 		if err != nil {
 			return err
 		}
@@ -189,7 +192,7 @@ func (l *lab) capture(ns *netns.NS) *capture {
 		b := make([]byte, 65536)
 		for {
 			n, from, err := unix.Recvfrom(fd, b, 0)
-			if sa, ok := from.(*unix.SockaddrLinklayer); err == nil && ok && sa.Pkttype != unix.PACKET_OUTGOING {
+			if sa, ok := from.(*unix.SockaddrLinklayer); err == nil && ok && (both || sa.Pkttype != unix.PACKET_OUTGOING) {
 				c.mu.Lock()
 				c.frames = append(c.frames, slices.Clone(b[:n]))
 				c.mu.Unlock()

@@ -58,7 +58,9 @@ func (r *Redirector) place(n *pod) (bool, error) {
 	}
 	if old := r.pods[n.UID]; old != nil {
 		old.close()
+		probes := n.Probes
 		n.record = old.record // its slot and the values to restore
+		n.Probes = probes
 	} else {
 		slot, err := r.freeSlot()
 		if err != nil {

@@ -7,7 +7,7 @@ type Counter uint32
 
 // Redirected, Passed and Refused count connections (a repeated SYN again) and
 // DNS datagrams; Sent and Dropped count packets coming out of the pod's veth,
-// DroppedSpoofed those going in.
+// DroppedSpoofed and DroppedForgedProbe those going in.
 const (
 	RedirectedOutbound   = Counter(podCounterREDIRECTED_OUTBOUND)
 	RedirectedInbound    = Counter(podCounterREDIRECTED_INBOUND)
@@ -31,8 +31,9 @@ const (
 	DroppedExtension     = Counter(podCounterDROPPED_EXTENSION)
 	DroppedLink          = Counter(podCounterDROPPED_LINK)
 	DroppedSpoofed       = Counter(podCounterDROPPED_SPOOFED)
+	DroppedForgedProbe   = Counter(podCounterDROPPED_FORGED_PROBE)
 
-	NumCounters = int(podCounterDROPPED_SPOOFED) + 1
+	NumCounters = int(podCounterDROPPED_FORGED_PROBE) + 1
 
 	counterRoom = uint32(podCounterCOUNTERS) // counters that each pod has room for
 )
@@ -60,6 +61,7 @@ var counterNames = [NumCounters][2]string{
 	DroppedExtension:     {"dropped", "ipv6_extension"},
 	DroppedLink:          {"dropped", "link"},
 	DroppedSpoofed:       {"dropped", "spoofed_inbound"},
+	DroppedForgedProbe:   {"dropped", "forged_probe"},
 }
 
 // Action is the first half of the name: redirected, passed, refused, sent or dropped.

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -32,6 +33,7 @@ var roles = map[string]func(args []string) error{
 	"dns":     roleDNS,
 	"ztunnel": roleZtunnel,
 	"attack":  roleAttack,
+	"burst":   roleBurst,
 }
 
 const roleEnv = "WFT_BPF_ROLE"
@@ -163,12 +165,16 @@ func roleEcho(args []string) error {
 	select {}
 }
 
-// roleClient: DST [mark=N] [dev=NAME] [source=IP] [wait=DURATION]
+// roleClient: DST [mark=N] [dev=NAME] [source=IP] [port=N] [wait=DURATION]
 func roleClient(args []string) error {
 	d := net.Dialer{Timeout: 3 * time.Second}
 	for _, a := range args[1:] {
 		if v, ok := strings.CutPrefix(a, "wait="); ok {
 			d.Timeout, _ = time.ParseDuration(v)
+		}
+		if v, ok := strings.CutPrefix(a, "port="); ok {
+			port, _ := strconv.Atoi(v)
+			d.LocalAddr = &net.TCPAddr{Port: port}
 		}
 	}
 	d.SetMultipathTCP(false)

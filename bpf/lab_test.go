@@ -41,7 +41,7 @@ type labPod struct {
 
 // spec names the namespace by a path that a successor finds again.
 func (p *labPod) spec() Pod {
-	s := Pod{UID: p.name, Addresses: []netip.Addr{p.ip4, p.ip6}}
+	s := Pod{UID: p.name, Addresses: []netip.Addr{p.ip4, p.ip6}, ProbePorts: []uint16{81, 8080}}
 	p.ns.WithFd(func(fd int) error {
 		s.Netns = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd)
 		return nil

@@ -21,7 +21,13 @@ type Pod struct {
 	Addresses []netip.Addr // its own, at most one of a family
 	Listeners *Listeners   // ztunnel's, if known: then no connection is refused meanwhile
 	NoDNS     bool         // leave UDP port 53 alone: the ztunnel serves no names
+
+	// ProbePorts are those that the kubelet may open past the tunnel, the first 16 of them. To others it comes
+	// as everybody without the mesh: whoever may make a pod can have the kubelet connect to any address.
+	ProbePorts []uint16
 }
+
+const maxProbePorts = 16 // PROBE_PORTS
 
 // pod is an enrolled pod and the handles on it.
 type pod struct {

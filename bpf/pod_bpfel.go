@@ -38,6 +38,7 @@ const (
 	podCounterDROPPED_EXTENSION      podCounter = 19
 	podCounterDROPPED_LINK           podCounter = 20
 	podCounterDROPPED_SPOOFED        podCounter = 21
+	podCounterDROPPED_FORGED_PROBE   podCounter = 22
 	podCounterCOUNTERS               podCounter = 32
 )
 
@@ -57,6 +58,10 @@ type podSeen struct {
 	_     structs.HostLayout
 	Syn   uint64
 	Reply uint64
+	First uint32
+	End   uint32
+	Stage uint32
+	_     [4]byte
 }
 
 // Names of all BPF objects in the ELF.
@@ -76,6 +81,7 @@ const (
 	podVarPodFlags       = "pod_flags"
 	podVarPodIp4         = "pod_ip4"
 	podVarPodIp6         = "pod_ip6"
+	podVarPodProbePorts  = "pod_probe_ports"
 	podVarPodSlot        = "pod_slot"
 )
 
@@ -142,11 +148,12 @@ type podMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type podVariableSpecs struct {
-	CounterType *ebpf.VariableSpec `ebpf:"counter_type"`
-	PodFlags    *ebpf.VariableSpec `ebpf:"pod_flags"`
-	PodIp4      *ebpf.VariableSpec `ebpf:"pod_ip4"`
-	PodIp6      *ebpf.VariableSpec `ebpf:"pod_ip6"`
-	PodSlot     *ebpf.VariableSpec `ebpf:"pod_slot"`
+	CounterType   *ebpf.VariableSpec `ebpf:"counter_type"`
+	PodFlags      *ebpf.VariableSpec `ebpf:"pod_flags"`
+	PodIp4        *ebpf.VariableSpec `ebpf:"pod_ip4"`
+	PodIp6        *ebpf.VariableSpec `ebpf:"pod_ip6"`
+	PodProbePorts *ebpf.VariableSpec `ebpf:"pod_probe_ports"`
+	PodSlot       *ebpf.VariableSpec `ebpf:"pod_slot"`
 }
 
 // podObjects contains all objects after they have been loaded into the kernel.
@@ -190,11 +197,12 @@ func (m *podMaps) Close() error {
 //
 // It can be passed to loadPodObjects or ebpf.CollectionSpec.LoadAndAssign.
 type podVariables struct {
-	CounterType *ebpf.Variable `ebpf:"counter_type"`
-	PodFlags    *ebpf.Variable `ebpf:"pod_flags"`
-	PodIp4      *ebpf.Variable `ebpf:"pod_ip4"`
-	PodIp6      *ebpf.Variable `ebpf:"pod_ip6"`
-	PodSlot     *ebpf.Variable `ebpf:"pod_slot"`
+	CounterType   *ebpf.Variable `ebpf:"counter_type"`
+	PodFlags      *ebpf.Variable `ebpf:"pod_flags"`
+	PodIp4        *ebpf.Variable `ebpf:"pod_ip4"`
+	PodIp6        *ebpf.Variable `ebpf:"pod_ip6"`
+	PodProbePorts *ebpf.Variable `ebpf:"pod_probe_ports"`
+	PodSlot       *ebpf.Variable `ebpf:"pod_slot"`
 }
 
 // podPrograms contains all programs after they have been loaded into the kernel.

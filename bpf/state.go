@@ -22,6 +22,7 @@ type record struct {
 	IP4     netip.Addr        `json:"ip4,omitzero"`
 	IP6     netip.Addr        `json:"ip6,omitzero"`
 	NoDNS   bool              `json:"noDNS,omitempty"`
+	Probes  []uint16          `json:"probes,omitempty"`  // ports that the kubelet may open
 	Device  string            `json:"device"`            // the pod's interface
 	Index   int               `json:"index"`             // its number in the pod
 	Host    int               `json:"host"`              // number of its host's end on the node

@@ -18,7 +18,7 @@ func (r *Redirector) survey(p Pod) (*pod, error) {
 	if p.UID == "" {
 		return nil, errors.New("no UID")
 	}
-	n := &pod{record: record{UID: p.UID, NoDNS: p.NoDNS}, links: map[string]link.Link{}}
+	n := &pod{record: record{UID: p.UID, NoDNS: p.NoDNS, Probes: p.ProbePorts[:min(len(p.ProbePorts), maxProbePorts)]}, links: map[string]link.Link{}}
 	for _, a := range p.Addresses {
 		a = a.Unmap()
 		slot := &n.IP4

@@ -4,6 +4,8 @@
  * leave by eth0 again (tcp_fwmark_accept, fwmark_reflect) instead of being
  * captured as the pod's own. Nobody outside may speak with the pod's address:
  * sk_lookup takes that for the pod talking to itself, and IPv6 lets it in.
+ * Nor may anybody speak for the kubelet: on a connection that it registered
+ * (probe.h) nothing passes that it has not sent.
  */
 #include "packet.h"
 
@@ -29,11 +31,40 @@ static __always_inline int spoofed(struct __sk_buff *skb)
 	return 0;
 }
 
+static __always_inline int forged_probe(struct __sk_buff *skb)
+{
+	struct segment s = {};
+	struct seen *v;
+
+	if (read_packet(skb, &s) != READ_TCP || s.dport == PORT_HBONE)
+		return 0;
+	struct flow f = {
+		.peer = s.src, .pod = pod_slot, .family = s.family,
+		.peer_port = s.sport, .pod_port = s.dport,
+	};
+	v = bpf_map_lookup_elem(&probes, &f);
+	if (!v)
+		return 0;
+	if (!opens(&s))
+		return v->stage != SEEN_CLOSED && s.payload && behind(s.seq + s.len, v->end);
+	/* A SYN of later on has nothing to do with the kubelet's: sk_lookup takes it for plaintext. */
+	if (v->stage != SEEN_SENT || bpf_ktime_get_ns() - v->syn > FRESH_NS)
+		return 0;
+	if (s.seq != v->first || s.seq + 1 + s.len != v->end)
+		return 1;
+	v->stage = SEEN_ARRIVED;
+	return 0;
+}
+
 SEC("tcx/ingress")
 int weft_inbound(struct __sk_buff *skb)
 {
 	if (spoofed(skb)) {
 		count(DROPPED_SPOOFED);
+		return TCX_DROP;
+	}
+	if (forged_probe(skb)) {
+		count(DROPPED_FORGED_PROBE);
 		return TCX_DROP;
 	}
 	skb->mark = MARK_INBOUND;

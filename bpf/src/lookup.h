@@ -52,7 +52,9 @@ static __always_inline int from_kubelet(struct bpf_sk_lookup *ctx, const struct 
 	};
 	struct seen *v = bpf_map_lookup_elem(&probes, &f);
 
-	return v && bpf_ktime_get_ns() - v->syn < FRESH_NS;
+	/* once: with it, a second SYN of the same number is just somebody's */
+	return v && bpf_ktime_get_ns() - v->syn < FRESH_NS &&
+	       __sync_val_compare_and_swap(&v->stage, SEEN_ARRIVED, SEEN_ADMITTED) == SEEN_ARRIVED;
 }
 
 static __always_inline int reserved(__u32 port)

@@ -34,6 +34,7 @@ struct segment {
 	__u16 sport, dport; /* host byte order */
 	__u8 flags;
 	__u8 payload;       /* carries data */
+	__u32 seq, len;     /* sequence number, bytes of data */
 };
 
 /* What read() found; values below COUNTERS are the reason to drop. */
@@ -52,7 +53,9 @@ static __always_inline int read_tcp(void *head, void *end, __u32 len, struct seg
 	s->sport = bpf_ntohs(t->source);
 	s->dport = bpf_ntohs(t->dest);
 	s->flags = ((__u8 *)t)[13];
-	s->payload = len != t->doff * 4;
+	s->len = len - t->doff * 4;
+	s->payload = s->len != 0;
+	s->seq = bpf_ntohl(t->seq);
 	return READ_TCP;
 }
 
@@ -165,6 +168,12 @@ static __always_inline int read_packet(struct __sk_buff *skb, struct segment *s)
 static __always_inline int own(const struct segment *s, const struct addr *a)
 {
 	return s->family == AF_INET ? own4(a->w[3]) : own6(a->w);
+}
+
+/* a is behind b, in numbers that wrap around */
+static __always_inline int behind(__u32 a, __u32 b)
+{
+	return (__s32)(a - b) > 0;
 }
 
 /* only these open a connection; a SYN with ACK or RST set does not */

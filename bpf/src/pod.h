@@ -3,10 +3,13 @@
 #pragma once
 #include "weft.h"
 
+#define PROBE_PORTS 16
+
 volatile const __u32 pod_slot = 0;     /* its number among the node's pods */
 volatile const __u32 pod_flags = 0;    /* POD_V4 … */
 volatile const __u32 pod_ip4 = 0;      /* network byte order; 0 = none */
 volatile const __u32 pod_ip6[4] = {};
+volatile const __u16 pod_probe_ports[PROBE_PORTS] = {}; /* that the kubelet may open; 0 = none */
 const enum counter counter_type = 0;   /* carries the enum's type into Go */
 
 /* A kubelet's connection to the pod. */
@@ -17,12 +20,20 @@ struct flow {
 	__u16 peer_port, pod_port; /* host byte order */
 };
 
-/* bpf_ktime of its last SYN, and of the last packet that the pod answered */
+/* What the kubelet was seen to send on it. */
 struct seen {
-	__u64 syn, reply;
+	__u64 syn, reply; /* bpf_ktime of its last SYN, and of the last packet that the pod answered */
+	__u32 first;      /* sequence number of the SYN */
+	__u32 end;        /* number behind the last byte that it sent */
+	__u32 stage;      /* SEEN_… */
 };
 
-#define FRESH_NS 2000000000ull   /* a SYN is admitted this long after it was sent */
+#define SEEN_SENT 0     /* the SYN has left the node's stack */
+#define SEEN_ARRIVED 1  /* the very same has come in by the pod's eth0 */
+#define SEEN_ADMITTED 2 /* it has been given to the application; no other one is */
+#define SEEN_CLOSED 3   /* the kubelet has ended the connection: nothing is checked any more */
+
+#define FRESH_NS 2000000000ull   /* a SYN is admitted once, and no later than this */
 #define IDLE_NS 600000000000ull  /* an idle connection's answers pass this long */
 
 /* key: connection of a kubelet on this node; only its own SYNs make entries */

@@ -67,6 +67,7 @@ enum counter {
 	DROPPED_EXTENSION,      /* IPv6 extension headers that could hide TCP */
 	DROPPED_LINK,           /* VLAN tags, unknown frame types */
 	DROPPED_SPOOFED,        /* came in by eth0 with the pod's own address */
+	DROPPED_FORGED_PROBE,   /* came in by eth0 in the kubelet's name, and the kubelet never sent it */
 	COUNTERS = 32,          /* room for each pod */
 };
 

@@ -21,6 +21,7 @@ type config struct {
 	netns, netnsPattern      string
 	kubeconfig               string
 	zdsSocket, cniSocket     string
+	cni                      cniConfig
 	kubeletCgroups           []string
 	adminSocket, metrics     string
 	maxPods                  int
@@ -88,6 +89,7 @@ func (c config) validateRun() error {
 	if c.cniSocket != "" && !(c.kubernetes() && c.autoNetns()) {
 		errs = append(errs, errors.New("--cni-socket needs --source kubernetes and --netns auto"))
 	}
+	errs = append(errs, c.cni.validate(c.cniSocket))
 	if len(c.kubeletCgroups) > 1 && slices.Contains(c.kubeletCgroups, kubeletAuto) {
 		errs = append(errs, errors.New("--kubelet-cgroup auto excludes others"))
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/weftmesh/weft/bpf"
 	"github.com/weftmesh/weft/internal/version"
+	"github.com/weftmesh/weft/pkg/cni"
 	"github.com/weftmesh/weft/pkg/zds"
 )
 
@@ -51,12 +52,16 @@ func command() *cobra.Command {
 	f.StringVar(&c.statusDir, "status-dir", "", "folder to announce captured pods in: <status-dir>/pods/<namespace>_<name>.json")
 	f.StringVar(&c.logLevel, "log-level", "info", "log on standard error: debug, info, warn, error")
 	f.StringVar(&c.logFormat, "log-format", "text", "log: text or json")
+	f.StringVar(&c.cniSocket, "cni-socket", "", "unix socket that weft-cni asks before a pod starts; empty: pods start without being asked")
+	f.StringVar(&c.cni.confDir, "cni-conf-dir", "", "folder of the node's CNI configuration, to keep weft-cni chained in; empty: somebody else does")
+	f.StringVar(&c.cni.binDir, "cni-bin-dir", "", "folder of the node's CNI plugins, to copy weft-cni to")
 	f = cmd.Flags()
+	f.StringVar(&c.cni.hostSocket, "cni-host-socket", cni.DefaultSocket, "--cni-socket as the node sees it")
+	f.StringVar(&c.cni.plugin, "cni-plugin", "/opt/weft/bin/weft-cni", "the plugin to copy to the node")
 	f.StringArrayVar(&c.sources, "source", nil, "where pods and namespaces are read: kubernetes, or dir:PATH (repeatable)")
 	f.StringVar(&c.kubeconfig, "kubeconfig", "", "with --source kubernetes: file that says how to reach the API server (default: as in a pod, else $KUBECONFIG)")
 	f.StringVar(&c.netns, "netns", "", "auto: find pods' network namespaces by their processes (default with --source kubernetes)")
 	f.StringVar(&c.netnsPattern, "netns-pattern", "", "where a pod's network namespace is: a path with {namespace}, {name}, {uid}")
-	f.StringVar(&c.cniSocket, "cni-socket", "", "unix socket that weft-cni asks before a pod starts; empty: pods start without being asked")
 	f.StringVar(&c.zdsSocket, "zds-socket", zds.DefaultPath, "unix socket that the ztunnel connects to")
 	f.StringArrayVar(&c.kubeletCgroups, "kubelet-cgroup", nil, "cgroup2 folder of the kubelet, whose probes reach applications directly (repeatable), or auto: found by its process")
 	f.StringVar(&c.adminSocket, "admin-socket", "", "unix socket of the admin pages")

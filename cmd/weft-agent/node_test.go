@@ -197,7 +197,7 @@ func (n *node) write(mode string) {
 			continue
 		}
 		fmt.Fprintf(&b, "---\napiVersion: v1\nkind: Pod\nmetadata: {name: %s, namespace: shop, uid: %s, labels: {%s}}\n", p.name, p.uid, p.labels)
-		fmt.Fprintf(&b, "spec: {nodeName: n1, serviceAccountName: cart, containers: [{name: app, image: app}]}\n")
+		fmt.Fprintf(&b, "spec: {nodeName: n1, serviceAccountName: cart, containers: [{name: app, image: app, readinessProbe: {tcpSocket: {port: 80}}}]}\n")
 		fmt.Fprintf(&b, "status: {phase: Running, podIP: %s, podIPs: [{ip: %s}]}\n", p.ip, p.ip)
 	}
 	tmp := filepath.Join(n.dir, "source", ".tmp")

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/weftmesh/weft/bpf"
+	"github.com/weftmesh/weft/pkg/cni/install"
 	"github.com/weftmesh/weft/pkg/enroll"
 	"github.com/weftmesh/weft/pkg/zds"
 	"github.com/weftmesh/weft/ztunnel/admin"
@@ -47,6 +48,7 @@ type agent struct {
 
 	client  *kubernetes.Clientset // nil: pods are read from a folder
 	starter *starter              // nil: no --cni-socket
+	install *install.Installer    // nil: no --cni-conf-dir
 	cniDone func(op string, err error, took time.Duration)
 }
 
@@ -98,6 +100,9 @@ func (a *agent) prepare() error {
 	if a.c.cniSocket != "" {
 		a.starter = &starter{client: a.client.CoreV1(), watch: a.watch, recon: a.recon, finder: a.finder, log: a.log.Named("cni")}
 		a.meterCNI()
+		if err := a.prepareCNI(); err != nil {
+			return errors.Join(err, a.redir.Close())
+		}
 	}
 	a.metrics.MustRegister(a.redir, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "weft_agent_source_problems", Help: "Problems in what the source holds."},
@@ -177,6 +182,9 @@ func (a *agent) serve(ctx context.Context) error {
 	if a.starter != nil {
 		g.Go(func() error { return a.serveCNI(ctx) })
 	}
+	if a.install != nil {
+		g.Go(func() error { return a.installCNI(ctx) })
+	}
 	a.log.Info("agent started", zap.String("node", a.c.node), zap.String("pins", a.c.pins()), zap.String("zds", a.c.zdsSocket))
 	return g.Wait()
 }
@@ -210,10 +218,13 @@ func (a *agent) pages(ctx context.Context, g *errgroup.Group) error {
 	ready := func() error {
 		select {
 		case <-a.watch.known:
-			return nil
 		default:
 			return errors.New("the source has not been read yet")
 		}
+		if a.install != nil {
+			return a.install.Ready()
+		}
+		return nil
 	}
 	public := http.NewServeMux()
 	public.Handle("GET /metrics", admin.MetricsHandler(a.metrics))
@@ -248,9 +259,11 @@ func cleanup(c config) error {
 	if err != nil {
 		return err
 	}
+	errs := []error{c.removeCNI(log)}
 	if _, err := os.Stat(c.pins()); errors.Is(err, os.ErrNotExist) {
 		log.Info("nothing is pinned", zap.String("pins", c.pins()))
-		return nil
+	} else {
+		errs = append(errs, bpf.Cleanup(bpf.Options{Root: c.pins(), Log: log}))
 	}
-	return bpf.Cleanup(bpf.Options{Root: c.pins(), Log: log})
+	return errors.Join(errs...)
 }

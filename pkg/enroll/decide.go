@@ -29,6 +29,8 @@ type Pod struct {
 	Addresses      []netip.Addr `json:"addresses"` // at most one of a family
 	// StaticUID is what kubelet calls a static pod, whose object has another UID. Empty: UID.
 	StaticUID string `json:"staticUID,omitempty"`
+	// ProbePorts are those that its own spec has the kubelet connect to.
+	ProbePorts []uint16 `json:"probePorts,omitempty"`
 }
 
 // Sandbox is the UID by which kubelet names the pod's cgroups.
@@ -38,7 +40,8 @@ func (p Pod) Sandbox() string { return cmp.Or(p.StaticUID, p.UID) }
 func (p Pod) Key() string { return p.Namespace + "/" + p.Name }
 
 func (p Pod) equal(q Pod) bool {
-	return p.UID == q.UID && p.Key() == q.Key() && p.ServiceAccount == q.ServiceAccount && slices.Equal(p.Addresses, q.Addresses)
+	return p.UID == q.UID && p.Key() == q.Key() && p.ServiceAccount == q.ServiceAccount && slices.Equal(p.Addresses, q.Addresses) &&
+		slices.Equal(p.ProbePorts, q.ProbePorts)
 }
 
 // Verdict is what is to become of a pod.
@@ -147,12 +150,9 @@ func mode(p *corev1.Pod, ns *corev1.Namespace) (Verdict, string) {
 	return Leave, fmt.Sprintf("%s is labelled %s=%q; the values are %s and %s", of, api.LabelMode, value, api.ModeAmbient, api.ModeNone)
 }
 
-// annotationMirror is on the object of a static pod; kubelet sets it.
-const annotationMirror = "kubernetes.io/config.mirror"
-
 func podOf(p *corev1.Pod) Pod {
 	out := Pod{UID: string(p.UID), Namespace: p.Namespace, Name: p.Name, ServiceAccount: p.Spec.ServiceAccountName,
-		StaticUID: p.Annotations[annotationMirror]}
+		StaticUID: p.Annotations[corev1.MirrorPodAnnotationKey], ProbePorts: probePorts(p)}
 	if out.UID == "" {
 		out.UID = out.Key()
 	}

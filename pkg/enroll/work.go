@@ -105,7 +105,7 @@ func (r *Reconciler) bring(ctx context.Context, w Pod, p *progress, acked uint64
 
 // serve has the current ztunnel serve the pod, and the pod captured for it.
 func (r *Reconciler) serve(ctx context.Context, w Pod, ns Namespace, p *progress, acked uint64) error {
-	captured := p.enrolled && p.cookie == ns.Cookie() && slices.Equal(p.pod.Addresses, w.Addresses)
+	captured := p.enrolled && p.cookie == ns.Cookie() && slices.Equal(p.pod.Addresses, w.Addresses) && slices.Equal(p.pod.ProbePorts, w.ProbePorts)
 	peer := r.proxy.Current()
 	switch {
 	case captured && (peer.IsZero() || peer.ID == p.peer) && p.pod.ServiceAccount == w.ServiceAccount:
@@ -145,7 +145,7 @@ func (r *Reconciler) serve(ctx context.Context, w Pod, ns Namespace, p *progress
 		return err
 	}
 	p.enrolled, p.cookie, p.peer, p.noDNS = true, ns.Cookie(), peer.ID, !dns
-	p.pod.Addresses, p.pod.ServiceAccount = w.Addresses, w.ServiceAccount
+	p.pod.Addresses, p.pod.ServiceAccount, p.pod.ProbePorts = w.Addresses, w.ServiceAccount, w.ProbePorts
 	r.o.Metrics.served()
 	return nil
 }
@@ -180,7 +180,8 @@ func (r *Reconciler) capture(w Pod, ns Namespace, ls *bpf.Listeners, noDNS bool)
 		return err
 	}
 	defer f.Close()
-	return r.o.Redirector.Enrol(bpf.Pod{UID: w.UID, File: f, Addresses: w.Addresses, Listeners: ls, NoDNS: noDNS})
+	return r.o.Redirector.Enrol(bpf.Pod{UID: w.UID, File: f, Addresses: w.Addresses, Listeners: ls, NoDNS: noDNS,
+		ProbePorts: w.ProbePorts})
 }
 
 // takeOff takes a pod out of the mesh.

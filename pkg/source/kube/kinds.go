@@ -30,15 +30,16 @@ type client[L runtime.Object] interface {
 func (s *Source) builtin() []*store {
 	core := s.clients.CoreV1()
 	all := func(*metav1.ListOptions) {}
-	pods := all
+	pods, trim := all, trimPod
 	if s.o.Node != "" {
+		trim = trimOwnPod
 		pods = func(o *metav1.ListOptions) {
 			o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", s.o.Node).String()
 		}
 	}
 	out := []*store{
 		newStore(s, "Namespace", trimNamespace, core.Namespaces(), all),
-		newStore(s, "Pod", trimPod, core.Pods(metav1.NamespaceAll), pods),
+		newStore(s, "Pod", trim, core.Pods(metav1.NamespaceAll), pods),
 	}
 	if s.o.Node != "" {
 		return out

@@ -76,6 +76,47 @@ func trimPod(o metav1.Object) metav1.Object {
 	return out
 }
 
+// trimOwnPod also keeps what the agent of the pod's node wants to know: which ports kubelet probes, and who else
+// captures the pod's traffic.
+func trimOwnPod(o metav1.Object) metav1.Object {
+	p := o.(*corev1.Pod)
+	out := trimPod(o).(*corev1.Pod)
+	out.Spec.Containers, out.Spec.InitContainers = probed(p.Spec.Containers), probed(p.Spec.InitContainers)
+	for k, v := range p.Annotations {
+		if !othersAnnotation(k) {
+			continue
+		}
+		if out.Annotations == nil {
+			out.Annotations = map[string]string{}
+		}
+		out.Annotations[k] = v
+	}
+	return out
+}
+
+// othersAnnotation picks kubelet's mark of a static pod, and those of other meshes.
+func othersAnnotation(key string) bool {
+	if key == corev1.MirrorPodAnnotationKey {
+		return true
+	}
+	for _, prefix := range []string{"sidecar.istio.io/", "ambient.istio.io/", "linkerd.io/", "kuma.io/", "consul.hashicorp.com/"} {
+		if strings.HasPrefix(key, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// probed keeps of containers their names, ports and what kubelet does to them.
+func probed(containers []corev1.Container) []corev1.Container {
+	out := make([]corev1.Container, len(containers))
+	for i, c := range containers {
+		out[i] = corev1.Container{Name: c.Name, Ports: c.Ports, Lifecycle: c.Lifecycle,
+			StartupProbe: c.StartupProbe, ReadinessProbe: c.ReadinessProbe, LivenessProbe: c.LivenessProbe}
+	}
+	return out
+}
+
 // named keeps the ports that a Service may name, in one container, which is large.
 func named(containers []corev1.Container) []corev1.Container {
 	var ports []corev1.ContainerPort
