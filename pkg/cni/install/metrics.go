@@ -3,18 +3,16 @@ package install
 import (
 	"errors"
 	"io/fs"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 )
 
-// Metrics of the installer, and of the calls that the plugin makes.
+// Metrics of the installer.
 type Metrics struct {
 	ready    prometheus.Gauge
 	changes  *prometheus.CounterVec
 	failures *prometheus.CounterVec
-	calls    *prometheus.HistogramVec
 }
 
 // NewMetrics registers them; with nil they count for nobody.
@@ -27,23 +25,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weft_cni_failures_total",
 			Help: "Rounds that ended with the plugin not in place, by cause: none (no configuration yet), malformed, busy, full_disk, permission, io."},
 			[]string{"cause"}),
-		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "weft_cni_call_seconds",
-			Help:    "Time that calls of the plugin took, by operation (add, del, check) and result (ok, error).",
-			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}}, []string{"op", "result"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.ready, m.changes, m.failures, m.calls)
+		reg.MustRegister(m.ready, m.changes, m.failures)
 	}
 	return m
-}
-
-// Called counts a call; it fits cni.Server.Done.
-func (m *Metrics) Called(op string, err error, took time.Duration) {
-	result := "ok"
-	if err != nil {
-		result = "error"
-	}
-	m.calls.WithLabelValues(op, result).Observe(took.Seconds())
 }
 
 // round counts how a round ended.

@@ -151,7 +151,9 @@ func TestFullDisk(t *testing.T) {
 		}
 		f.Close()
 		in, stop := n.run()
-		n.eventually("reported", func() bool { return errors.Is(in.Ready(), unix.ENOSPC) && value(t, n.m.failures.WithLabelValues("full_disk")) > 1 })
+		n.eventually("reported", func() bool {
+			return errors.Is(in.Ready(), unix.ENOSPC) && value(t, n.m.failures.WithLabelValues("full_disk")) > 1
+		})
 		if got := n.files()["10-x.conflist"]; got != text {
 			t.Errorf("%s full: changed to %s", full, got)
 		}
