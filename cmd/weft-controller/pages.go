@@ -21,8 +21,8 @@ import (
 	"github.com/weftmesh/weft/pkg/source"
 )
 
-// pages are what people and weftctl look at.
-func pages(p *pipeline, reg *prometheus.Registry) http.Handler {
+// publicPages are those that monitoring and probes ask for: they say nothing of what the mesh runs.
+func publicPages(p *pipeline, reg *prometheus.Registry) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
@@ -33,6 +33,12 @@ func pages(p *pipeline, reg *prometheus.Registry) http.Handler {
 		fmt.Fprintln(w, "ready")
 	})
 	mux.HandleFunc("GET /version", version.Page)
+	return mux
+}
+
+// pages are what people and weftctl look at.
+func pages(p *pipeline, reg *prometheus.Registry) http.Handler {
+	mux := publicPages(p, reg)
 	show := func(path string, get func() any) {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
@@ -75,29 +81,44 @@ func (p *pipeline) shownObjects() []object {
 	return out
 }
 
-// servePages serves on --debug-listen and --admin-socket until ctx ends.
-func servePages(ctx context.Context, c config, h http.Handler, log *zap.Logger) error {
-	var listeners []net.Listener
-	if c.debugListen != "" && c.debugListen != "off" {
-		l, err := net.Listen("tcp", c.debugListen)
-		if err != nil {
-			return fmt.Errorf("--debug-listen: %w", err)
+// servePages serves on --metrics-listen, --debug-listen and --admin-socket until ctx ends.
+func servePages(ctx context.Context, c config, p *pipeline, reg *prometheus.Registry, log *zap.Logger) error {
+	type site struct {
+		net.Listener
+		pages http.Handler
+	}
+	var sites []site
+	closeAll := func() {
+		for _, s := range sites {
+			_ = s.Close()
 		}
-		listeners = append(listeners, l)
+	}
+	all := pages(p, reg)
+	for _, at := range []struct {
+		flag, address string
+		pages         http.Handler
+	}{{"--metrics-listen", c.metricsListen, publicPages(p, reg)}, {"--debug-listen", c.debugListen, all}} {
+		if at.address == "" || at.address == "off" {
+			continue
+		}
+		l, err := net.Listen("tcp", at.address)
+		if err != nil {
+			closeAll()
+			return fmt.Errorf("%s: %w", at.flag, err)
+		}
+		sites = append(sites, site{l, at.pages})
 	}
 	if c.adminSocket != "" {
 		l, err := listenUnix(c.adminSocket)
 		if err != nil {
-			for _, l := range listeners {
-				_ = l.Close()
-			}
+			closeAll()
 			return fmt.Errorf("--admin-socket: %w", err)
 		}
-		listeners = append(listeners, l)
+		sites = append(sites, site{l, all})
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	for _, l := range listeners {
-		srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
+	for _, l := range sites {
+		srv := &http.Server{Handler: l.pages, ReadHeaderTimeout: 5 * time.Second}
 		g.Go(func() error {
 			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				return err

@@ -2,13 +2,12 @@ package main
 
 import (
 	"context"
-	"path/filepath"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -17,25 +16,24 @@ import (
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/source"
 	"github.com/weftmesh/weft/pkg/xds"
+	"github.com/weftmesh/weft/waypoint/deploy"
 	"github.com/weftmesh/weft/waypoint/isolate"
 	"github.com/weftmesh/weft/waypoint/translate"
 )
 
 // pipeline is what happens at every change: compile, sign for the new pods, publish to the waypoints and
-// then to the ztunnels (see order.go), write deployments and status. Files are written beside all that:
-// while they cannot be, clients are served regardless.
+// then to the ztunnels (see order.go), write deployments and status. That is written beside all that: while it
+// cannot be, clients are served regardless.
 type pipeline struct {
 	c       config
 	log     *zap.Logger
 	nodes   *ca.NodePolicy
 	xds     *xds.Server
 	metrics metrics
-	files   *files
-	status  *folder
-	// deployment is the folder of the waypoints' objects.
-	deployment *folder
-	nacks      chan xds.NACK
-	publisher  *publisher
+	out     output
+	nacks   chan xds.NACK
+
+	publisher *publisher
 
 	latest atomic.Pointer[model.Snapshot]
 	read   atomic.Pointer[source.Objects]
@@ -47,18 +45,14 @@ type pipeline struct {
 	problems  []source.Problem
 	stamps    stamps
 	reports   []objectReport
-	rendered  map[string]rendered // status files, by path
+	deploys   []*deploy.Objects
 }
 
-func newPipeline(c config, nodes *ca.NodePolicy, reg prometheus.Registerer, log *zap.Logger) *pipeline {
+func newPipeline(c config, nodes *ca.NodePolicy, m metrics, out output, log *zap.Logger) *pipeline {
 	p := &pipeline{
-		c: c, log: log, nodes: nodes, metrics: newMetrics(reg), nacks: make(chan xds.NACK, 256),
+		c: c, log: log, nodes: nodes, metrics: m, out: out, nacks: make(chan xds.NACK, 256), stamps: stamps{},
 		waypoints: map[string]*isolate.Isolator{}, refusals: map[string][]translate.Problem{},
-		status:     &folder{name: "status", path: filepath.Join(c.stateDir, "status"), have: map[string]string{}},
-		deployment: &folder{name: "deploy", path: c.deployDir, have: map[string]string{}},
 	}
-	p.files = newFiles(log, p.metrics, p.status, p.deployment)
-	p.stamps = adoptStamps(p.status, log)
 	p.publisher = newPublisher(p)
 	return p
 }
@@ -73,9 +67,9 @@ func (p *pipeline) changed(objs *source.Objects, problems []source.Problem) {
 	p.nodes.SetSnapshot(snap)
 	p.mu.Lock()
 	p.logNew(problems)
-	p.compiled, p.problems = status, problems
+	p.compiled, p.problems, p.deploys = status, problems, p.deployed(objs, snap)
+	maps.Copy(p.stamps, p.out.known(objs))
 	p.mu.Unlock()
-	p.deployWaypoints(objs, snap)
 	p.publisher.set(snap)
 	p.mu.Lock()
 	p.report()
@@ -93,12 +87,7 @@ func (p *pipeline) report() {
 	}
 	p.reports = reports(p.compiled, p.problems, p.refusals)
 	p.stamps = p.stamps.apply(p.reports, metav1.NewTime(time.Now().Truncate(time.Second)))
-	p.rendered = statusFiles(p.status.path, objs.Counts(), p.reports, p.rendered, p.log)
-	want := make(map[string]string, len(p.rendered))
-	for path, r := range p.rendered {
-		want[path] = r.text
-	}
-	p.files.set(p.status, want)
+	p.out.set(wanted{objects: objs, reports: p.reports, waypoints: p.deploys})
 }
 
 // logNew tells of problems that were not there before. Call with mu held.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -16,7 +15,6 @@ import (
 	"github.com/weftmesh/weft/pkg/api"
 	"github.com/weftmesh/weft/pkg/ca"
 	"github.com/weftmesh/weft/pkg/identity"
-	"github.com/weftmesh/weft/pkg/source"
 	"github.com/weftmesh/weft/pkg/xds"
 )
 
@@ -27,25 +25,32 @@ func run(ctx context.Context, c config) error {
 		return err
 	}
 	defer func() { _ = log.Sync() }()
-	if c.tokenKey == "" {
-		return errors.New("--token-public-key is missing: without it no caller can prove who it is. Make a key pair with: weft-controller token --create-key --key FILE --service-account weft-system/weft-ztunnel")
-	}
-	if c.deployDir == "" {
-		c.deployDir = filepath.Join(c.stateDir, "deploy")
-	}
-	src, err := openSource(c, log)
+	b, err := openBackend(c, log)
 	if err != nil {
 		return err
 	}
-	authority, err := ca.OpenAuthority(ca.AuthorityOptions{Dir: c.caDir, Create: true, TrustDomain: c.trustDomain, TTL: c.certTTL, Logger: log})
+	src, err := b.input()
 	if err != nil {
-		return fmt.Errorf("certificate authority: %w", err)
+		return err
+	}
+	authority, err := b.authority(ctx)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	tokens, err := openTokens(ctx, b.c, b.client, log)
+	if err != nil {
+		return interrupted(ctx, err)
 	}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m := newMetrics(reg)
+	out, err := b.output(authority, m, reg)
+	if err != nil {
+		return err
+	}
 	nodes := ca.NewNodePolicy(api.SystemNamespace + "/weft-ztunnel")
-	p := newPipeline(c, nodes, reg, log)
-	server, err := newServer(c, authority, nodes, p, reg, log)
+	p := newPipeline(c, nodes, m, out, log)
+	server, err := newServer(c, authority, tokens, p, reg, log)
 	if err != nil {
 		return err
 	}
@@ -60,44 +65,40 @@ func run(ctx context.Context, c config) error {
 		c.onListen(listener.Addr())
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	writing, stopFiles := context.WithCancel(context.WithoutCancel(ctx)) // ends last, with all that was decided written
-	defer stopFiles()
-	filesDone := make(chan struct{})
-	go func() { defer close(filesDone); p.files.run(writing) }()
+	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx)) // ends last, with all that was decided written
+	defer stopWriting()
+	written := make(chan struct{})
+	go func() { defer close(written); out.run(writing) }()
+	if b.secret != nil {
+		g.Go(func() error { b.secret.run(ctx); return nil })
+	}
+	g.Go(func() error { tokens.Run(ctx, log); return nil })
 	g.Go(func() error { return authority.Run(ctx) })
 	g.Go(func() error { return server.Serve(ctx, listener) })
 	g.Go(func() error { p.hearRefusals(ctx); return nil })
 	g.Go(func() error { p.publisher.run(ctx); return nil })
 	g.Go(func() error { return src.Run(ctx, p.changed) })
-	g.Go(func() error { return servePages(ctx, c, pages(p, reg), log) })
+	g.Go(func() error { return servePages(ctx, c, p, reg, log) })
 	err = g.Wait()
 	p.close()
-	stopFiles()
-	<-filesDone
+	stopWriting()
+	<-written
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err
 }
 
-func openSource(c config, log *zap.Logger) (*source.Dir, error) {
-	var dirs []string
-	for _, s := range c.sources {
-		dir, err := source.Parse(s)
-		if err != nil {
-			return nil, err
-		}
-		dirs = append(dirs, dir)
+// interrupted is nil for an error of being told to end.
+func interrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
 	}
-	return source.Open(source.Options{Dirs: dirs, StatusDir: filepath.Join(c.stateDir, "status"), Logger: log})
+	return err
 }
 
-func newServer(c config, authority *ca.Authority, nodes *ca.NodePolicy, p *pipeline, reg prometheus.Registerer, log *zap.Logger) (*xds.Server, error) {
-	tokens, err := ca.NewJWTAuthenticator(ca.JWTOptions{KeyFile: c.tokenKey})
-	if err != nil {
-		return nil, fmt.Errorf("--token-public-key: %w", err)
-	}
-	svc := ca.NewService(ca.ServiceOptions{Authority: authority, MayImpersonate: nodes.MayImpersonate, Observe: p.metrics.certificate, Logger: log})
+func newServer(c config, authority *ca.Authority, tokens *ca.JWTAuthenticator, p *pipeline, reg prometheus.Registerer, log *zap.Logger) (*xds.Server, error) {
+	svc := ca.NewService(ca.ServiceOptions{Authority: authority, MayImpersonate: p.nodes.MayImpersonate, Observe: p.metrics.certificate, Logger: log})
 	name := "weft-controller." + api.SystemNamespace
 	return xds.NewServer(xds.Options{
 		TLS: authority.ServingTLS(ca.ServingOptions{

@@ -37,6 +37,10 @@ func reports(status []controller.Status, problems []source.Problem, refusals map
 		for i, p := range s.Parents {
 			r.Parents[i] = *p.DeepCopy()
 		}
+		r.Listeners = make([]gatewayv1.ListenerStatus, len(s.Listeners))
+		for i, l := range s.Listeners {
+			r.Listeners[i] = *l.DeepCopy()
+		}
 		for _, n := range s.Problems {
 			r.Problems = append(r.Problems, source.Problem{Severity: n.Severity, File: s.File, Line: n.Line, Kind: s.Kind, Namespace: s.Namespace, Name: s.Name,
 				Path: n.Path, Message: n.Message, Suggestion: n.Next})
@@ -102,7 +106,7 @@ type stamp struct {
 
 // apply sets the transition times and returns the stamps of what there is now.
 func (s stamps) apply(all []objectReport, now metav1.Time) stamps {
-	next := stamps{}
+	next := make(stamps, len(s))
 	for i := range all {
 		all[i].each(func(key string, c *metav1.Condition) {
 			c.LastTransitionTime = now
@@ -115,10 +119,21 @@ func (s stamps) apply(all []objectReport, now metav1.Time) stamps {
 	return next
 }
 
-// each visits the conditions of an object and of its parents, under names that stay the same.
+// stamp notes the times of an object's conditions.
+func (r *objectReport) stamp(out stamps) {
+	r.each(func(key string, c *metav1.Condition) { out[key] = stamp{c.Status, c.LastTransitionTime} })
+}
+
+// each visits the conditions of an object, of its listeners and of its parents, under names that stay the same.
 func (r *objectReport) each(visit func(key string, c *metav1.Condition)) {
 	for i := range r.Conditions {
 		visit(r.key()+"/"+r.Conditions[i].Type, &r.Conditions[i])
+	}
+	for i := range r.Listeners {
+		l := &r.Listeners[i]
+		for j := range l.Conditions {
+			visit(r.key()+"/listener/"+string(l.Name)+"/"+l.Conditions[j].Type, &l.Conditions[j])
+		}
 	}
 	for i := range r.Parents {
 		p := &r.Parents[i]
@@ -133,23 +148,6 @@ func (r *objectReport) each(visit func(key string, c *metav1.Condition)) {
 			visit(strings.Join(append(name, p.Conditions[j].Type), "/"), &p.Conditions[j])
 		}
 	}
-}
-
-// adoptStamps reads the times out of the status files that an earlier run left.
-func adoptStamps(d *folder, log *zap.Logger) stamps {
-	if err := d.adopt(); err != nil {
-		log.Warn("status of an earlier run not read: transition times begin anew", zap.Error(err))
-	}
-	out := stamps{}
-	for path, text := range d.have {
-		var r objectReport
-		if err := yaml.Unmarshal([]byte(text), &r); err != nil {
-			log.Warn("status of an earlier run not read: its transition times begin anew", zap.String("file", path), zap.Error(err))
-			continue
-		}
-		r.each(func(key string, c *metav1.Condition) { out[key] = stamp{c.Status, c.LastTransitionTime} })
-	}
-	return out
 }
 
 // rendered is a status file and what it was made from.

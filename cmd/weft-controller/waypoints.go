@@ -3,7 +3,6 @@ package main
 import (
 	"maps"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -20,22 +19,15 @@ import (
 	"github.com/weftmesh/weft/waypoint/translate"
 )
 
-// deployWaypoints has the objects of every Gateway's waypoint written, and those of Gateways that are gone
-// removed.
-func (p *pipeline) deployWaypoints(objs *source.Objects, snap *model.Snapshot) {
-	want := map[string]string{}
+// deployed are the objects of every Gateway's waypoint.
+func (p *pipeline) deployed(objs *source.Objects, snap *model.Snapshot) []*deploy.Objects {
+	var out []*deploy.Objects
 	for _, gw := range controller.Waypoints(objs) {
-		if snap.Waypoints[gatewayKey(gw)] == nil {
-			continue
+		if snap.Waypoints[gatewayKey(gw)] != nil {
+			out = append(out, deploy.Render(gw, deploy.Options{TrustDomain: p.c.trustDomain, ClusterDomain: p.c.clusterDomain, Image: p.c.waypointImage}))
 		}
-		text, err := deploy.Render(gw, deploy.Options{TrustDomain: p.c.trustDomain, ClusterDomain: p.c.clusterDomain}).YAML()
-		if err != nil {
-			p.log.Error("deploy waypoint", zap.String("waypoint", gatewayKey(gw)), zap.Error(err))
-			continue
-		}
-		want[filepath.Join(p.deployment.path, gw.Namespace+"_"+gw.Name+".yaml")] = string(text)
 	}
-	p.files.set(p.deployment, want)
+	return out
 }
 
 func gatewayKey(gw *gatewayv1.Gateway) string { return gw.Namespace + "/" + gw.Name }

@@ -3,12 +3,15 @@ package cluster
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/weftmesh/weft/pkg/api"
+	"github.com/weftmesh/weft/pkg/controller"
+	"github.com/weftmesh/weft/pkg/source"
 )
 
 // status is that part of an object's status that is ours.
@@ -185,4 +188,23 @@ func limited(list []metav1.Condition) []metav1.Condition {
 		}
 	}
 	return list
+}
+
+// Written lists what was written of objects' status before, as far as it has times.
+func Written(objs *source.Objects) []controller.Status {
+	var out []controller.Status
+	objs.Each(func(kind string, o metav1.Object, _ source.Origin) {
+		if subjects[kind] == nil {
+			return
+		}
+		now, _ := subjects[kind](o, nil)
+		if now == nil || len(now.Conditions)+len(now.Parents)+len(now.Listeners) == 0 {
+			return
+		}
+		for i, c := range now.Conditions {
+			now.Conditions[i].Type = strings.TrimPrefix(c.Type, api.Group+"/")
+		}
+		out = append(out, controller.Status{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName(), Conditions: now.Conditions, Parents: now.Parents, Listeners: now.Listeners})
+	})
+	return out
 }
