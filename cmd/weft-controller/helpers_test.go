@@ -213,6 +213,11 @@ func (b *bench) dial(address, account, node string) *grpc.ClientConn {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	return b.dialWith(address, token)
+}
+
+func (b *bench) dialWith(address, token string) *grpc.ClientConn {
+	b.t.Helper()
 	file := filepath.Join(b.t.TempDir(), "token")
 	if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
 		b.t.Fatal(err)
@@ -229,8 +234,19 @@ func (b *bench) dial(address, account, node string) *grpc.ClientConn {
 // ztunnel subscribes as node n1's.
 func (b *bench) ztunnel(address string) *proxy {
 	b.t.Helper()
+	return b.subscribe(b.dial(address, "weft-system/weft-ztunnel", "n1"))
+}
+
+// dialToken subscribes with a token.
+func (b *bench) dialToken(address, token string) *proxy {
+	b.t.Helper()
+	return b.subscribe(b.dialWith(address, token))
+}
+
+func (b *bench) subscribe(conn *grpc.ClientConn) *proxy {
+	b.t.Helper()
 	p := &proxy{services: map[string]*model.Service{}, workloads: map[string]*model.Workload{}, policies: map[string]*model.Policy{}}
-	c, err := xds.NewClient(xds.ClientOptions{Conn: b.dial(address, "weft-system/weft-ztunnel", "n1"), NodeID: xds.ZtunnelNode("n1"), Handler: p, MaxBackoff: 200 * time.Millisecond})
+	c, err := xds.NewClient(xds.ClientOptions{Conn: conn, NodeID: xds.ZtunnelNode("n1"), Handler: p, MaxBackoff: 200 * time.Millisecond})
 	if err != nil {
 		b.t.Fatal(err)
 	}
