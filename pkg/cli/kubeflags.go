@@ -79,3 +79,19 @@ func newOptions(e *env) *cobra.Command {
 		},
 	}
 }
+
+// contextNamespace is the namespace of the kubeconfig's context.
+func (k *kubeFlags) contextNamespace() string {
+	raw, err := k.ToRawKubeConfigLoader().RawConfig()
+	if err != nil {
+		return "default"
+	}
+	name := raw.CurrentContext
+	if k.Context != nil && *k.Context != "" {
+		name = *k.Context
+	}
+	if c := raw.Contexts[name]; c != nil && c.Namespace != "" {
+		return c.Namespace
+	}
+	return "default"
+}

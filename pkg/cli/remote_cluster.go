@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
 	"github.com/weftmesh/weft/pkg/api"
 	"github.com/weftmesh/weft/pkg/cli/cluster"
 	"github.com/weftmesh/weft/pkg/model"
@@ -35,14 +37,25 @@ func (b *clusterBackend) pods(ctx context.Context) ([]*cluster.Program, error) {
 func (b *clusterBackend) forward(namespace, pod string, port int) page {
 	return func(ctx context.Context, path string) ([]byte, error) {
 		body, err := fetch(ctx, path, func(ctx context.Context) (net.Conn, error) { return b.Dial(ctx, namespace, pod, port) })
-		if err != nil {
-			return body, b.Explain(fmt.Errorf("pod %s/%s: %w", namespace, pod, err))
+		switch {
+		case apierrors.IsForbidden(err):
+			return nil, fmt.Errorf("%w: looking into the mesh takes the right to create pods/portforward in %s", err, namespace)
+		case err != nil:
+			return nil, fmt.Errorf("pod %s/%s, port %d: %w", namespace, pod, port, err)
 		}
 		return body, nil
 	}
 }
 
-func (b *clusterBackend) of(p *cluster.Program) page { return b.forward(p.Namespace, p.Pod, p.Port()) }
+// of reads the pages of a program that runs.
+func (b *clusterBackend) of(p *cluster.Program) page {
+	if p.Running() {
+		return b.forward(p.Namespace, p.Pod, p.Port())
+	}
+	return func(context.Context, string) ([]byte, error) {
+		return nil, fmt.Errorf("pod %s/%s does not run (%s): kubectl -n %[1]s describe pod %[2]s", p.Namespace, p.Pod, p.Trouble())
+	}
+}
 
 func (b *clusterBackend) controller(ctx context.Context) (page, error) {
 	all, err := b.pods(ctx)

@@ -106,6 +106,38 @@ func program(kind string, p *corev1.Pod) *Program {
 	return out
 }
 
+// Running reports whether any container runs, so that there is somebody to ask.
+func (p *Program) Running() bool {
+	return slices.ContainsFunc(p.Object.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool { return s.State.Running != nil })
+}
+
+// Trouble is why a pod is not ready, in a few words; empty when it is.
+func (p *Program) Trouble() string {
+	if p.Ready {
+		return ""
+	}
+	if p.Object.DeletionTimestamp != nil {
+		return "is being deleted"
+	}
+	for _, s := range slices.Concat(p.Object.Status.InitContainerStatuses, p.Object.Status.ContainerStatuses) {
+		switch {
+		case s.State.Waiting != nil && s.State.Waiting.Reason != "" && s.State.Waiting.Reason != "PodInitializing":
+			return s.State.Waiting.Reason
+		case s.State.Terminated != nil && s.State.Terminated.ExitCode != 0:
+			return fmt.Sprintf("exited with %d", s.State.Terminated.ExitCode)
+		}
+	}
+	for _, c := range p.Object.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
+			return c.Reason
+		}
+	}
+	if p.Running() {
+		return "not ready"
+	}
+	return string(p.Object.Status.Phase)
+}
+
 // PodReady reports the condition Ready of a pod that is not being deleted.
 func PodReady(p *corev1.Pod) bool {
 	return p.DeletionTimestamp == nil && slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
@@ -149,3 +181,6 @@ func (c *Cluster) Logs(ctx context.Context, namespace, pod string, o corev1.PodL
 	}
 	return r, nil
 }
+
+// Gateway is the waypoint that a pod is of; empty for other programs.
+func (p *Program) Gateway() string { return p.Object.Labels[api.LabelGatewayName] }

@@ -102,9 +102,14 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if o.DryRun {
 		dry = action.DryRunServer
 	}
+	first := revision == 0
+	if _, err := cfg.Releases.Deployed(Release); errors.Is(err, driver.ErrNoDeployedReleases) {
+		first = true // only failed ones so far, which Helm upgrades not
+	}
 	var rel release.Releaser
-	if revision == 0 {
+	if first {
 		i := action.NewInstall(cfg)
+		i.Replace = true
 		i.ReleaseName, i.Namespace, i.CreateNamespace = Release, api.SystemNamespace, true
 		i.DryRunStrategy, i.HideSecret, i.WaitStrategy, i.Timeout = dry, o.DryRun, strategy, o.Timeout
 		rel, err = i.RunWithContext(ctx, c, given)
@@ -121,7 +126,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Result{Upgraded: revision > 0, Revision: a.Version(), Manifest: a.Manifest(), Notes: a.Notes()}, nil
+	return &Result{Upgraded: !first, Revision: a.Version(), Manifest: a.Manifest(), Notes: a.Notes()}, nil
 }
 
 // ErrNotInstalled is wrapped when there is no release to uninstall.
