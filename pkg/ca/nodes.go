@@ -33,20 +33,22 @@ func NewNodePolicy(proxies ...string) *NodePolicy {
 	return &NodePolicy{Grace: time.Second, proxies: slices.Clone(proxies), changed: make(chan struct{})}
 }
 
-// SetSnapshot replaces what is known of who runs where. Pods on the host's network and workloads that
+// SetSnapshot replaces what is known of who runs where; to be scheduled there is enough. Pods on the host's network and workloads that
 // terminate the tunnel themselves (waypoints, which ask for their own certificate) do not count.
 func (p *NodePolicy) SetSnapshot(s *model.Snapshot) {
 	byNode := map[string]map[identity.Identity]struct{}{}
-	for _, w := range s.Workloads {
-		if w.Node == "" || w.HostNetwork || w.NativeTunnel {
-			continue
+	for _, all := range []map[string]*model.Workload{s.Workloads, s.Pending} {
+		for _, w := range all {
+			if w.Node == "" || w.HostNetwork || w.NativeTunnel {
+				continue
+			}
+			ids := byNode[w.Node]
+			if ids == nil {
+				ids = map[identity.Identity]struct{}{}
+				byNode[w.Node] = ids
+			}
+			ids[w.Identity()] = struct{}{}
 		}
-		ids := byNode[w.Node]
-		if ids == nil {
-			ids = map[identity.Identity]struct{}{}
-			byNode[w.Node] = ids
-		}
-		ids[w.Identity()] = struct{}{}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -22,6 +22,7 @@ import (
 	securityapi "istio.io/api/security/v1alpha1"
 
 	"github.com/weftmesh/weft/pkg/identity"
+	"github.com/weftmesh/weft/pkg/model"
 )
 
 func createCert(t *testing.T, r *rig, token string, req *securityapi.IstioCertificateRequest) (*securityapi.IstioCertificateResponse, error) {
@@ -158,6 +159,23 @@ func TestForeignIdentitiesAreRefused(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A pod that is scheduled has its identity before it has an address, on its node alone.
+func TestScheduledPodHasItsIdentity(t *testing.T) {
+	p := NewNodePolicy("weft-system/weft-ztunnel")
+	p.Grace = 0
+	s := model.NewSnapshot()
+	w := pod("cart-1", "n1", cart)
+	w.Addresses = nil
+	s.Pending[w.UID] = w
+	p.SetSnapshot(s)
+	if err := p.MayImpersonate(Caller{Namespace: "weft-system", ServiceAccount: "weft-ztunnel", Node: "n1"}, cart); err != nil {
+		t.Errorf("its own node: %v", err)
+	}
+	if err := p.MayImpersonate(Caller{Namespace: "weft-system", ServiceAccount: "weft-ztunnel", Node: "n2"}, cart); err == nil {
+		t.Error("another node may be the pod")
+	}
 }
 
 // A node asks for its new pod's certificate before the controller has heard of the pod.

@@ -12,7 +12,7 @@ import (
 	"github.com/weftmesh/weft/pkg/model"
 )
 
-// compileWorkloads makes a workload of each pod that has an address and has not ended.
+// compileWorkloads makes a workload of each pod that has not ended; without an address it is pending.
 func (c *compiler) compileWorkloads() {
 	c.pods = newPodIndex()
 	for _, o := range c.objs.Pods {
@@ -22,6 +22,9 @@ func (c *compiler) compileWorkloads() {
 		}
 		w := c.workload(p)
 		if len(w.Addresses) == 0 {
+			if w.Node != "" {
+				c.snap.Pending[w.UID] = w
+			}
 			continue
 		}
 		info := &podInfo{object: p, workload: w}

@@ -6,12 +6,15 @@ type Snapshot struct {
 	TrustDomain   string
 	ClusterDomain string
 	Workloads     map[string]*Workload
-	Services      map[string]*Service
-	Policies      map[string]*Policy // for ztunnels
-	Waypoints     map[string]*Waypoint
-	Routes        map[string]*Route // by Route.Key()+"@"+Service for routes with several parents
-	L7Policies    map[string]*L7Policy
-	Faults        map[string]*Fault
+	// Pending are pods that are scheduled to a node and have no address yet, by uid. Nobody is told of them;
+	// their node may have their identity already, so that they need not wait for it when they start.
+	Pending    map[string]*Workload
+	Services   map[string]*Service
+	Policies   map[string]*Policy // for ztunnels
+	Waypoints  map[string]*Waypoint
+	Routes     map[string]*Route // by Route.Key()+"@"+Service for routes with several parents
+	L7Policies map[string]*L7Policy
+	Faults     map[string]*Fault
 	// Bindings are the keys in L7Policies of what binds the workloads that waypoints call: by Workload.UID,
 	// and by Service.Key() what binds every workload that the service's selector could take, so that the
 	// first one meets its policies. The lists are sorted and may be shared.
@@ -21,7 +24,7 @@ type Snapshot struct {
 // NewSnapshot returns an empty snapshot with every map made.
 func NewSnapshot() *Snapshot {
 	return &Snapshot{
-		Workloads: map[string]*Workload{}, Services: map[string]*Service{}, Policies: map[string]*Policy{},
+		Workloads: map[string]*Workload{}, Pending: map[string]*Workload{}, Services: map[string]*Service{}, Policies: map[string]*Policy{},
 		Waypoints: map[string]*Waypoint{}, Routes: map[string]*Route{}, L7Policies: map[string]*L7Policy{}, Faults: map[string]*Fault{},
 		Bindings: map[string][]string{},
 	}

@@ -12,7 +12,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/weftmesh/weft/pkg/api"
 	"github.com/weftmesh/weft/waypoint/deploy"
@@ -109,7 +108,7 @@ func (w *Writer) prune(ctx context.Context, wanted map[string]bool) error {
 }
 
 func (w *Writer) remove(ctx context.Context, kind string, u *unstructured.Unstructured) error {
-	uid, background := types.UID(u.GetUID()), metav1.DeletePropagationBackground
+	uid, background := u.GetUID(), metav1.DeletePropagationBackground
 	w.metrics.writes.WithLabelValues(kind).Inc()
 	err := w.dynamic.Resource(resources[kind]).Namespace(u.GetNamespace()).Delete(ctx, u.GetName(),
 		metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}, PropagationPolicy: &background})
