@@ -52,7 +52,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	mux := http.NewServeMux()
 	for op, f := range map[string]func(context.Context, Pod) error{opAdd: s.Handler.Add, opDel: s.Handler.Del, opCheck: s.Handler.Check} {
-		mux.HandleFunc("POST "+version+op, s.handle(op, f, log))
+		mux.HandleFunc("POST "+version+op, s.handle(ctx, op, f, log))
 	}
 	srv := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ErrorLog: zap.NewStdLog(log),
@@ -67,7 +67,7 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // handle makes one operation of the protocol.
-func (s *Server) handle(op string, f func(context.Context, Pod) error, log *zap.Logger) http.HandlerFunc {
+func (s *Server) handle(running context.Context, op string, f func(context.Context, Pod) error, log *zap.Logger) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var req request
 		b, err := io.ReadAll(io.LimitReader(r.Body, maxBytes))
@@ -80,6 +80,9 @@ func (s *Server) handle(op string, f func(context.Context, Pod) error, log *zap.
 		}
 		began := time.Now()
 		err = s.call(r.Context(), op, f, req)
+		if err != nil && running.Err() != nil {
+			panic(http.ErrAbortHandler) // we end, and that is no answer: the plugin is to ask our successor
+		}
 		took := time.Since(began)
 		fields := []zap.Field{zap.String("op", op), zap.String("pod", req.Key()), zap.String("container", req.ContainerID), zap.Duration("took", took)}
 		if err != nil {
