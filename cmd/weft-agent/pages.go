@@ -91,6 +91,9 @@ func (a *agent) debug() any {
 	}
 	features := []feature{}
 	for _, f := range bpf.Probe() {
+		if f.Name == "cgroup2" && a.tree != nil {
+			f.Have = true // the agent reads it through process 1; its own container need not have it mounted
+		}
 		features = append(features, feature{f.Name, f.Have, f.Required, f.Need, f.Why})
 	}
 	cgroups, err := a.redir.ZtunnelCgroups()

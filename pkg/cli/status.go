@@ -140,7 +140,7 @@ func viewKind(kind string, of []*cluster.Program, said map[string]string) kindVi
 
 func (e *env) printStatus(v statusView) {
 	fmt.Fprintf(e.stdout, "%s\n\n", e.bold("Weft on "+v.Cluster))
-	t := newTable("PROGRAM", "READY", "RESTARTS", "VERSION", "")
+	t := newTable("PROGRAM", "READY", "RESTARTS", "VERSION", "NOT READY")
 	for _, p := range v.Programs {
 		ready := fmt.Sprintf("%d/%d", p.Ready, p.Pods)
 		if p.Ready < p.Pods || p.Pods == 0 {

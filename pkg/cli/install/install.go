@@ -45,6 +45,8 @@ func (o *Options) configuration() (*action.Configuration, error) {
 	if o.Timeout == 0 {
 		o.Timeout = 5 * time.Minute
 	}
+	// Fields belong to who applies them, by name: under Helm's own, it and we can take turns.
+	kube.ManagedFieldsManager = "helm"
 	cfg := action.NewConfiguration()
 	cfg.SetLogger(slog.DiscardHandler) // what matters comes back as an error
 	if err := cfg.Init(o.Getter, api.SystemNamespace, ""); err != nil {
