@@ -87,6 +87,6 @@ func command() *cobra.Command {
 	f.StringVar(&c.tokenKey, "token-public-key", "", "file of public keys (PEM or JWKS) of the service-account tokens that callers show, or kubernetes: those of the API server")
 	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
-	cmd.AddCommand(tokenCommand(), caCommand())
+	cmd.AddCommand(tokenCommand(), caCommand(), uninstallCommand())
 	return cmd
 }
