@@ -103,7 +103,7 @@ spec:
   selector: {matchLabels: {app: guarded}}
   action: ALLOW
   rules:
-  - from: [{principals: ["*/ns/%[1]s/sa/trusted"]}]
+  - from: [{source: {principals: [cluster.local/ns/%[1]s/sa/trusted]}}]
 `, w.ns)))
 	must(t, e.Deploy(ctx, harness.Server{Namespace: w.ns, Name: "guarded", Replicas: 1, Node: w.first}))
 	must(t, e.Pod(ctx, w.ns, "trusted", w.second, "serve"))

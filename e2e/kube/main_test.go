@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -71,12 +72,21 @@ func on(t *testing.T) *harness.Env {
 	if env == nil {
 		t.Skip(harness.ErrNoCluster)
 	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log("evidence is in", env.KeepEvidence(t.Name()))
-		}
-	})
+	t.Cleanup(func() { keepEvidence(t) })
 	return env
+}
+
+// kept are the tests whose evidence is there.
+var kept sync.Map
+
+// keepEvidence keeps that of a test that failed, once: before its namespaces go.
+func keepEvidence(t *testing.T) {
+	if !t.Failed() {
+		return
+	}
+	if _, before := kept.LoadOrStore(t.Name(), true); !before {
+		t.Log("evidence is in", env.KeepEvidence(t.Name()))
+	}
 }
 
 // must ends the test on an error.
@@ -92,7 +102,10 @@ func namespace(t *testing.T, e *harness.Env, name string, enrolled bool) string 
 	t.Helper()
 	remove, err := e.Namespace(t.Context(), name, enrolled)
 	must(t, err)
-	t.Cleanup(remove)
+	t.Cleanup(func() {
+		keepEvidence(t)
+		remove()
+	})
 	return name
 }
 

@@ -31,7 +31,7 @@ metadata: {name: only-%[2]s, namespace: %[1]s}
 spec:
   action: ALLOW
   rules:
-  - from: [{principals: ["*/ns/%[1]s/sa/%[2]s"]}]
+  - from: [{source: {principals: [cluster.local/ns/%[1]s/sa/%[2]s]}}]
 `
 
 const allProbes = `
