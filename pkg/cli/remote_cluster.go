@@ -64,7 +64,7 @@ func (b *clusterBackend) controller(ctx context.Context) (page, error) {
 	}
 	p := b.Leader(ctx, all)
 	if p == nil {
-		return nil, fmt.Errorf("no controller runs in namespace %s of %s: kubectl -n %[1]s describe deployment %s", api.SystemNamespace, b.Name, cluster.Controller)
+		return nil, fmt.Errorf("no controller runs in namespace %s of %s: kubectl -n %[1]s describe deployment %[3]s", api.SystemNamespace, b.Name, cluster.Controller)
 	}
 	return b.of(p), nil
 }

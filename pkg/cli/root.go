@@ -25,7 +25,7 @@ files and machines, and raises a whole mesh on one machine to try things in (wef
 	root.SetErr(e.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{2, err} })
 	root.AddCommand(newLab(e), newGet(e), newWhy(e), newAnalyze(e), newCheck(e), newDemo(e), newVersion(e), newOptions(e),
-		newInstall(e), newUninstall(e), newStatus(e), newEnroll(e), newWaypoint(e), newLogs(e))
+		newInstall(e), newUninstall(e), newStatus(e), newEnroll(e), newWaypoint(e), newLogs(e), newBugReport(e))
 	completeLab(root)
 	root.InitDefaultCompletionCmd()
 	if c, _, err := root.Find([]string{"completion"}); err == nil {
