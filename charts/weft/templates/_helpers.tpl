@@ -24,8 +24,22 @@ app.kubernetes.io/part-of: weft
 {{ printf "%s/%s:%s" $top.Values.hub (index . 1) ($top.Values.tag | default $top.Chart.AppVersion) }}
 {{- end }}
 
+{{/* weft.caSecret: the Secret with the root; only weft-ca is made by the controller */}}
 {{- define "weft.caSecret" -}}
-{{ .Values.ca.existingSecret | default "weft-ca" }}
+{{- if and .Values.ca.existingSecret .Values.ca.certManager.enabled }}
+{{- fail "ca.existingSecret and ca.certManager.enabled exclude each other: who is to make the root?" }}
+{{- end -}}
+{{- if .Values.ca.certManager.enabled }}weft-ca-issued{{ else }}{{ .Values.ca.existingSecret | default "weft-ca" }}{{ end }}
+{{- end }}
+
+{{/* weft.scrape: annotations of pods for Prometheus; call with (list $ port) */}}
+{{- define "weft.scrape" -}}
+{{- $top := index . 0 -}}
+{{- if and $top.Values.monitoring.annotations (not $top.Values.monitoring.podMonitor.enabled) }}
+prometheus.io/scrape: "true"
+prometheus.io/port: {{ index . 1 | quote }}
+prometheus.io/path: /metrics
+{{- end }}
 {{- end }}
 
 {{- define "weft.podEnv" -}}
