@@ -23,9 +23,13 @@ import (
 func (p *pipeline) deployed(objs *source.Objects, snap *model.Snapshot) []*deploy.Objects {
 	var out []*deploy.Objects
 	for _, gw := range controller.Waypoints(objs) {
-		if snap.Waypoints[gatewayKey(gw)] != nil {
-			out = append(out, deploy.Render(gw, deploy.Options{TrustDomain: p.c.trustDomain, ClusterDomain: p.c.clusterDomain, Image: p.c.waypointImage}))
+		if snap.Waypoints[gatewayKey(gw)] == nil {
+			continue
 		}
+		parameters, _ := controller.WaypointParameters(objs, gw) // an error is in the Gateway's status
+		out = append(out, deploy.Render(gw, deploy.Options{
+			TrustDomain: p.c.trustDomain, ClusterDomain: p.c.clusterDomain, Image: p.c.waypointImage, Parameters: parameters,
+		}))
 	}
 	return out
 }

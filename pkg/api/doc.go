@@ -37,6 +37,9 @@ const (
 	// LabelWaypointFor on a Gateway: "service" (default), "workload", "all" or "none".
 	LabelWaypointFor = "weft.dev/waypoint-for"
 
+	// LabelWaypointParameters, with any value, marks the ConfigMaps that a Gateway's parametersRef may name.
+	LabelWaypointParameters = "weft.dev/waypoint-parameters"
+
 	// AnnotationRedirection is set on a pod once its traffic is captured.
 	AnnotationRedirection = "weft.dev/redirection"
 	RedirectionEnabled    = "enabled"

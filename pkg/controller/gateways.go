@@ -70,12 +70,11 @@ func (c *compiler) compileGateways() {
 			st.fail(`metadata.labels["`+api.LabelWaypointFor+`"]`, fmt.Sprintf("unknown value %q", w.For), "write service, workload, all or none")
 			w.For = "invalid"
 		}
-		for i, l := range g.Spec.Listeners {
-			if l.Port != api.PortHBONE || l.Protocol != "HBONE" {
-				st.warn(fmt.Sprintf("spec.listeners[%d]", i), fmt.Sprintf("listener %s (%s, port %d) is not served: a waypoint only listens for HBONE on port %d", l.Name, l.Protocol, l.Port, api.PortHBONE),
-					"write port: 15008 and protocol: HBONE, or use a Gateway of another class for traffic from outside")
-			}
+		if _, err := WaypointParameters(c.objs, g); err != nil {
+			st.set(conditionAccepted, false, string(gatewayv1.GatewayReasonInvalidParameters), "%v; the waypoint is deployed without parameters until then", err)
+			st.fail("spec.infrastructure.parametersRef", err.Error(), "correct the reference or the ConfigMap")
 		}
+		c.warnOfListeners(st, g)
 		st.set(conditionAccepted, true, string(gatewayv1.GatewayReasonAccepted), "a waypoint for %s", w.For)
 		c.gateways[w.Key()] = &gateway{object: g, origin: o.Origin, waypoint: w}
 		c.snap.Waypoints[w.Key()] = w
@@ -112,6 +111,7 @@ func (c *compiler) finishGateways() {
 		default:
 			st.set(conditionProgrammed, true, string(gatewayv1.GatewayReasonProgrammed), "%d of %d pods are ready", running, all)
 		}
+		st.Listeners = listeners(g.object, st)
 	}
 }
 

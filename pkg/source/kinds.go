@@ -36,6 +36,7 @@ var kinds = []*kind{
 	newKind("", "Pod", true, func(o *Objects) *[]Object[corev1.Pod] { return &o.Pods }),
 	newKind("", "Node", false, func(o *Objects) *[]Object[corev1.Node] { return &o.Nodes }),
 	newKind("", "Service", true, func(o *Objects) *[]Object[corev1.Service] { return &o.Services }),
+	newKind("", "ConfigMap", true, func(o *Objects) *[]Object[corev1.ConfigMap] { return &o.ConfigMaps }),
 	newKind("apps", "Deployment", true, func(o *Objects) *[]Object[appsv1.Deployment] { return &o.Deployments }),
 	newKind("discovery.k8s.io", "EndpointSlice", true, func(o *Objects) *[]Object[discoveryv1.EndpointSlice] { return &o.EndpointSlices }),
 	newKind(gatewayGroup, "Gateway", true, func(o *Objects) *[]Object[gatewayv1.Gateway] { return &o.Gateways }, "v1beta1"),
@@ -50,7 +51,7 @@ var kinds = []*kind{
 
 // ignored are kinds that belong beside ours in a folder of manifests and concern other programs.
 var ignored = map[string][]string{
-	"": {"ConfigMap", "Secret", "PersistentVolume", "PersistentVolumeClaim", "Endpoints", "Event", "LimitRange",
+	"": {"Secret", "PersistentVolume", "PersistentVolumeClaim", "Endpoints", "Event", "LimitRange",
 		"ResourceQuota", "ReplicationController", "PodTemplate"},
 	"apps":       {"ReplicaSet", "StatefulSet", "DaemonSet", "ControllerRevision"},
 	gatewayGroup: {"TCPRoute", "TLSRoute", "UDPRoute", "BackendTLSPolicy", "ListenerSet"},

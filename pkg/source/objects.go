@@ -23,6 +23,7 @@ type Objects struct {
 	Pods                  []Object[corev1.Pod]
 	Nodes                 []Object[corev1.Node]
 	Services              []Object[corev1.Service]
+	ConfigMaps            []Object[corev1.ConfigMap]
 	Deployments           []Object[appsv1.Deployment]
 	EndpointSlices        []Object[discoveryv1.EndpointSlice]
 	Gateways              []Object[gatewayv1.Gateway]

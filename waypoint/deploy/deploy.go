@@ -14,7 +14,9 @@ import (
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -43,6 +45,8 @@ type Options struct {
 	RunDir string
 	// Replicas. Default 1.
 	Replicas int32
+	// Parameters of this Gateway, which win; nil for none.
+	Parameters *Parameters
 	// Args are added to the container's.
 	Args []string
 }
@@ -73,6 +77,9 @@ func (o Options) withDefaults() Options {
 	if o.Replicas == 0 {
 		o.Replicas = 1
 	}
+	if o.Parameters == nil {
+		o.Parameters = &Parameters{}
+	}
 	return o
 }
 
@@ -81,11 +88,21 @@ type Objects struct {
 	ServiceAccount *corev1.ServiceAccount
 	Service        *corev1.Service
 	Deployment     *appsv1.Deployment
+	// Autoscaler and DisruptionBudget are nil unless they are asked for.
+	Autoscaler       *autoscalingv2.HorizontalPodAutoscaler
+	DisruptionBudget *policyv1.PodDisruptionBudget
 }
 
 // All lists them in the order in which they are best made.
 func (o *Objects) All() []runtime.Object {
-	return []runtime.Object{o.ServiceAccount, o.Service, o.Deployment}
+	out := []runtime.Object{o.ServiceAccount, o.Service, o.Deployment}
+	if o.Autoscaler != nil {
+		out = append(out, o.Autoscaler)
+	}
+	if o.DisruptionBudget != nil {
+		out = append(out, o.DisruptionBudget)
+	}
+	return out
 }
 
 // YAML writes the objects as one multi-document file.
@@ -111,8 +128,10 @@ func Render(gw *gatewayv1.Gateway, o Options) *Objects {
 		ServiceAccount: &corev1.ServiceAccount{
 			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ServiceAccount"}, ObjectMeta: meta(gw),
 		},
-		Service:    service(gw),
-		Deployment: deployment(gw, o),
+		Service:          service(gw),
+		Deployment:       deployment(gw, o),
+		Autoscaler:       autoscaler(gw, o.Parameters),
+		DisruptionBudget: disruptionBudget(gw, o.Parameters),
 	}
 }
 

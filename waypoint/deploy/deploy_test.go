@@ -3,6 +3,7 @@ package deploy
 import (
 	"flag"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,6 +16,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 func TestRenderGolden(t *testing.T) {
 	for name, o := range map[string]Options{
 		"cluster": {Image: "ghcr.io/weftmesh/weft-waypoint:v1"},
+		"scaled":  {Parameters: parameters(t, "testdata/scaled.parameters.yaml")},
 		"lab":     {Command: "/bin/weft-waypoint", Controller: "172.30.255.1:15012", TokenFile: "/t/token", RootFile: "/t/root.pem", RunDir: "/run/wp", Replicas: 2, Args: []string{"--concurrency=1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -44,6 +46,40 @@ func TestRenderGolden(t *testing.T) {
 				t.Errorf("run with -update if this is meant (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func parameters(t *testing.T, file string) *Parameters {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := ParseParameters(map[string]string{ParametersKey: string(text)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestBadParameters(t *testing.T) {
+	for text, says := range map[string]string{
+		"replica: 2":    `unknown field "replica"`,
+		"replicas: two": "replicas",
+		"replicas: -1":  "less than none",
+		"{replicas: 2, autoscaling: {maxReplicas: 3}}":  "exclude each other",
+		"autoscaling: {minReplicas: 3}":                 "at least 1",
+		"autoscaling: {minReplicas: 3, maxReplicas: 2}": "not within",
+		"disruptionBudget: {}":                          "exactly one",
+		"resources: {requests: {cpu: much}}":            "quantit",
+		"- a list":                                      "cannot unmarshal",
+	} {
+		if _, err := ParseParameters(map[string]string{ParametersKey: text}); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: got %v, want one that says %q", text, err, says)
+		}
+	}
+	if _, err := ParseParameters(map[string]string{"other": ""}); err == nil {
+		t.Error("a ConfigMap without the key was taken")
 	}
 }
 

@@ -38,7 +38,7 @@ func deployment(gw *gatewayv1.Gateway, o Options) *appsv1.Deployment {
 	return &appsv1.Deployment{
 		TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"}, ObjectMeta: m,
 		Spec: appsv1.DeploymentSpec{
-			Replicas: &o.Replicas,
+			Replicas: replicas(o),
 			Selector: &metav1.LabelSelector{MatchLabels: selector(gw)},
 			Template: template,
 			Strategy: appsv1.DeploymentStrategy{
@@ -49,6 +49,17 @@ func deployment(gw *gatewayv1.Gateway, o Options) *appsv1.Deployment {
 	}
 }
 
+// replicas is nil where an autoscaler says how many.
+func replicas(o Options) *int32 {
+	switch {
+	case o.Parameters.Autoscaling != nil:
+		return nil
+	case o.Parameters.Replicas != nil:
+		return o.Parameters.Replicas
+	}
+	return &o.Replicas
+}
+
 func podSpec(gw *gatewayv1.Gateway, o Options) corev1.PodSpec {
 	no, grace := false, int64(graceSeconds)
 	out := corev1.PodSpec{
@@ -56,6 +67,11 @@ func podSpec(gw *gatewayv1.Gateway, o Options) corev1.PodSpec {
 		AutomountServiceAccountToken:  &no,
 		TerminationGracePeriodSeconds: &grace,
 		Containers:                    []corev1.Container{container(gw, o)},
+		NodeSelector:                  o.Parameters.NodeSelector,
+		Affinity:                      o.Parameters.Affinity,
+		Tolerations:                   o.Parameters.Tolerations,
+		PriorityClassName:             o.Parameters.PriorityClassName,
+		ImagePullSecrets:              o.Parameters.ImagePullSecrets,
 		Volumes:                       []corev1.Volume{{Name: "run", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory}}}},
 		TopologySpreadConstraints: []corev1.TopologySpreadConstraint{{
 			MaxSkew: 1, TopologyKey: "kubernetes.io/hostname", WhenUnsatisfiable: corev1.ScheduleAnyway,
@@ -112,15 +128,22 @@ func container(gw *gatewayv1.Gateway, o Options) corev1.Container {
 			{Name: "status", ContainerPort: api.PortReady, Protocol: corev1.ProtocolTCP},
 		},
 		ReadinessProbe: probe(1, 2), StartupProbe: probe(1, 60),
-		Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
-			corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("128Mi"),
-		}},
+		Resources:    resources(o),
 		VolumeMounts: mounts,
 		SecurityContext: &corev1.SecurityContext{
 			RunAsNonRoot: &yes, RunAsUser: &user, RunAsGroup: &user, AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes,
 			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 		},
 	}
+}
+
+func resources(o Options) corev1.ResourceRequirements {
+	if o.Parameters.Resources != nil {
+		return *o.Parameters.Resources
+	}
+	return corev1.ResourceRequirements{Requests: corev1.ResourceList{
+		corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("128Mi"),
+	}}
 }
 
 func command(o Options) []string {

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/weftmesh/weft/pkg/api"
 	"github.com/weftmesh/weft/pkg/source"
 )
 
@@ -48,7 +49,9 @@ func (s *Source) builtin() []*store {
 	slices := func(o *metav1.ListOptions) {
 		o.LabelSelector = discoveryv1.LabelManagedBy + "!=endpointslice-controller.k8s.io"
 	}
-	return append(out,
+	maps := newStore(s, "ConfigMap", trimConfigMap, core.ConfigMaps(metav1.NamespaceAll), func(o *metav1.ListOptions) { o.LabelSelector = api.LabelWaypointParameters })
+	maps.optional = true // what they say concerns comfort, so it is not worth waiting for the right to read them
+	return append(out, maps,
 		newStore(s, "Node", trimNode, core.Nodes(), all),
 		newStore(s, "Service", trimService, core.Services(metav1.NamespaceAll), all),
 		newStore(s, "EndpointSlice", trimSlice, s.clients.DiscoveryV1().EndpointSlices(metav1.NamespaceAll), slices),

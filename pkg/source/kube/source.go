@@ -141,7 +141,7 @@ func (s *Source) synced() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, st := range s.stores {
-		if !st.read() {
+		if !st.optional && !st.read() {
 			return false
 		}
 	}

@@ -23,8 +23,10 @@ import (
 
 // store keeps the objects of one kind as a cache.Reflector hears of them.
 type store struct {
-	kind  string
-	lists *cache.ListWatch
+	kind string
+	// optional: nothing waits for it.
+	optional bool
+	lists    *cache.ListWatch
 	// trim makes an object small; of an object that is so already it changes nothing.
 	trim func(metav1.Object) metav1.Object
 	// decode makes the object that is handed out of what trim left; nil: that itself.

@@ -52,6 +52,11 @@ func trimService(o metav1.Object) metav1.Object {
 	return out
 }
 
+func trimConfigMap(o metav1.Object) metav1.Object {
+	c := o.(*corev1.ConfigMap)
+	return &corev1.ConfigMap{ObjectMeta: trimMeta(c.ObjectMeta), Data: c.Data}
+}
+
 func trimSlice(o metav1.Object) metav1.Object {
 	s := o.(*discoveryv1.EndpointSlice)
 	return &discoveryv1.EndpointSlice{ObjectMeta: trimMeta(s.ObjectMeta), AddressType: s.AddressType, Endpoints: s.Endpoints, Ports: s.Ports}
