@@ -24,13 +24,12 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	go func() { // Ctrl-C ends the tests; who raised the cluster takes it down
-		<-ctx.Done()
-		if errors.Is(context.Cause(ctx), context.Canceled) && env != nil {
-			os.Exit(130)
-		}
+	ctx := context.Background()
+	interrupt := make(chan os.Signal, 1)
+	signal.Notify(interrupt, os.Interrupt, syscall.SIGTERM)
+	go func() { // who raised the cluster takes it down
+		<-interrupt
+		os.Exit(130)
 	}()
 	e, err := harness.Open()
 	if errors.Is(err, harness.ErrNoCluster) {

@@ -102,7 +102,7 @@ func (w *shop) under(t *testing.T, name string, o operation, table *table) {
 	sum := harness.Sum(counts)
 	table.add(o.name, took, sum, seen)
 	t.Logf("%d sent, %d failed, %d long-lived connections broken, longest gap %d ms", sum.Sent, sum.Failed, sum.Broken, sum.LongestGapMs)
-	for _, e := range sum.Errors {
+	for _, e := range sum.Errors[:min(len(sum.Errors), 12)] {
 		t.Log(e)
 	}
 	if sum.Failed > sum.Broken && !o.mayFail {
