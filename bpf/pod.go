@@ -56,6 +56,7 @@ func (p *pod) close() {
 // that were open before are reset, for they would run in the clear. On error
 // everything done for a pod that was not enrolled before is undone.
 func (r *Redirector) Enrol(p Pod) error {
+	defer r.hurry.begin()()
 	n, err := r.survey(p)
 	if err != nil {
 		return fmt.Errorf("enrol pod %s: %w", p.UID, err)
@@ -166,6 +167,7 @@ func (r *Redirector) resetOld(p *pod) {
 // Unenrol leaves the pod as it was before Enrol. It also works when the pod's
 // namespace is gone, and for pods adopted from a predecessor.
 func (r *Redirector) Unenrol(uid string) error {
+	defer r.hurry.begin()()
 	p, release, err := r.take(uid)
 	if err != nil {
 		return fmt.Errorf("unenrol pod %s: %w", uid, err)

@@ -42,6 +42,7 @@ type Redirector struct {
 	log     *zap.Logger
 	ownNode bool // Node was opened here and is closed here
 
+	hurry   *expedite
 	changes sync.RWMutex // held shared by whoever changes one pod, else exclusively; taken before mu
 
 	mu    sync.Mutex           // guards what follows, of which only pods, last and done change after Open
@@ -104,7 +105,8 @@ func prepare(o Options) (*Redirector, error) {
 		}
 		o.CgroupRoot = root
 	}
-	r := &Redirector{o: o, log: o.Log, pods: map[string]*pod{}, links: map[string]link.Link{}}
+	r := &Redirector{o: o, log: o.Log, pods: map[string]*pod{}, links: map[string]link.Link{}, hurry: newExpedite(o.Root, o.Log)}
+	r.hurry.recover()
 	if o.Node == nil {
 		ns, err := netns.Current()
 		if err != nil {
