@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -63,6 +64,25 @@ func (b *onCluster) token(namespace, account, audience string) string {
 	return r.Status.Token
 }
 
+// event is the message of an Event about an object of namespace shop; empty when there is none.
+func (b *onCluster) event(kind, name, reason string) string {
+	b.t.Helper()
+	client, err := kubernetes.NewForConfig(b.api.Config())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	list, err := client.CoreV1().Events("shop").List(context.Background(), metav1.ListOptions{})
+	if err != nil {
+		return ""
+	}
+	for _, e := range list.Items {
+		if e.InvolvedObject.Kind == kind && e.InvolvedObject.Name == name && e.Reason == reason {
+			return e.Message
+		}
+	}
+	return ""
+}
+
 // condition is status/reason of one of an object's conditions.
 func (b *onCluster) condition(object, kind string) string {
 	u := b.api.Get(object)
@@ -83,6 +103,9 @@ func (b *onCluster) condition(object, kind string) string {
 	}
 	return "no condition"
 }
+
+// withParameters is the Gateway of gatewayYAML.
+var withParameters = strings.Replace(gatewayYAML, "listeners:", "infrastructure: {parametersRef: {group: \"\", kind: ConfigMap, name: size}}\n  listeners:", 1)
 
 const (
 	systemYAML = `
@@ -151,6 +174,7 @@ func TestOnACluster(t *testing.T) {
 		}
 	})
 	t.Run("waypoint", func(t *testing.T) { waypointOnCluster(t, b) })
+	t.Run("waypoint's parameters", func(t *testing.T) { parametersOnCluster(t, b) })
 	t.Run("routes", func(t *testing.T) {
 		b.api.Apply(cartYAML, cartRouteYAML)
 		eventually(t, "the route has status", func() bool { return b.condition(cartRouteYAML, "ResolvedRefs") == "True/ResolvedRefs" })
@@ -165,6 +189,35 @@ func TestOnACluster(t *testing.T) {
 		z := b.dialToken(address, b.token("weft-system", "weft-ztunnel", ca.TokenAudience))
 		eventually(t, "the service arrives", func() bool { return z.service("cart") != nil })
 	})
+}
+
+const (
+	scalerYAML     = "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: way, namespace: shop}\n"
+	budgetYAML     = "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: way, namespace: shop}\n"
+	parametersYAML = `
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: size, namespace: shop, labels: {weft.dev/waypoint-parameters: ""}}
+data: {waypoint: "%s"}
+`
+)
+
+func parametersOnCluster(t *testing.T, b *onCluster) {
+	replicas := func() int64 {
+		n, _, _ := unstructured.NestedInt64(b.api.Get(deploymentYAML).Object, "spec", "replicas")
+		return n
+	}
+	b.api.Apply(fmt.Sprintf(parametersYAML, "{autoscaling: {maxReplicas: 4}, disruptionBudget: {minAvailable: 1}}"), withParameters)
+	eventually(t, "autoscaler and budget are made", func() bool { return b.api.Get(scalerYAML) != nil && b.api.Get(budgetYAML) != nil })
+	b.api.Apply(fmt.Sprintf(parametersYAML, "{replicas: 3}"))
+	eventually(t, "they are removed, and the replicas are as told", func() bool {
+		return b.api.Get(scalerYAML) == nil && b.api.Get(budgetYAML) == nil && replicas() == 3
+	})
+	b.api.Apply(fmt.Sprintf(parametersYAML, "{replica: 3}"))
+	eventually(t, "a typo is told", func() bool { return b.condition(gatewayYAML, "Accepted") == "False/InvalidParameters" })
+	eventually(t, "by an Event too", func() bool { return b.event("Gateway", "way", "InvalidParameters") != "" })
+	b.api.Apply(fmt.Sprintf(parametersYAML, "{}"))
+	eventually(t, "it is corrected", func() bool { return b.condition(gatewayYAML, "Accepted") == "True/Accepted" && replicas() == 1 })
 }
 
 func waypointOnCluster(t *testing.T, b *onCluster) {
