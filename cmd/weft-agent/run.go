@@ -203,9 +203,6 @@ func (a *agent) sweep(ctx context.Context) error {
 				a.log.Warn("look after cgroups of former ztunnels", zap.Error(err))
 			}
 		case <-kubelet.C:
-			if slices.Equal(a.c.kubeletCgroups, []string{kubeletAuto}) {
-				a.kubelet.auto = newKubeletFinder(a.tree)
-			}
 			if err := a.kubelet.refresh(); err != nil {
 				a.log.Warn("look after the kubelet's cgroup", zap.Error(err))
 			}
