@@ -21,6 +21,8 @@ type routeCompiler struct {
 	kind   string
 	meta   metav1.ObjectMeta
 	status *Status
+	// parents are the services that the route is for, namespace/name; "" is anything else.
+	parents []string
 	// unresolved is the first reference that could not be followed: its reason and message.
 	unresolved [2]string
 	// invalid says of each rule why it cannot be served.
@@ -31,6 +33,7 @@ type routeCompiler struct {
 func (c *compiler) compileRoutes() {
 	for _, o := range c.objs.HTTPRoutes {
 		r := c.routeCompiler("HTTPRoute", o.Value.ObjectMeta, &o.Value.ObjectMeta, o.Origin)
+		r.parents = parentServices(o.Value.Namespace, o.Value.Spec.ParentRefs)
 		rules := make([]model.RouteRule, len(o.Value.Spec.Rules))
 		for i, rule := range o.Value.Spec.Rules {
 			rules[i] = r.httpRule(fmt.Sprintf("spec.rules[%d]", i), rule)
@@ -39,6 +42,7 @@ func (c *compiler) compileRoutes() {
 	}
 	for _, o := range c.objs.GRPCRoutes {
 		r := c.routeCompiler("GRPCRoute", o.Value.ObjectMeta, &o.Value.ObjectMeta, o.Origin)
+		r.parents = parentServices(o.Value.Namespace, o.Value.Spec.ParentRefs)
 		rules := make([]model.RouteRule, len(o.Value.Spec.Rules))
 		for i, rule := range o.Value.Spec.Rules {
 			rules[i] = r.grpcRule(fmt.Sprintf("spec.rules[%d]", i), rule)
@@ -49,6 +53,36 @@ func (c *compiler) compileRoutes() {
 
 func (c *compiler) routeCompiler(kind string, meta metav1.ObjectMeta, o metav1.Object, at source.Origin) *routeCompiler {
 	return &routeCompiler{compiler: c, kind: kind, meta: meta, status: c.status(kind, o, at)}
+}
+
+// parentServices names what a route is for: namespace/name of services, "" for all else.
+func parentServices(namespace string, refs []gatewayv1.ParentReference) []string {
+	out := make([]string, len(refs))
+	for i, ref := range refs {
+		ns := namespace
+		if ref.Namespace != nil {
+			ns = string(*ref.Namespace)
+		}
+		if ref.Kind != nil && *ref.Kind == "Service" && ref.Group != nil && (*ref.Group == "" || *ref.Group == "core") {
+			out[i] = ns + "/" + string(ref.Name)
+		}
+	}
+	return out
+}
+
+// permitted reports whether the route may send to a service: of its own namespace, of one that grants it, or
+// the very service that it is for, which its callers call already. That last only where it is for nothing else:
+// else calls to one service would be led to another whose owner does not know of it.
+func (r *routeCompiler) permitted(namespace, name string) bool {
+	if r.granted.allow(r.kind, r.meta.Namespace, namespace, name) {
+		return true
+	}
+	for _, parent := range r.parents {
+		if parent != namespace+"/"+name {
+			return false
+		}
+	}
+	return len(r.parents) > 0
 }
 
 // unserved notes a rule that cannot be served; it answers 500.

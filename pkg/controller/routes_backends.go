@@ -35,7 +35,7 @@ func (r *routeCompiler) backend(path string, ref gatewayv1.BackendObjectReferenc
 		ns = string(*ref.Namespace)
 	}
 	name := ns + "/" + string(ref.Name)
-	if !r.granted.allow(r.kind, r.meta.Namespace, ns, string(ref.Name)) {
+	if !r.permitted(ns, string(ref.Name)) {
 		return broken(gatewayv1.RouteReasonRefNotPermitted, "backend "+name+" is in another namespace, which does not permit it",
 			fmt.Sprintf("make a ReferenceGrant in namespace %s: from %s of namespace %s, to Service %s", ns, r.kind, r.meta.Namespace, ref.Name))
 	}
