@@ -38,19 +38,29 @@ type Source interface {
 	ToRawKubeConfigLoader() clientcmd.ClientConfig
 }
 
+// ErrNoCluster is returned when nothing says which cluster is meant.
+var ErrNoCluster = errors.New("no cluster is chosen: no kubeconfig names one (--kubeconfig FILE, --context NAME, --server URL, or KUBECONFIG)")
+
+// nobody is where kubectl's code looks when it was told nothing.
+const nobody = "http://localhost:8080"
+
 // Open reads the kubeconfig. It does not connect yet.
 func Open(src Source) (*Cluster, error) {
 	config, err := src.ToRESTConfig()
 	if clientcmd.IsEmptyConfig(err) || errors.Is(err, clientcmd.ErrEmptyCluster) {
-		return nil, fmt.Errorf("no cluster is chosen: no kubeconfig says one (--kubeconfig FILE, --context NAME, or KUBECONFIG): %w", err)
+		return nil, ErrNoCluster
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the kubeconfig: %w", err)
 	}
+	raw, err := src.ToRawKubeConfigLoader().RawConfig()
+	if err == nil && len(raw.Clusters) == 0 && config.Host == nobody {
+		return nil, ErrNoCluster
+	}
 	config.WarningHandler = rest.NoWarnings{}
 	config.QPS, config.Burst = 50, 100 // a person waits; the API server protects itself
 	c := &Cluster{Name: config.Host, Config: config}
-	if raw, err := src.ToRawKubeConfigLoader().RawConfig(); err == nil && raw.CurrentContext != "" {
+	if err == nil && raw.CurrentContext != "" {
 		c.Name = raw.CurrentContext
 	}
 	if c.Client, err = kubernetes.NewForConfig(config); err != nil {

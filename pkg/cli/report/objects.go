@@ -148,4 +148,3 @@ func keep(m map[string]any, fields []string) map[string]any {
 	}
 	return out
 }
-
