@@ -30,6 +30,9 @@ type Options struct {
 	Resync time.Duration
 	// MaxPause is the longest pause between two changes of a file that somebody keeps changing back. 0: 5 s.
 	MaxPause time.Duration
+	// Watcher makes what tells of changes. Without one, as where the node's inotify instances are used up, everything
+	// is looked at more often. nil: fsnotify.NewWatcher.
+	Watcher func() (*fsnotify.Watcher, error)
 	// Metrics; nil: none.
 	Metrics *Metrics
 	// Log; nil: none.
@@ -61,6 +64,9 @@ func New(o Options) (*Installer, error) {
 	if o.MaxPause <= 0 {
 		o.MaxPause = 5 * time.Second
 	}
+	if o.Watcher == nil {
+		o.Watcher = fsnotify.NewWatcher
+	}
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(nil)
 	}
@@ -88,46 +94,17 @@ func (in *Installer) Ready() error {
 
 // Run installs the plugin and keeps it installed until ctx ends; it then stays.
 func (in *Installer) Run(ctx context.Context) error {
-	w, err := fsnotify.NewWatcher()
-	if err != nil {
-		return fmt.Errorf("watch the CNI configuration: %w (is fs.inotify.max_user_instances used up?)", err)
-	}
-	defer w.Close()
 	if err := sweep(in.o.ConfDir, in.o.BinDir); err != nil {
 		in.log.Warn("remove what a former agent left half done", zap.Error(err))
 	}
+	w := watch{open: in.o.Watcher, log: in.log}
+	defer w.close()
 	for {
-		// What is not there cannot be watched; Resync finds it when it comes.
-		_ = w.Add(in.o.ConfDir)
-		_ = w.Add(in.o.BinDir)
+		w.add(in.o.ConfDir, in.o.BinDir)
 		changed, err := in.round()
 		in.note(changed, err)
-		if err := in.wait(ctx, w, in.pause.after(changed, time.Now())); err != nil {
-			return nil //nolint:nilerr // ctx has ended
-		}
-	}
-}
-
-// wait returns after an event, at the earliest after quiet, or when it is time to look anyway.
-func (in *Installer) wait(ctx context.Context, w *fsnotify.Watcher, quiet time.Duration) error {
-	if !sleep(ctx, quiet) {
-		return ctx.Err()
-	}
-	resync := time.NewTimer(in.o.Resync)
-	defer resync.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-resync.C:
+		if !sleep(ctx, in.pause.after(changed, time.Now())) || !w.wait(ctx, in.o.Resync) {
 			return nil
-		case err := <-w.Errors:
-			in.log.Warn("watch the CNI configuration", zap.Error(err))
-			return nil
-		case e := <-w.Events:
-			if !strings.Contains(e.Name, tmpMark) {
-				return nil
-			}
 		}
 	}
 }

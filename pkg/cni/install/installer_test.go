@@ -12,8 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"golang.org/x/sys/unix"
 
 	"github.com/weftmesh/weft/pkg/cni"
 )
@@ -321,4 +323,20 @@ func TestNoFolder(t *testing.T) {
 	n.eventually("chained", func() bool { return n.inForce("10-flannel.conflist") && in.Ready() == nil })
 	stop()
 	n.removed(map[string]string{"10-flannel.conflist": flannel})
+}
+
+// Without inotify, which others may have used up, the folder is looked at all the same.
+func TestNoInotify(t *testing.T) {
+	n := newNode(t)
+	n.o.Resync = time.Hour
+	n.o.Watcher = func() (*fsnotify.Watcher, error) {
+		return nil, unix.EMFILE
+	}
+	in, stop := n.run()
+	n.place("10-flannel.conflist", flannel)
+	n.eventually("chained", func() bool { return n.inForce("10-flannel.conflist") && in.Ready() == nil })
+	n.place("10-flannel.conflist", calico)
+	n.eventually("replaced", func() bool { return n.inForce("10-flannel.conflist") })
+	stop()
+	n.removed(map[string]string{"10-flannel.conflist": calico})
 }
