@@ -49,15 +49,35 @@ func (b *onCluster) replica(name string) *bench {
 	return other
 }
 
-// token asks for a service-account token, as kubelet does for a pod.
-func (b *onCluster) token(namespace, account, audience string) string {
+func (b *onCluster) client() *kubernetes.Clientset {
 	b.t.Helper()
 	client, err := kubernetes.NewForConfig(b.api.Config())
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	r, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(context.Background(), account,
-		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{audience}}}, metav1.CreateOptions{})
+	return client
+}
+
+// token asks for a service-account token.
+func (b *onCluster) token(namespace, account, audience string) string {
+	return b.request(namespace, account, authenticationv1.TokenRequestSpec{Audiences: []string{audience}})
+}
+
+// podToken asks for one that is bound to a pod, and so to its node, as kubelet does.
+func (b *onCluster) podToken(namespace, account, pod string) string {
+	b.t.Helper()
+	p := b.api.Get(fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: %s, namespace: %s}\n", pod, namespace))
+	if p == nil {
+		b.t.Fatalf("there is no pod %s/%s", namespace, pod)
+	}
+	return b.request(namespace, account, authenticationv1.TokenRequestSpec{Audiences: []string{ca.TokenAudience},
+		BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod, UID: p.GetUID()}})
+}
+
+func (b *onCluster) request(namespace, account string, spec authenticationv1.TokenRequestSpec) string {
+	b.t.Helper()
+	r, err := b.client().CoreV1().ServiceAccounts(namespace).CreateToken(context.Background(), account,
+		&authenticationv1.TokenRequest{Spec: spec}, metav1.CreateOptions{})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -67,11 +87,7 @@ func (b *onCluster) token(namespace, account, audience string) string {
 // event is the message of an Event about an object of namespace shop; empty when there is none.
 func (b *onCluster) event(kind, name, reason string) string {
 	b.t.Helper()
-	client, err := kubernetes.NewForConfig(b.api.Config())
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	list, err := client.CoreV1().Events("shop").List(context.Background(), metav1.ListOptions{})
+	list, err := b.client().CoreV1().Events("shop").List(context.Background(), metav1.ListOptions{})
 	if err != nil {
 		return ""
 	}

@@ -28,14 +28,13 @@ const (
 // an agent at all. When there is no agent's DaemonSet any more, every taint is lifted.
 func (w *Writer) writeTaints(ctx context.Context, want *Wanted) error {
 	agents := agentsOf(want.Objects, w.o.Namespace)
-	var change []source.Object[corev1.Node]
+	var concerned []source.Object[corev1.Node]
 	for _, n := range want.Objects.Nodes {
-		ready, known := agents[n.Value.Name]
-		if tainted(n.Value) && (ready || !known) || known && !ready && !tainted(n.Value) {
-			change = append(change, n)
+		if ready, known := agents[n.Value.Name]; tainted(n.Value) || known && !ready {
+			concerned = append(concerned, n)
 		}
 	}
-	if len(change) == 0 {
+	if len(concerned) == 0 {
 		return nil
 	}
 	_, err := w.client.AppsV1().DaemonSets(w.o.Namespace).Get(ctx, agentName, metav1.GetOptions{})
@@ -44,13 +43,9 @@ func (w *Writer) writeTaints(ctx context.Context, want *Wanted) error {
 		return fmt.Errorf("look for DaemonSet %s: %w", agentName, err)
 	}
 	var failed first
-	for _, n := range change {
-		ready, known := agents[n.Value.Name]
-		switch {
-		case gone || ready:
-			failed.add(w.setTaint(ctx, n.Value.Name, false))
-		case known:
-			failed.add(w.setTaint(ctx, n.Value.Name, true))
+	for _, n := range concerned {
+		if on := !gone && !agents[n.Value.Name]; on != tainted(n.Value) {
+			failed.add(w.setTaint(ctx, n.Value.Name, on))
 		}
 	}
 	return failed.err
