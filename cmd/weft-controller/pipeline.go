@@ -1,14 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/weftmesh/weft/pkg/ca"
@@ -77,6 +80,21 @@ func (p *pipeline) changed(objs *source.Objects, problems []source.Problem) {
 	p.mu.Unlock()
 	p.log.Debug("published", zap.Duration("took", time.Since(start)), zap.Int("objects", objs.Count()),
 		zap.Int("workloads", len(snap.Workloads)), zap.Int("services", len(snap.Services)), zap.Int("problems", len(problems)))
+}
+
+// podUID finds a pod among the objects that were read last.
+func (p *pipeline) podUID(namespace, name string) (uid string, known bool) {
+	objs := p.read.Load()
+	if objs == nil {
+		return "", false
+	}
+	i, known := slices.BinarySearchFunc(objs.Pods, namespace, func(o source.Object[corev1.Pod], ns string) int {
+		return cmp.Or(cmp.Compare(o.Value.Namespace, ns), cmp.Compare(o.Value.Name, name))
+	})
+	if !known {
+		return "", false
+	}
+	return string(objs.Pods[i].Value.UID), true
 }
 
 // report brings the status of all objects up to date. Call with mu held.

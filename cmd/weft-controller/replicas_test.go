@@ -50,6 +50,7 @@ func TestReplicas(t *testing.T) {
 	r.at2, r.stop2 = r.two.start()
 	t.Run("one writes", r.oneWrites)
 	t.Run("both serve", func(t *testing.T) { r.bothServe(t, r.token1()) })
+	t.Run("a token outlives its pod", r.oldToken)
 	t.Run("taints", r.taints)
 	t.Run("somebody else's class", r.otherClass)
 	t.Run("a name that is taken", r.nameTaken)
@@ -83,26 +84,45 @@ func (r *replicas) oneWrites(t *testing.T) {
 	}
 }
 
+// certificate asks for that of service account cart.
+func certificate(t *testing.T, b *bench, at, token string) error {
+	t.Helper()
+	cart := identity.Identity{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: "cart"}
+	_, csr, err := ca.NewRequest(cart)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err = securityapi.NewIstioCertificateServiceClient(b.dialWith(at, token)).CreateCertificate(ctx, &securityapi.IstioCertificateRequest{
+		Csr: string(csr), ValidityDuration: 3600,
+		Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{"ImpersonatedIdentity": structpb.NewStringValue(cart.String())}},
+	})
+	return err
+}
+
+// oldToken: who holds the token of a pod that was replaced gets nothing for it.
+func (r *replicas) oldToken(t *testing.T) {
+	old := r.token1()
+	r.api.Delete(ztunnelPodYAML)
+	r.api.Apply(ztunnelPodYAML)
+	if err := certificate(t, r.one, r.at1, r.token1()); err != nil {
+		t.Errorf("the new pod's: %v", err)
+	}
+	if err := certificate(t, r.one, r.at1, old); err == nil || !strings.Contains(err.Error(), "an earlier pod weft-system/weft-ztunnel-1") {
+		t.Errorf("the old pod's: %v", err)
+	}
+}
+
 // bothServe asks both for configuration and for a certificate of a pod that has no address yet.
 func (r *replicas) bothServe(t *testing.T, token string) {
-	cart := identity.Identity{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: "cart"}
 	for _, c := range []struct {
 		*bench
 		at string
 	}{{r.one, r.at1}, {r.two, r.at2}} {
 		z := c.dialToken(c.at, token)
 		eventually(t, "the service arrives", func() bool { return z.service("cart") != nil })
-		_, csr, err := ca.NewRequest(cart)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		_, err = securityapi.NewIstioCertificateServiceClient(c.dialWith(c.at, token)).CreateCertificate(ctx, &securityapi.IstioCertificateRequest{
-			Csr: string(csr), ValidityDuration: 3600,
-			Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{"ImpersonatedIdentity": structpb.NewStringValue(cart.String())}},
-		})
-		cancel()
-		if err != nil {
+		if err := certificate(t, c.bench, c.at, token); err != nil {
 			t.Errorf("certificate for the pod: %v", err)
 		}
 	}

@@ -106,7 +106,7 @@ func newServer(c config, authority *ca.Authority, tokens *ca.JWTAuthenticator, p
 			DNSNames: []string{name, name + ".svc", name + ".svc." + c.clusterDomain, "localhost"},
 			IPs:      []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 		}),
-		Authenticator: counted{ca.Any(tokens, ca.PeerCertAuthenticator{Authority: authority}), p.metrics.strangers},
+		Authenticator: counted{ca.Any(ca.PodAuthenticator{Authenticator: tokens, Find: p.podUID}, ca.PeerCertAuthenticator{Authority: authority}), p.metrics.strangers},
 		Register:      []func(grpc.ServiceRegistrar){svc.Register},
 		OnNACK:        p.refused,
 		Registerer:    reg,

@@ -1,11 +1,11 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -170,7 +170,9 @@ func (s *store) read() bool {
 func (s *store) fill(out *source.Objects) []source.Problem {
 	s.mu.Lock()
 	if s.sorted == nil {
-		s.sorted = slices.SortedFunc(maps.Values(s.all), func(a, b entry) int { return strings.Compare(a.origin.File, b.origin.File) })
+		s.sorted = slices.SortedFunc(maps.Values(s.all), func(a, b entry) int {
+			return cmp.Or(cmp.Compare(a.raw.GetNamespace(), b.raw.GetNamespace()), cmp.Compare(a.raw.GetName(), b.raw.GetName()))
+		})
 	}
 	sorted := s.sorted
 	s.mu.Unlock()
