@@ -37,7 +37,9 @@ func TestRefused(t *testing.T) {
 				t.Fatal("the table lacks the annotations at and says")
 			}
 			found := server.refusal(t, u)
-			if !slices.ContainsFunc(found, func(c string) bool { return strings.Contains(c, at+": ") && strings.Contains(c, says) || strings.Contains(c, says+` "`+at+`"`) }) {
+			if !slices.ContainsFunc(found, func(c string) bool {
+				return strings.Contains(c, at+": ") && strings.Contains(c, says) || strings.Contains(c, says+` "`+at+`"`)
+			}) {
 				t.Errorf("the API server says %q\nwant %s: …%s…", found, at, says)
 			}
 			if folder := folderProblems(t, doc); len(folder) == 0 {

@@ -111,7 +111,7 @@ func (s *Server) Resume() {
 		"--etcd-servers=http://127.0.0.1:"+strconv.Itoa(s.client), "--bind-address=127.0.0.1", "--secure-port="+strconv.Itoa(s.port),
 		"--cert-dir="+filepath.Join(s.dir, "certs"), "--token-auth-file="+filepath.Join(s.dir, "tokens.csv"), "--authorization-mode=RBAC",
 		"--service-account-issuer="+Issuer, "--service-account-key-file="+keys, "--service-account-signing-key-file="+keys,
-		"--service-cluster-ip-range=10.96.0.0/16", "--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none")
+		"--service-cluster-ip-range=10.96.0.0/16", "--disable-admission-plugins=ServiceAccount", "--allow-privileged", "--endpoint-reconciler-type=none")
 }
 
 // WaitReady fails the test when the server does not get ready.

@@ -1,0 +1,60 @@
+package charts_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/restmapper"
+
+	"github.com/weftmesh/weft/internal/kubetest"
+)
+
+// foreign kinds belong to operators whose schemas no API server of ours has.
+var foreign = map[string]bool{"PodMonitor": true, "Certificate": true, "SecurityContextConstraints": true}
+
+// A real API server takes each object of each profile, strictly: no unknown field, no wrong type, no rule
+// of its validation, no expression of the admission policy that does not compile.
+func TestServerTakesAll(t *testing.T) {
+	s := kubetest.Start(t)
+	s.InstallGatewayAPI("standard")
+	s.Apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: weft-system}\n")
+	d, err := discovery.NewDiscoveryClientForConfig(s.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := dynamic.NewForConfig(s.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(d))
+	seen := map[string]int{}
+	for name, values := range profiles(t) {
+		values["monitoring"] = map[string]any{"dashboards": map[string]any{"enabled": true}}
+		for doc := range strings.SplitSeq(manifest(t, values), "\n---\n") {
+			u := parse(t, doc)
+			if u == nil || foreign[u.GetKind()] {
+				continue
+			}
+			seen[u.GetKind()]++
+			m, err := mapper.RESTMapping(u.GroupVersionKind().GroupKind(), u.GroupVersionKind().Version)
+			if err != nil {
+				t.Fatalf("%s: %s %s: %v", name, u.GetKind(), u.GetName(), err)
+			}
+			_, err = c.Resource(m.Resource).Namespace(u.GetNamespace()).
+				Create(context.Background(), u, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldValidation: metav1.FieldValidationStrict})
+			if err != nil {
+				t.Errorf("%s: %s %s: %v", name, u.GetKind(), u.GetName(), err)
+			}
+		}
+	}
+	for _, kind := range []string{"CustomResourceDefinition", "Deployment", "DaemonSet", "GatewayClass", "ValidatingAdmissionPolicy", "Job", "ConfigMap", "ResourceQuota"} {
+		if seen[kind] == 0 {
+			t.Errorf("no %s was tried", kind)
+		}
+	}
+}
