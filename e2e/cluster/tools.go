@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -53,4 +54,21 @@ func haveProgram(name string) bool {
 		}
 	}
 	return false
+}
+
+// inotifyInstances are enough for ten clusters: kubelets, containerds and many programs in pods each want some, and a
+// machine's default of 128 is used up by two or three clusters.
+const inotifyInstances = 8192
+
+// raiseInotify raises a limit of the whole machine that nodes share; it never lowers it.
+func raiseInotify() error {
+	const file = "/proc/sys/fs/inotify/max_user_instances"
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if n, err := strconv.Atoi(strings.TrimSpace(string(b))); err != nil || n >= inotifyInstances {
+		return err
+	}
+	return os.WriteFile(file, []byte(strconv.Itoa(inotifyInstances)), 0o644)
 }

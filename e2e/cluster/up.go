@@ -20,6 +20,9 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	if err := installTools(ctx); err != nil {
 		return nil, err
 	}
+	if err := raiseInotify(); err != nil {
+		return nil, err
+	}
 	b, err := c.opts.store().Build(ctx)
 	if err != nil {
 		return nil, err

@@ -21,6 +21,7 @@ kind: Deployment
 metadata: {name: churn, namespace: %s}
 spec:
   replicas: %d
+  strategy: {rollingUpdate: {maxSurge: 5, maxUnavailable: 5}}
   selector: {matchLabels: {app: churn}}
   template:
     metadata: {labels: {app: churn}, annotations: {e2e/wave: "%d"}}

@@ -42,7 +42,7 @@ var operations = []operation{
 	{name: "controller gone while pods come and go", do: controllerGone},
 	{name: "200 pods come and go", do: churn},
 	{name: "pod with the address of one that is gone", do: reuseAddress, inNodes: true},
-	{name: "node short of memory, a pod is killed for it", do: shortOfMemory, inNodes: true},
+	{name: "node short of memory, a pod is killed for it", do: shortOfMemory, mayFail: true, mayBreak: true, inNodes: true},
 	{name: "node drained and uncordoned", do: drain, mayBreak: true},
 	{name: "node loses power and starts again", do: reboot, mayFail: true, mayBreak: true, inNodes: true},
 }
@@ -171,9 +171,12 @@ func restartAPIServer(t *testing.T, w *shop) {
 	must(t, w.env.DeletePod(ctx, w.ns, "after-api"))
 }
 
-// shortOfMemory lets a pod without requests eat what the servers' node may have, until the kernel kills it.
+// shortOfMemory lets a pod without requests eat what the servers' node may have, until the kernel kills it, and none of
+// Weft's programs. Before it does, it takes back the pages of every program there, so the node all but stands still.
 func shortOfMemory(t *testing.T, w *shop) {
 	ctx := t.Context()
+	before, err := w.restarts(ctx, "weft")
+	must(t, err)
 	lift, err := w.env.Cluster.LimitMemory(w.second, 256<<20)
 	must(t, err)
 	defer func() {
@@ -203,6 +206,11 @@ spec:
 		return errors.New("it lives")
 	}))
 	must(t, w.env.DeletePod(ctx, w.ns, "glutton"))
+	after, err := w.restarts(ctx, "weft")
+	must(t, err)
+	if after > before {
+		t.Errorf("%d of Weft's programs were started again", after-before)
+	}
 }
 
 func drain(t *testing.T, w *shop) {

@@ -108,7 +108,7 @@ func tcp(ctx context.Context, args []string) error {
 	return err
 }
 
-// eat takes 8 MiB ten times a second and writes to all of it.
+// eat takes 32 MiB ten times a second and writes to all of it.
 func eat(ctx context.Context) error {
 	var all [][]byte
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -118,8 +118,8 @@ func eat(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			all = append(all, bytes.Repeat([]byte{1}, 8<<20))
-			fmt.Println(len(all)*8, "MiB")
+			all = append(all, bytes.Repeat([]byte{1}, 32<<20))
+			fmt.Println(len(all)*32, "MiB")
 		}
 	}
 }

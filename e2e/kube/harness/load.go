@@ -28,7 +28,8 @@ type Load struct {
 
 // StartLoad makes a pod that calls the targets (app load) and waits until each of them has answered.
 func (e *Env) StartLoad(ctx context.Context, namespace, name, node string, rate int, mark string, targets ...string) (*Load, error) {
-	command := append([]string{"load", "-rate", fmt.Sprint(rate), "-mark", mark}, targets...)
+	// the timeout is long: on a machine that is short of processors calls are slow, and that is no failure of the mesh
+	command := append([]string{"load", "-rate", fmt.Sprint(rate), "-timeout", "20s", "-mark", mark}, targets...)
 	if err := e.Pod(ctx, namespace, name, node, command...); err != nil {
 		return nil, err
 	}
