@@ -33,6 +33,7 @@ func makeWaypoints(t *testing.T, c client.Client, cleanup bool) {
 	t.Helper()
 	for _, ns := range []string{suite.MeshNamespace, suite.MeshConsumerNamespace} {
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns, Labels: namespaceLabels}}
+		awaitGone(t, c, ns)
 		create(t, c, namespace)
 		if cleanup {
 			t.Cleanup(func() { _ = c.Delete(context.Background(), namespace) }) // the suite deletes it too, if it gets that far
@@ -54,6 +55,19 @@ func makeWaypoints(t *testing.T, c client.Client, cleanup bool) {
 		if err != nil {
 			t.Fatalf("the waypoint of namespace %s is not programmed after %v; its status: %+v", ns, waypointReady, last.Status)
 		}
+	}
+}
+
+// awaitGone waits for a namespace that an earlier run is still deleting.
+func awaitGone(t *testing.T, c client.Client, name string) {
+	t.Helper()
+	err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, waypointReady, true, func(ctx context.Context) (bool, error) {
+		var ns corev1.Namespace
+		err := c.Get(ctx, client.ObjectKey{Name: name}, &ns)
+		return apierrors.IsNotFound(err) || err == nil && ns.DeletionTimestamp == nil, nil
+	})
+	if err != nil {
+		t.Fatalf("namespace %s is being deleted for %v: what holds it? kubectl get namespace %s -o yaml", name, waypointReady, name)
 	}
 }
 
