@@ -39,8 +39,17 @@ func (a *agent) read() (enroll.StatusWriter, error) {
 	if a.client, err = kubernetes.NewForConfig(config); err != nil {
 		return nil, fmt.Errorf("--source kubernetes: %w", err)
 	}
+	a.events = enroll.NewKubeEvents(a.client.CoreV1(), a.c.node)
 	a.watch = newWatcher(a.c.node, src, a.log)
 	return enroll.NewKubeStatus(a.client.CoreV1(), a.watch.find), nil
+}
+
+// teller tells by Events where there is an API server.
+func (a *agent) teller() enroll.Teller {
+	if a.events == nil {
+		return nil // not a nil *KubeEvents
+	}
+	return a.events
 }
 
 // spaces makes what finds pods' network namespaces.

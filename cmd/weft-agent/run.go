@@ -47,6 +47,7 @@ type agent struct {
 	finder  *enroll.Finder // nil: namespaces have paths
 
 	client  *kubernetes.Clientset // nil: pods are read from a folder
+	events  *enroll.KubeEvents    // nil, likewise
 	starter *starter              // nil: no --cni-socket
 	install *install.Installer    // nil: no --cni-conf-dir
 	cniDone func(op string, err error, took time.Duration)
@@ -70,6 +71,9 @@ func run(ctx context.Context, c config) error {
 			log.Warn("close", zap.Error(err))
 		}
 		a.zds.Close()
+		if a.events != nil {
+			a.events.Close()
+		}
 		log.Info("agent ended; captured pods stay captured", zap.Int("pods", len(a.redir.Pods())))
 	}()
 	return a.serve(ctx)
@@ -92,7 +96,7 @@ func (a *agent) prepare() error {
 		return errors.Join(err, a.redir.Close())
 	}
 	a.recon = enroll.New(enroll.Options{
-		Redirector: a.redir, Admitter: a.cgroups, Status: status, Open: open,
+		Redirector: a.redir, Admitter: a.cgroups, Status: status, Open: open, Teller: a.teller(),
 		Linger: a.c.linger, Metrics: enroll.NewMetrics(a.metrics), Log: a.log.Named("enroll"),
 	})
 	a.watch.r = a.recon

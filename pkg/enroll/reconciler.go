@@ -51,6 +51,8 @@ type Options struct {
 	Linger time.Duration
 	// RetryMin and RetryMax bound the pause after a failure, which doubles. 0: 200 ms and 15 s.
 	RetryMin, RetryMax time.Duration
+	// Teller tells people of pods that cannot be enrolled; nil: only the log and the pages do.
+	Teller Teller
 	// Metrics; nil: none.
 	Metrics *Metrics
 	// Clock; nil: time itself.
@@ -83,8 +85,10 @@ type entry struct {
 	acked    uint64 // connection over which the ztunnel answered for it on the list
 	attempts int    // failures in a row
 	err      error  // the last one
+	told     string // what people were told of it
 	since    time.Time
-	starting bool          // Start wants it, and the source has not shown it with an address yet
+	shown    bool          // the source has shown it
+	starting bool          // Start wants it, and the source has not shown it yet
 	turn     chan struct{} // closed after the next attempt; nil while nobody waits
 }
 
@@ -151,6 +155,9 @@ func (r *Reconciler) Set(decisions []Decision, complete bool) {
 	for _, d := range decisions {
 		named[d.Pod.UID] = true
 		e := r.entries[d.Pod.UID]
+		if e != nil {
+			e.shown = true
+		}
 		switch {
 		case d.Verdict != Leave && r.stopped[d.Pod.UID]:
 			d.Reason = "its sandbox is gone"
@@ -185,7 +192,7 @@ func (r *Reconciler) want(d Decision) {
 		e = &entry{}
 		r.entries[d.Pod.UID] = e
 	}
-	e.reason, e.starting = d.Reason, false
+	e.reason, e.starting, e.shown = d.Reason, false, true
 	if e.want == nil {
 		e.since = r.o.Clock.Now()
 	} else if e.want.equal(d.Pod) {

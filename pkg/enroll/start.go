@@ -12,8 +12,10 @@ import (
 func (r *Reconciler) Start(ctx context.Context, p Pod, cookie uint64, reason string) error {
 	r.mu.Lock()
 	delete(r.stopped, p.UID)
+	known := r.entries[p.UID] != nil && r.entries[p.UID].shown
 	r.want(Decision{Pod: p, Reason: reason})
-	r.entries[p.UID].starting = true
+	e := r.entries[p.UID]
+	e.starting, e.shown = !known, known
 	r.queue.add(p.UID) // also if nothing is new: another namespace is not seen from here
 	r.count()
 	r.mu.Unlock()

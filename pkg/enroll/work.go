@@ -14,7 +14,7 @@ import (
 )
 
 // errWaiting is no failure: an event will wake the pod.
-var errWaiting = errors.New("waiting for a ztunnel to connect")
+var errWaiting = errors.New("waiting for a ztunnel to connect (does the weft-ztunnel pod of this node run?)")
 
 // work brings one pod a step nearer to what is wanted.
 func (r *Reconciler) work(ctx context.Context, uid string) {
@@ -43,10 +43,12 @@ func (r *Reconciler) work(ctx context.Context, uid string) {
 	case ctx.Err() != nil:
 	case errors.Is(err, errWaiting):
 		e.err, e.attempts = err, 0
+		r.tell(e, true)
 	case err != nil:
 		r.failed(uid, e, err)
 	default:
 		e.err, e.attempts = nil, 0
+		r.relieve(e)
 		if want == nil && !p.enrolled && p.offAt.IsZero() && e.want == nil {
 			delete(r.entries, uid)
 		} else if want != nil && fresh && p.announced {
@@ -64,6 +66,7 @@ func (r *Reconciler) failed(uid string, e *entry, err error) {
 	}
 	e.err = err
 	e.attempts++
+	r.tell(e, false)
 	r.o.Metrics.failed()
 	log := r.log.Warn
 	if e.attempts > 1 { // once is for people, the rest is on the admin page
