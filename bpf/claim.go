@@ -60,7 +60,7 @@ func (r *Redirector) place(n *pod) (bool, error) {
 		old.close()
 		probes := n.Probes
 		n.record = old.record // its slot and the values to restore
-		n.Probes = probes
+		n.Probes, n.Relaxed = probes, false
 	} else {
 		slot, err := r.freeSlot()
 		if err != nil {

@@ -22,6 +22,7 @@ type record struct {
 	IP4     netip.Addr        `json:"ip4,omitzero"`
 	IP6     netip.Addr        `json:"ip6,omitzero"`
 	NoDNS   bool              `json:"noDNS,omitempty"`
+	Relaxed bool              `json:"relaxed,omitempty"`
 	Probes  []uint16          `json:"probes,omitempty"`  // ports that the kubelet may open
 	Device  string            `json:"device"`            // the pod's interface
 	Index   int               `json:"index"`             // its number in the pod
@@ -40,6 +41,9 @@ func (r *record) flags() (f uint32) {
 	if !r.NoDNS {
 		f |= flagDNS
 	}
+	if r.Relaxed {
+		f |= flagRelaxed
+	}
 	return f
 }
 
@@ -48,6 +52,8 @@ const (
 	flagV4  = 1
 	flagV6  = 2
 	flagDNS = 4
+
+	flagRelaxed = 8
 )
 
 const (

@@ -136,5 +136,7 @@ int weft_lookup(struct bpf_sk_lookup *ctx)
 		count(REFUSED_RESERVED_PORT);
 		return SK_DROP;
 	}
+	if (pod_flags & POD_RELAXED)
+		return SK_PASS;
 	return give(ctx, SLOT_INBOUND, REDIRECTED_INBOUND);
 }

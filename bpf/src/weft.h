@@ -39,6 +39,7 @@ struct addr {
 #define POD_V4 1  /* the pod has an IPv4 address and its IPv4 is captured */
 #define POD_V6 2
 #define POD_DNS 4 /* UDP to port 53 is captured */
+#define POD_RELAXED 8 /* plaintext goes straight to the application: the mesh is leaving */
 
 /*
  * Counters. Connections are counted by sk_lookup and the cgroup hooks (a
