@@ -271,6 +271,24 @@ func TestAgentIsReplaced(t *testing.T) {
 	}
 }
 
+// Pods that may start without an agent give one that is restarting its time.
+func TestAgentRestarts(t *testing.T) {
+	r := newRuntime(t, "1.1.0", 60)
+	if err := cni.WriteState(cni.StatePath(r.socket), map[string]cni.Mode{"shop": cni.Plain}); err != nil {
+		t.Fatal(err)
+	}
+	a := &agent{}
+	done := make(chan error, 1)
+	go func() {
+		_, err := r.add()
+		done <- err
+	}()
+	r.start(a)
+	if err := <-done; err != nil || len(a.calls) != 1 {
+		t.Errorf("%v, agent was told %q", err, a.calls)
+	}
+}
+
 func TestFirstInTheList(t *testing.T) {
 	r := newRuntime(t, "1.1.0", 20)
 	r.list = r.parse(`{"cniVersion":"1.0.0","name":"net","plugins":[{"type":"weft-cni"}]}`)

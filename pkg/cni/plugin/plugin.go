@@ -18,6 +18,9 @@ import (
 const (
 	retryEvery = 200 * time.Millisecond
 	delTimeout = 3 * time.Second
+	// patience is how long pods that could start without an agent wait for one: it may just be restarting, and pods of
+	// a plain namespace can be enrolled by a label of their own, which only the agent sees.
+	patience = 3 * time.Second
 )
 
 // Main is one execution of the plugin, by environment, standard input and output; about is for a person who starts
@@ -99,8 +102,13 @@ func (c *call) ask(command string, f func(cni.Client, context.Context, cni.Pod) 
 	ctx, cancel := context.WithTimeout(context.Background(), c.timeout())
 	defer cancel()
 	began := time.Now()
+	var last error
 	for {
 		err := f(cni.Client{Path: c.Socket}, ctx, c.pod)
+		if errors.Is(err, cni.ErrAway) && ctx.Err() != nil && last != nil {
+			err = last // says more than that time is up
+		}
+		last = err
 		if err == nil {
 			c.note(command, began, "done", nil)
 			return nil
@@ -108,12 +116,13 @@ func (c *call) ask(command string, f func(cni.Client, context.Context, cni.Pod) 
 		var why string
 		if errors.Is(err, cni.ErrAway) || errors.Is(err, cni.ErrSlow) {
 			var wait bool
-			if why, wait = c.alone(); !wait {
+			why, wait = c.alone()
+			if errors.Is(err, cni.ErrAway) && (wait || time.Since(began) < patience) && sleep(ctx, retryEvery) {
+				continue
+			}
+			if !wait {
 				c.note(command, began, "let pass: "+why, err)
 				return nil
-			}
-			if errors.Is(err, cni.ErrAway) && sleep(ctx, retryEvery) {
-				continue
 			}
 		}
 		c.note(command, began, "refused: "+why, err)
