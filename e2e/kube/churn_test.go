@@ -10,12 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weftmesh/weft/e2e/cluster"
 	"github.com/weftmesh/weft/e2e/kube/harness"
 )
 
 // churned is a Deployment of pods that do nothing but be there.
-const churned = `
+var churned = `
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: churn, namespace: %s}
@@ -27,7 +26,7 @@ spec:
     metadata: {labels: {app: churn}, annotations: {e2e/wave: "%d"}}
     spec:
       terminationGracePeriodSeconds: 1
-      containers: [{name: app, image: "` + cluster.BaseImage + `", command: [/bin/app, pause], resources: {requests: {cpu: 1m, memory: 4Mi}}}]
+      containers: [{name: app, image: "` + harness.Image() + `", command: [/bin/app, pause], resources: {requests: {cpu: 1m, memory: 4Mi}}}]
 `
 
 // churn makes and removes 200 pods in waves of 50, each wave replacing the pods of the one before.

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weftmesh/weft/e2e/cluster"
 	"github.com/weftmesh/weft/e2e/kube/harness"
 	corev1 "k8s.io/api/core/v1"
 )
@@ -192,7 +191,7 @@ spec:
   restartPolicy: Never
   nodeSelector: {kubernetes.io/hostname: %s}
   containers: [{name: app, image: %q, command: [/bin/app, eat]}]
-`, w.ns, w.second, cluster.BaseImage)))
+`, w.ns, w.second, harness.Image())))
 	must(t, harness.Poll(ctx, 2*time.Minute, "the glutton to be killed", func(ctx context.Context) error {
 		pods, err := w.env.Pods(ctx, w.ns, "glutton")
 		if err != nil {

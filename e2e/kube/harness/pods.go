@@ -1,9 +1,11 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -51,6 +53,9 @@ func (e *Env) DeleteNamespace(ctx context.Context, name string) error {
 		return errors.New("it is there")
 	})
 }
+
+// Image is what the tests' pods run: E2E_BASE, or the image that weft-cluster puts on its nodes.
+func Image() string { return cmp.Or(os.Getenv("E2E_BASE"), cluster.BaseImage) }
 
 // Server is a Deployment of the app's servers with a Service: HTTP 80 (pods: 8080), gRPC 9090, TCP echo 7070.
 type Server struct {
@@ -101,7 +106,7 @@ spec:
         lifecycle: {preStop: {sleep: {seconds: 2}}}
         resources: {requests: {cpu: 5m, memory: 16Mi}}
         %[6]s
-`, s.Name, s.Namespace, s.Replicas, cluster.BaseImage, onNode(s.Node, 6), strings.ReplaceAll(strings.TrimSpace(probes), "\n", "\n        ")))
+`, s.Name, s.Namespace, s.Replicas, Image(), onNode(s.Node, 6), strings.ReplaceAll(strings.TrimSpace(probes), "\n", "\n        ")))
 	if err != nil {
 		return err
 	}
@@ -144,7 +149,7 @@ spec:
   restartPolicy: Never%[5]s
   containers:
   - {name: app, image: "%[3]s", command: [/bin/app, %[4]s], resources: {requests: {cpu: 5m, memory: 16Mi}}}
-`, name, namespace, cluster.BaseImage, strings.Join(quoted, ", "), onNode(node, 2)))
+`, name, namespace, Image(), strings.Join(quoted, ", "), onNode(node, 2)))
 }
 
 // WaitReady returns when a pod is Ready.
