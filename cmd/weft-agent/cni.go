@@ -34,6 +34,9 @@ type starter struct {
 
 // Add implements cni.Handler.
 func (s *starter) Add(ctx context.Context, p cni.Pod) error {
+	if s.watch.leaving.Load() {
+		return nil // no pod is the mesh's any more
+	}
 	pod, ns, err := s.lookup(ctx, p)
 	if err != nil {
 		return err

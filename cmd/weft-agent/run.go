@@ -66,17 +66,19 @@ func run(ctx context.Context, c config) error {
 	if err := a.prepare(); err != nil {
 		return err
 	}
-	defer func() {
-		if err := a.redir.Close(); err != nil {
-			log.Warn("close", zap.Error(err))
-		}
-		a.zds.Close()
-		if a.events != nil {
-			a.events.Close()
-		}
-		log.Info("agent ended; captured pods stay captured", zap.Int("pods", len(a.redir.Pods())))
-	}()
-	return a.serve(ctx)
+	err = a.serve(ctx)
+	if err := a.redir.Close(); err != nil {
+		log.Warn("close", zap.Error(err))
+	}
+	a.zds.Close()
+	if a.events != nil {
+		a.events.Close()
+	}
+	if a.watch.leaving.Load() {
+		return errors.Join(err, a.clean())
+	}
+	log.Info("agent ended; captured pods stay captured", zap.Int("pods", len(a.redir.Pods())))
+	return err
 }
 
 // prepare opens what may fail before anything is changed.
@@ -164,8 +166,25 @@ func mountBPFFS(c config) error {
 	return nil
 }
 
-func (a *agent) serve(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
+// serve works until told to end, and then on until the pods are out of the mesh if that is to be.
+func (a *agent) serve(told context.Context) error {
+	work, end := context.WithCancel(context.WithoutCancel(told))
+	defer end()
+	installing, endInstall := context.WithCancel(work)
+	defer endInstall()
+	g, ctx := errgroup.WithContext(work)
+	g.Go(func() error {
+		defer end()
+		select {
+		case <-told.Done():
+			if a.uninstalled(ctx) {
+				endInstall()
+				a.leave(ctx)
+			}
+		case <-ctx.Done():
+		}
+		return nil
+	})
 	if err := a.pages(ctx, g); err != nil {
 		return err
 	}
@@ -187,7 +206,7 @@ func (a *agent) serve(ctx context.Context) error {
 		g.Go(func() error { return a.serveCNI(ctx) })
 	}
 	if a.install != nil {
-		g.Go(func() error { return a.installCNI(ctx) })
+		g.Go(func() error { return a.installCNI(installing) })
 	}
 	a.log.Info("agent started", zap.String("node", a.c.node), zap.String("pins", a.c.pins()), zap.String("zds", a.c.zdsSocket))
 	return g.Wait()

@@ -28,6 +28,7 @@ type watcher struct {
 	log      *zap.Logger
 	problems atomic.Int64
 	known    chan struct{} // closed when the first state has been decided on
+	leaving  atomic.Bool   // no pod is the mesh's any more
 
 	mu      sync.Mutex // protects what follows
 	objects *source.Objects
@@ -50,7 +51,7 @@ func (w *watcher) run(ctx context.Context) error {
 		for _, f := range w.before {
 			f(o)
 		}
-		w.r.Set(enroll.Decide(w.node, s), s.Complete)
+		w.r.Set(w.decide(s), s.Complete || w.leaving.Load())
 		if first {
 			first = false
 			close(w.known)

@@ -53,6 +53,9 @@ const (
 	WaypointClass      = "weft-waypoint"
 	WaypointController = "weft.dev/waypoint"
 	MeshController     = "weft.dev/mesh"
+	// UninstallConfigMap is in the system namespace while Weft is being uninstalled: agents that end give
+	// their nodes back then.
+	UninstallConfigMap = "weft-uninstall"
 )
 
 // Ports inside an enrolled pod's network namespace, and of the mesh's own programs.

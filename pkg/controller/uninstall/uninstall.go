@@ -65,13 +65,37 @@ func Run(ctx context.Context, o Options) error {
 		return fmt.Errorf("API server: %w", err)
 	}
 	u := &uninstaller{Options: o, client: client, objects: objects}
+	if err := u.mark(ctx); err != nil {
+		return err
+	}
 	if err := u.endAgents(ctx); err != nil {
 		return err
 	}
 	if err := u.endControllers(ctx); err != nil {
 		return err
 	}
-	return errors.Join(u.liftTaints(ctx), u.removeMade(ctx))
+	if err := errors.Join(u.liftTaints(ctx), u.removeMade(ctx)); err != nil {
+		return err
+	}
+	return u.unmark(ctx)
+}
+
+// mark says to agents why they end: without it they leave their pods captured, whatever becomes of their
+// DaemonSet.
+func (u *uninstaller) mark(ctx context.Context) error {
+	_, err := u.client.CoreV1().ConfigMaps(u.Namespace).Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: api.UninstallConfigMap}}, metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("make ConfigMap %s, which agents look for: %w", api.UninstallConfigMap, err)
+	}
+	return nil
+}
+
+func (u *uninstaller) unmark(ctx context.Context) error {
+	err := u.client.CoreV1().ConfigMaps(u.Namespace).Delete(ctx, api.UninstallConfigMap, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("remove ConfigMap %s: %w", api.UninstallConfigMap, err)
+	}
+	return nil
 }
 
 // endAgents has every node cleaned by its agent.

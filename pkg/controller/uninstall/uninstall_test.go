@@ -137,7 +137,9 @@ func object(apiVersion, kind, namespace, name string) string {
 func TestOrder(t *testing.T) {
 	s := kubetest.Start(t)
 	s.Apply(installed)
-	there := func(apiVersion, kind, namespace, name string) bool { return s.Get(object(apiVersion, kind, namespace, name)) != nil }
+	there := func(apiVersion, kind, namespace, name string) bool {
+		return s.Get(object(apiVersion, kind, namespace, name)) != nil
+	}
 
 	done := make(chan error, 1)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
@@ -148,6 +150,9 @@ func TestOrder(t *testing.T) {
 	eventually(t, "the agents' DaemonSet is deleted", func() bool { return !there("apps/v1", "DaemonSet", "weft-system", "weft-agent") })
 	if !there("apps/v1", "Deployment", "weft-system", "weft-controller") {
 		t.Error("controllers were told to end before the agents had")
+	}
+	if !there("v1", "ConfigMap", "weft-system", "weft-uninstall") {
+		t.Error("agents cannot tell an uninstall")
 	}
 	s.Delete(object("v1", "Pod", "weft-system", "agent-n1"))
 	eventually(t, "the controllers' Deployment is deleted", func() bool { return !there("apps/v1", "Deployment", "weft-system", "weft-controller") })
@@ -162,7 +167,7 @@ func TestOrder(t *testing.T) {
 	for _, o := range [][4]string{
 		{"apps/v1", "Deployment", "shop", "wp"}, {"v1", "Service", "shop", "wp"}, {"v1", "ServiceAccount", "shop", "wp"},
 		{"autoscaling/v2", "HorizontalPodAutoscaler", "shop", "wp"}, {"policy/v1", "PodDisruptionBudget", "shop", "wp"},
-		{"v1", "ConfigMap", "shop", "weft-root"}, {"coordination.k8s.io/v1", "Lease", "weft-system", "weft-controller"},
+		{"v1", "ConfigMap", "shop", "weft-root"}, {"v1", "ConfigMap", "weft-system", "weft-uninstall"}, {"coordination.k8s.io/v1", "Lease", "weft-system", "weft-controller"},
 	} {
 		if there(o[0], o[1], o[2], o[3]) {
 			t.Errorf("%s %s/%s is still there", o[1], o[2], o[3])
