@@ -144,12 +144,12 @@ func (s *Server) ClearEnvoy(nodeID string) { s.envoy.ClearSnapshot(waypointKey(n
 // EnvoyCurrent reports whether every connected pod of a waypoint has answered what was published last.
 // nodeID is as for SetEnvoy.
 func (s *Server) EnvoyCurrent(nodeID string) bool {
-	info := s.envoy.GetStatusInfo(waypointKey(nodeID))
-	if info == nil {
-		return true
-	}
 	subscribed := s.clients.subscriptions(func(id, _ string) bool { return waypointKey(id) == waypointKey(nodeID) })
-	return info.GetNumDeltaWatches()+info.GetNumWatches() >= subscribed // an answered subscription waits for the next change
+	if subscribed == 0 {
+		return true // of another replica, perhaps; the cache would warn of each question
+	}
+	info := s.envoy.GetStatusInfo(waypointKey(nodeID))
+	return info == nil || info.GetNumDeltaWatches()+info.GetNumWatches() >= subscribed // an answered subscription waits for the next change
 }
 
 // ZtunnelsCurrent reports whether every connected ztunnel has answered what was published last.
