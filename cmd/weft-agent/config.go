@@ -86,7 +86,7 @@ func (c config) validateRun() error {
 	if len(c.sources) > 1 && slices.Contains(c.sources, sourceKubernetes) {
 		errs = append(errs, errors.New("--source kubernetes excludes other sources"))
 	}
-	if c.cniSocket != "" && !(c.kubernetes() && c.autoNetns()) {
+	if c.cniSocket != "" && (!c.kubernetes() || !c.autoNetns()) {
 		errs = append(errs, errors.New("--cni-socket needs --source kubernetes and --netns auto"))
 	}
 	errs = append(errs, c.cni.validate(c.cniSocket))

@@ -110,9 +110,9 @@ func mislabelled(labels map[string]string, istioRuns bool) []wrong {
 func meantKey(key string) string {
 	prefix, last, slashed := strings.Cut(strings.NewReplacer("_", "-", " ", "-").Replace(strings.ToLower(key)), "/")
 	if !slashed {
-		prefix, last = api.Group, prefix
-		if _, exact := knownLabels[api.Group+"/"+last]; exact { // without a prefix only the very name is suspicious
-			return api.Group + "/" + last
+		name := api.Group + "/" + prefix
+		if _, exact := knownLabels[name]; exact { // without a prefix only the very name is suspicious
+			return name
 		}
 		return ""
 	}
