@@ -73,6 +73,8 @@ func TestPages(t *testing.T) {
 	for _, d := range []string{"deployment/frontend", "deployment/payments"} {
 		must(t, e.WaitRollout(ctx, "shop", d))
 	}
+	_ = os.Remove(reportFile)
+	defer os.Remove(reportFile)
 	for _, page := range pages {
 		text, err := os.ReadFile(filepath.Join(harness.Root(), "docs", page))
 		must(t, err)
@@ -86,6 +88,7 @@ func TestPages(t *testing.T) {
 			}
 		}
 	}
+	judgeReport(t)
 	if t.Failed() {
 		t.Log("evidence is in", e.KeepEvidence(t.Name()))
 		return
