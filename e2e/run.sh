@@ -12,6 +12,10 @@ weft-cluster() { "$root/build/bin/weft-cluster" "$1" --index "$index" "${@:2}"; 
 finish() {
   code=$?
   trap - EXIT INT TERM
+  if [ -n "${child:-}" ]; then # interrupted: the command first, with all that it started
+    kill -TERM -- "-$child" 2>/dev/null || true
+    wait "$child" || true
+  fi
   if [ "$code" != 0 ] && [ -n "${KEEP:-}" ]; then
     echo "cluster $index stays up; take it down with: build/bin/weft-cluster down --index $index" >&2
   else
@@ -27,4 +31,10 @@ images=() && for tar in "$root"/build/images/weft-*.tar; do [ -e "$tar" ] && ima
 weft-cluster up --nodes "${E2E_NODES:-2}" --proxy-mode "${E2E_PROXY:-nftables}" "${images[@]}"
 eval "$(weft-cluster env)"
 export E2E_CLUSTER=$index
-"$@"
+set -m # a process group for the command; waiting for it in the background lets signals through at once
+"$@" &
+child=$!
+code=0
+wait "$child" || code=$?
+child=
+exit "$code"
