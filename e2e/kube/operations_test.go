@@ -82,6 +82,7 @@ func (w *shop) under(t *testing.T, name string, o operation, table *table) {
 	load, err := w.env.StartLoad(ctx, w.ns, name, w.first, 20, mark, w.targets...)
 	must(t, err)
 	defer func() {
+		keepEvidence(t)
 		late, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		_ = w.env.DeletePod(late, w.ns, name)

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"errors"
+	"fmt"
 	"sort"
 	"testing"
 
@@ -49,8 +50,8 @@ func (w witness) judge(t *testing.T) harness.WireReport {
 		t.Errorf("the tunnel was not used: %d frames on the links, but none to or from port 15008", r.Frames)
 	}
 	flows := make([]string, 0, len(r.Other))
-	for f := range r.Other {
-		flows = append(flows, f)
+	for f, n := range r.Other {
+		flows = append(flows, fmt.Sprintf("%s (%d bytes)", f, n))
 	}
 	sort.Strings(flows)
 	t.Logf("links: %d frames, %d bytes through the tunnel, %d handshakes, other TCP: %v", r.Frames, r.Tunnel, r.Hellos, flows)

@@ -69,7 +69,8 @@ type Server struct {
 func (e *Env) Deploy(ctx context.Context, s Server) error {
 	probes := s.Probes
 	if probes == "" {
-		probes = `readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}`
+		// patient: on a machine that is short of processors it must not take the server away
+		probes = `readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1, timeoutSeconds: 20, failureThreshold: 10}`
 	}
 	err := e.Apply(ctx, fmt.Sprintf(`
 apiVersion: v1
