@@ -283,7 +283,12 @@ func cleanup(c config) error {
 	if _, err := os.Stat(c.pins()); errors.Is(err, os.ErrNotExist) {
 		log.Info("nothing is pinned", zap.String("pins", c.pins()))
 	} else {
-		errs = append(errs, bpf.Cleanup(bpf.Options{Root: c.pins(), Log: log}))
+		o := bpf.Options{Root: c.pins(), Log: log}
+		if tree, err := bpf.OpenHierarchy(1); err == nil { // the node's, where this process's is a container's
+			defer tree.Close()
+			o.CgroupRoot = tree.Root()
+		}
+		errs = append(errs, bpf.Cleanup(o))
 	}
 	return errors.Join(errs...)
 }
