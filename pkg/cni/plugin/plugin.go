@@ -105,7 +105,7 @@ func (c *call) ask(command string, f func(cni.Client, context.Context, cni.Pod) 
 	var last error
 	for {
 		err := f(cni.Client{Path: c.Socket}, ctx, c.pod)
-		if errors.Is(err, cni.ErrAway) && ctx.Err() != nil && last != nil {
+		if errors.Is(err, cni.ErrAway) && errors.Is(err, context.DeadlineExceeded) && last != nil {
 			err = last // says more than that time is up
 		}
 		last = err
