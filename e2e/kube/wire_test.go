@@ -3,14 +3,19 @@ package kube
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sort"
+	"strings"
 	"testing"
 
 	"github.com/weftmesh/weft/e2e/kube/harness"
 )
 
 // witness watches the links during a test.
-type witness struct{ wire *harness.Wire }
+type witness struct {
+	wire *harness.Wire
+	out  string // folder for captures
+}
 
 // watch begins to watch what the pods of these namespaces send. On a cluster whose links are elsewhere it watches
 // nothing and the test says so.
@@ -29,7 +34,7 @@ func watch(t *testing.T, e *harness.Env, namespaces ...string) witness {
 			w.Member(p.Status.PodIP, p.Name)
 		}
 	}
-	return witness{w}
+	return witness{w, e.Out}
 }
 
 // judge fails the test if anything was in clear text, or if the tunnel was not used at all.
@@ -45,6 +50,10 @@ func (w witness) judge(t *testing.T) harness.WireReport {
 	}
 	for _, c := range r.NotTLS {
 		t.Errorf("not TLS, to port 15008: %s", c)
+	}
+	file := filepath.Join(w.out, strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())+".pcap")
+	if n, err := w.wire.KeepPast(file); n > 0 || err != nil {
+		t.Logf("%d frames of pods of the mesh past the tunnel are in %s (%v)", n, file, err)
 	}
 	if r.Tunnel == 0 {
 		t.Errorf("the tunnel was not used: %d frames on the links, but none to or from port 15008", r.Frames)

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
 	"github.com/weftmesh/weft/pkg/lab/capture"
 )
 
@@ -21,6 +24,7 @@ type Wire struct {
 	mu      sync.Mutex // protects all below
 	members map[netip.Addr]string
 	seen    WireReport
+	past    []capture.Frame // frames of members past the tunnel, also without payload
 	err     error
 }
 
@@ -117,9 +121,43 @@ func (w *Wire) read(link string, c *capture.Capture) {
 	for _, c := range r.Clear {
 		w.seen.Clear = append(w.seen.Clear, fmt.Sprintf("%s: …%s…", c.Flow, c.Excerpt))
 	}
+	past := len(r.Clear) > 0
 	for flow, n := range r.Other.Flows {
 		w.seen.Other[flow] += n
+		from, _, _ := strings.Cut(flow, " → ")
+		if src, err := netip.ParseAddr(from); err == nil && w.members[src] != "" {
+			past = true
+		}
 	}
+	if past {
+		w.past = append(w.past, slices.DeleteFunc(frames, func(f capture.Frame) bool { return !w.pastTunnel(f) })...)
+	}
+}
+
+// pastTunnel tells frames of TCP that have a member's address and not the tunnel's port.
+func (w *Wire) pastTunnel(f capture.Frame) bool {
+	p := gopacket.NewPacket(f.Data, layers.LayerTypeEthernet, gopacket.DecodeOptions{NoCopy: true, Lazy: true})
+	tcp, isTCP := p.Layer(layers.LayerTypeTCP).(*layers.TCP)
+	if !isTCP || tcp.SrcPort == 15008 || tcp.DstPort == 15008 {
+		return false
+	}
+	flow := p.NetworkLayer().NetworkFlow()
+	for _, end := range []gopacket.Endpoint{flow.Src(), flow.Dst()} {
+		if addr, ok := netip.AddrFromSlice(end.Raw()); ok && w.members[addr] != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// KeepPast writes what members sent past the tunnel to a file for tcpdump, and tells how many frames there were.
+func (w *Wire) KeepPast(file string) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.past) == 0 {
+		return 0, nil
+	}
+	return len(w.past), capture.WriteFile(file, w.past)
 }
 
 // Stop ends the watch and tells what was seen. It fails when frames were lost, for then it proves nothing.
