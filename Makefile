@@ -33,8 +33,8 @@ images: build ## Container images as archives in build/images; PUSH=HUB, PLATFOR
 	  $(foreach platform,$(filter-out linux/$(ARCH),$(PLATFORMS)),-bin $(platform)=$(BUILD)/$(platform))
 
 .PHONY: conformance
-conformance: images ## Gateway API's mesh suite against Weft on a real cluster (root); UPDATE=1 keeps the report, E2E_CLUSTER=existing, KEEP=1, ARGS=
-	@VERSION="$(VERSION)" bash hack/conformance.sh
+conformance: images cluster ## Gateway API's mesh suite on a real cluster (root); UPDATE=1 keeps the report; E2E_CLUSTER=existing, ARGS=
+	@VERSION="$(VERSION)" bash e2e/run.sh bash hack/conformance.sh
 
 .PHONY: envoy
 envoy: ## Find an Envoy, or install one under build/envoy

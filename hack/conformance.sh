@@ -1,14 +1,12 @@
 #!/usr/bin/env bash
-# Runs Gateway API's mesh suite against Weft on a cluster: `make conformance` calls it.
-#   E2E_CLUSTER=existing  use the cluster of the current kubeconfig, on which Weft and Gateway API's CRDs are installed
-#   INDEX=0               which of the clusters of this machine to raise
-#   KEEP=1                leave it running
+# Installs Weft on the cluster that e2e/run.sh raised and runs Gateway API's mesh suite there: `make conformance`.
+#   E2E_CLUSTER=existing  the cluster of the current kubeconfig, on which Gateway API's CRDs and Weft are installed
 #   ARGS=                 more flags for the suite, e.g. -run-test=MeshConsumerRoute
-# The report lands in build/conformance/report.yaml. A full run that passed replaces docs/conformance/report.yaml
-# when UPDATE=1.
+#   UPDATE=1              a whole run that passed replaces docs/conformance/report.yaml
+# The report lands in build/conformance/report.yaml. What e2e/run.sh takes holds too: E2E_INDEX=, E2E_PROXY=, KEEP=1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-out=build/conformance version=${VERSION:-v0.0.0-dev} index=${INDEX:-0}
+out=build/conformance version=${VERSION:-v0.0.0-dev}
 mkdir -p "$out"
 say() { printf '%s  %s\n' "$(date -u +%H:%M:%S)" "$*"; }
 
@@ -20,25 +18,17 @@ echo_image() {
     -addext subjectAltName=DNS:echo -keyout "$out/cert.key" -out "$out/cert.crt" 2>/dev/null
   build/bin/weft-images pack -add "$out/cert.crt=/cert.crt" -add "$out/cert.key=/cert.key" \
     registry.k8s.io/gateway-api/echo-advanced:v1.5.1 "$out/echo.tar" "$out/server" "$out/client"
-}
-
-raise() {
-  (cd e2e && go build -o ../build/bin/weft-cluster ./cluster/weft-cluster)
-  [ -n "${KEEP:-}" ] || trap 'build/bin/weft-cluster down --index "$index"' EXIT
-  build/bin/weft-cluster up --index "$index" --nodes 2 --image "$out/echo.tar,build/images/weft-controller.tar,build/images/weft-agent.tar,build/images/weft-ztunnel.tar,build/images/weft-waypoint.tar"
-  eval "$(build/bin/weft-cluster env --index "$index")"
+  build/bin/weft-cluster load --index "$E2E_CLUSTER" "$out/echo.tar"
 }
 
 install() {
   kubectl apply --server-side -f "$(go list -m -f '{{.Dir}}' sigs.k8s.io/gateway-api)/config/crd/standard" >/dev/null
-  helm install weft charts/weft --namespace weft-system --create-namespace --set "tag=$version" --wait --timeout 3m
+  helm install weft charts/weft --namespace weft-system --create-namespace --set "tag=${version//+/_}" --wait --timeout 3m
 }
 
-say "images"
-echo_image
 if [ "${E2E_CLUSTER:-}" != existing ]; then
-  say "cluster"
-  raise
+  say "the suite's application"
+  echo_image
   say "Weft"
   install
 fi
@@ -53,7 +43,7 @@ grep -E 'tests of meshes passed|report.go|although its features' "$out/conforman
 if [ $code != 0 ]; then
   tail -n 40 "$out/conformance.log"
   say "failed; all of it is in $out/conformance.log"
-  [ "${E2E_CLUSTER:-}" = existing ] || kubectl get pods -A -o wide || true
+  kubectl get pods -A -o wide || true
   exit $code
 fi
 [ ! -e "$out/report.yaml" ] || sed -n '/^profiles:/,$p' "$out/report.yaml"
