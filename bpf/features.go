@@ -76,7 +76,7 @@ func Lacking(fs []Feature) error {
 	if lines == nil {
 		return nil
 	}
-	return fmt.Errorf("this kernel (%s) lacks %s", release(), strings.Join(lines, ", "))
+	return fmt.Errorf("%w: this kernel (%s) lacks %s", ErrKernel, release(), strings.Join(lines, ", "))
 }
 
 func need(s string) string {

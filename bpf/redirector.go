@@ -23,6 +23,8 @@ var (
 	ErrUnknownPod   = errors.New("pod is not enrolled")
 	ErrNotBPFFS     = errors.New("not on a BPF file system")
 	ErrIncompatible = errors.New("pinned by another version")
+	ErrForeign      = errors.New("the pod is captured by somebody else")
+	ErrKernel       = errors.New("unfit for the mesh")
 )
 
 // Options of a Redirector; the zero value serves the node that the process is on.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"path/filepath"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -47,11 +48,55 @@ func (r *Redirector) survey(p Pod) (*pod, error) {
 		n.close()
 		return nil, errors.New("its namespace is the node's own: pods on the host's network cannot be captured")
 	}
-	if err := r.ends(n); err != nil {
+	if err := errors.Join(r.ends(n), r.foreign(n)); err != nil {
 		n.close()
 		return nil, err
 	}
 	return n, nil
+}
+
+// foreign refuses a pod whose connections somebody else steers already: another mesh, or this one by another
+// agent whose pins are elsewhere. With two of them the first to answer wins, connection by connection.
+func (r *Redirector) foreign(p *pod) error {
+	var there *link.QueryResult
+	err := p.ns.WithFd(func(fd int) (err error) {
+		there, err = link.QueryPrograms(link.QueryOptions{Target: fd, Attach: ebpf.AttachSkLookup})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("programs of the pod's namespace: %w", err)
+	}
+	own := r.ownLookups(p.Cookie)
+	for _, prog := range there.Programs {
+		if !own[prog.ID] {
+			return fmt.Errorf("%w: eBPF program %d (sk_lookup) is attached to its namespace (see bpftool net; another mesh, or another weft-agent with other --bpf-root: clean up that one first)", ErrForeign, prog.ID)
+		}
+	}
+	return nil
+}
+
+// ownLookups are the programs that we have attached to a namespace, by what is pinned.
+func (r *Redirector) ownLookups(cookie uint64) map[ebpf.ProgramID]bool {
+	r.mu.Lock()
+	var pins []string
+	for _, p := range r.pods {
+		if p.Cookie == cookie {
+			pins = append(pins, r.podPin(p, podProgWeftLookup))
+		}
+	}
+	r.mu.Unlock()
+	own := map[ebpf.ProgramID]bool{}
+	for _, pin := range pins {
+		l, err := link.LoadPinnedLink(pin, nil)
+		if err != nil {
+			continue // not attached yet
+		}
+		if info, err := l.Info(); err == nil {
+			own[info.Program] = true
+		}
+		l.Close()
+	}
+	return own
 }
 
 // ends finds the pod's interface by its address, and its other end on the node.

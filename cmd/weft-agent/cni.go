@@ -27,6 +27,7 @@ type starter struct {
 	watch  *watcher
 	recon  *enroll.Reconciler
 	finder *enroll.Finder
+	refuse error // why no pod can be captured on this node; nil: they can
 	log    *zap.Logger
 
 	sandboxes sandboxes
@@ -47,8 +48,13 @@ func (s *starter) Add(ctx context.Context, p cni.Pod) error {
 		return nil
 	case d.Verdict == enroll.Keep && pod.DeletionTimestamp != nil:
 		return fmt.Errorf("pod %s is being deleted", p.Key())
+	case d.Verdict == enroll.Keep && d.Trouble:
+		return fmt.Errorf("pod %s cannot be captured: it %s", p.Key(), d.Reason)
 	case d.Verdict == enroll.Keep:
 		return fmt.Errorf("pod %s cannot be captured: it %s (do the CNI plugins before weft-cni give it an address?)", p.Key(), d.Reason)
+	}
+	if s.refuse != nil {
+		return fmt.Errorf("pod %s: %s", p.Key(), refusal(s.refuse))
 	}
 	network, err := netns.Open(p.Netns)
 	if err != nil {
@@ -64,6 +70,9 @@ func (s *starter) Add(ctx context.Context, p cni.Pod) error {
 
 // Del implements cni.Handler. Runtimes say it again for a former sandbox while a new one runs.
 func (s *starter) Del(_ context.Context, p cni.Pod) error {
+	if s.refuse != nil {
+		return nil
+	}
 	if uid, ok := s.sandboxes.gone(p.ContainerID); ok {
 		s.finder.Started(uid)
 		s.recon.Stop(uid)
@@ -78,7 +87,7 @@ func (s *starter) Check(ctx context.Context, p cni.Pod) error {
 		return err
 	}
 	d := enroll.DecideStarting(pod, ns, p.Addresses)
-	if d.Verdict != enroll.Enrol {
+	if d.Verdict != enroll.Enrol || s.refuse != nil {
 		return nil
 	}
 	for _, v := range s.recon.Views() {

@@ -64,6 +64,9 @@ func run(ctx context.Context, c config) error {
 	defer log.Sync() //nolint:errcheck // standard error may be a terminal, which cannot be synced
 	a := &agent{c: c, log: log, level: level, metrics: prometheus.NewRegistry()}
 	if err := a.prepare(); err != nil {
+		if errors.Is(err, bpf.ErrKernel) && a.client != nil {
+			return a.lack(ctx, err)
+		}
 		return err
 	}
 	err = a.serve(ctx)

@@ -61,6 +61,8 @@ type Decision struct {
 	Pod     Pod
 	Verdict Verdict
 	Reason  string
+	// Trouble says that somebody should know: it is not as the labels' author meant it.
+	Trouble bool
 }
 
 // Decide tells what is to become of each pod of a node, ordered by namespace and name.
@@ -75,7 +77,7 @@ func Decide(node string, s State) []Decision {
 			continue
 		}
 		d := Decision{Pod: podOf(p)}
-		d.Verdict, d.Reason = decide(p, namespaces[p.Namespace], d.Pod.Addresses)
+		d.decide(p, namespaces[p.Namespace], d.Pod.Addresses)
 		out = append(out, d)
 	}
 	slices.SortStableFunc(out, func(a, b Decision) int {
@@ -98,18 +100,34 @@ func unique(ds []Decision) []Decision {
 // says. ns is nil while its namespace is not known.
 func DecideStarting(p *corev1.Pod, ns *corev1.Namespace, addresses []netip.Addr) Decision {
 	d := Decision{Pod: podOf(p)}
-	if d.Verdict, d.Reason = decide(p, ns, addresses); d.Verdict == Enrol {
+	if d.decide(p, ns, addresses); d.Verdict == Enrol {
 		d.Pod.Addresses = perFamily(addresses)
 	}
 	return d
 }
 
-// SystemNamespace is where the mesh itself runs; its pods are never enrolled.
-const SystemNamespace = "weft-system"
+func (d *Decision) decide(p *corev1.Pod, ns *corev1.Namespace, addresses []netip.Addr) {
+	d.Verdict, d.Reason = decide(p, ns, addresses)
+	if mesh := otherMesh(p); mesh != "" && d.Verdict == Enrol {
+		d.Verdict, d.Trouble = Keep, true
+		d.Reason = "is in another mesh already (" + mesh + "); take it out of that one, or label it " + api.LabelMode + "=" + api.ModeNone
+	}
+	if v := labelled(p, ns); v != "" && v != api.ModeAmbient && v != api.ModeNone {
+		d.Trouble = !p.Spec.HostNetwork
+	}
+}
+
+// labelled is the label's value; the pod's own wins.
+func labelled(p *corev1.Pod, ns *corev1.Namespace) string {
+	if v, ok := p.Labels[api.LabelMode]; ok || ns == nil {
+		return v
+	}
+	return ns.Labels[api.LabelMode]
+}
 
 func decide(p *corev1.Pod, ns *corev1.Namespace, addresses []netip.Addr) (Verdict, string) {
 	switch {
-	case p.Namespace == SystemNamespace:
+	case p.Namespace == api.SystemNamespace:
 		return Leave, "belongs to the mesh itself"
 	case p.Spec.HostNetwork:
 		return Leave, "is on the host's network, which is not captured"

@@ -34,6 +34,14 @@ func podObject(name string, edits ...func(*corev1.Pod)) *corev1.Pod {
 
 func label(k, v string) func(*corev1.Pod) { return func(p *corev1.Pod) { p.Labels[k] = v } }
 
+func container(name string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) { p.Spec.Containers = []corev1.Container{{Name: "app"}, {Name: name}} }
+}
+
+func annotation(k, v string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) { p.Annotations = map[string]string{k: v} }
+}
+
 func TestDecide(t *testing.T) {
 	deleting := func(p *corev1.Pod) { now := metav1.Now(); p.DeletionTimestamp = &now }
 	for _, c := range []struct {
@@ -62,6 +70,12 @@ func TestDecide(t *testing.T) {
 		{"only podIP", "ambient", []func(*corev1.Pod){func(p *corev1.Pod) { p.Status.PodIPs = nil; p.Status.PodIP = "10.0.0.1" }}, Enrol, ""},
 		{"bad address", "ambient", []func(*corev1.Pod){func(p *corev1.Pod) { p.Status.PodIPs = []corev1.PodIP{{IP: "ten"}} }}, Keep, "no address"},
 		{"succeeded", "ambient", []func(*corev1.Pod){func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }}, Leave, "ended"},
+		{"the mesh's own", "ambient", []func(*corev1.Pod){func(p *corev1.Pod) { p.Namespace = "weft-system" }}, Leave, "mesh itself"},
+		{"a sidecar of another mesh", "ambient", []func(*corev1.Pod){container("istio-proxy")}, Keep, "Istio"},
+		{"a native sidecar of another mesh", "ambient", []func(*corev1.Pod){func(p *corev1.Pod) { p.Spec.InitContainers = []corev1.Container{{Name: "linkerd-proxy"}} }}, Keep, "Linkerd"},
+		{"another ambient mesh", "ambient", []func(*corev1.Pod){annotation("ambient.istio.io/redirection", "enabled")}, Keep, "ambient mode"},
+		{"another mesh's, not ours", "none", []func(*corev1.Pod){container("istio-proxy")}, Leave, "none"},
+		{"not in the other mesh", "ambient", []func(*corev1.Pod){annotation("kuma.io/sidecar-injected", "false")}, Enrol, ""},
 		{"failed", "ambient", []func(*corev1.Pod){func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }}, Leave, "ended"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -70,10 +70,11 @@ type Reconciler struct {
 
 	mu       sync.Mutex // protects what follows
 	entries  map[string]*entry
-	left     []Decision       // pods that the mesh leaves alone, for people
-	admitted map[uint64]error // connected ztunnels by connection, and why they may not be used
-	stopped  map[string]bool  // pods whose sandbox is gone though the source still shows them
-	decided  bool             // Set was called
+	left     []Decision        // pods that the mesh leaves alone, for people
+	admitted map[uint64]error  // connected ztunnels by connection, and why they may not be used
+	stopped  map[string]bool   // pods whose sandbox is gone though the source still shows them
+	troubled map[string]string // what people were told of pods that the mesh leaves alone, by UID
+	decided  bool              // Set was called
 }
 
 // entry is a pod that is wanted, or that something remains to be undone of.
@@ -136,7 +137,7 @@ func New(o Options) *Reconciler {
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(nil)
 	}
-	r := &Reconciler{o: o, log: o.Log, queue: newQueue(o.Clock), entries: map[string]*entry{}, admitted: map[uint64]error{}, stopped: map[string]bool{}}
+	r := &Reconciler{o: o, log: o.Log, queue: newQueue(o.Clock), entries: map[string]*entry{}, admitted: map[uint64]error{}, stopped: map[string]bool{}, troubled: map[string]string{}}
 	for _, uid := range o.Redirector.Pods() {
 		// It may have been announced; saying so makes it withdrawn if it is not wanted.
 		r.entries[uid] = &entry{reason: adopted, since: o.Clock.Now(),
@@ -182,6 +183,7 @@ func (r *Reconciler) Set(decisions []Decision, complete bool) {
 	if complete {
 		maps.DeleteFunc(r.stopped, func(uid string, _ bool) bool { return !named[uid] })
 	}
+	r.tellLeft()
 	r.count()
 }
 

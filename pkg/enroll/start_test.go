@@ -167,13 +167,22 @@ func TestPeopleAreTold(t *testing.T) {
 	if got := tellings()[1]; got != "told of a: Enrolled false captured by the mesh" {
 		t.Error(got)
 	}
+	// One that is left alone against its will.
+	typo := w.pod("typo", "10.0.0.3")
+	for range 2 {
+		w.r.Set(append(enrol(a), Decision{Pod: typo, Verdict: Leave, Reason: "is labelled amient", Trouble: true}), true)
+	}
+	eventually(t, "the typo is told", func() bool { return len(tellings()) == 3 })
+	if got := tellings()[2]; got != "told of typo: NotEnrolled true not in the mesh: it is labelled amient" {
+		t.Error(got)
+	}
 	// A ztunnel that stays away.
 	z.kill()
 	w.r.Set(enrol(a, b), true)
 	w.settled("b", StatePending)
 	w.clock.advance(tellAfterWait)
-	eventually(t, "the wait is told", func() bool { w.r.wakeAll(); return len(tellings()) == 3 })
-	if got := tellings()[2]; !strings.HasPrefix(got, "told of b") || !strings.Contains(got, errWaiting.Error()) {
+	eventually(t, "the wait is told", func() bool { w.r.wakeAll(); return len(tellings()) == 4 })
+	if got := tellings()[3]; !strings.HasPrefix(got, "told of b") || !strings.Contains(got, errWaiting.Error()) {
 		t.Error(got)
 	}
 }

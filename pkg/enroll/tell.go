@@ -50,6 +50,23 @@ func (r *Reconciler) relieve(e *entry) {
 	r.o.Teller.Tell(*e.want, false, ReasonEnrolled, "captured by the mesh")
 }
 
+// tellLeft has people told of pods that are left alone against their will, once each. r.mu is held.
+func (r *Reconciler) tellLeft() {
+	if r.o.Teller == nil {
+		return
+	}
+	now := map[string]string{}
+	for _, d := range r.left {
+		if !d.Trouble {
+			continue
+		}
+		if now[d.Pod.UID] = d.Reason; r.troubled[d.Pod.UID] != d.Reason {
+			r.o.Teller.Tell(d.Pod, true, ReasonNotEnrolled, "not in the mesh: it "+d.Reason)
+		}
+	}
+	r.troubled = now
+}
+
 // KubeEvents tells by Events on the pods.
 type KubeEvents struct {
 	broadcaster record.EventBroadcaster
