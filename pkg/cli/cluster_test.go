@@ -1,11 +1,19 @@
 package cli
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/weftmesh/weft/internal/kubetest"
+	"github.com/weftmesh/weft/pkg/api"
+	"github.com/weftmesh/weft/pkg/ca"
+	"github.com/weftmesh/weft/pkg/cli/cluster"
 )
 
 // Two nodes as their kubelets would describe them, and who runs there. Nothing runs really: what needs
@@ -92,4 +100,27 @@ func TestClusterScripts(t *testing.T) {
 	run("bare")
 	server.Apply(agentPod)
 	run("installed")
+	server.Apply(rootSecret(t))
+	run("release")
+}
+
+// rootSecret is what the controller makes when it starts for the first time.
+func rootSecret(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := ca.CreateRoot(dir, "cluster.local", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	s := corev1.Secret{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, Data: map[string][]byte{}}
+	s.Namespace, s.Name = api.SystemNamespace, "weft-ca"
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range entries {
+		if s.Data[f.Name()], err = os.ReadFile(filepath.Join(dir, f.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cluster.YAML(s)
 }
