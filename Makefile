@@ -52,6 +52,10 @@ test: build ## Every test, with the race detector; privileged ones skip visibly 
 	cd e2e && WEFT_BIN="$(CURDIR)/$(BIN)" WEFT_ENVOY="$$(bash ../hack/envoy.sh)" go test -race -timeout 20m ./...
 	cd images && WEFT_BIN="$(CURDIR)/$(BIN)" WEFT_ENVOY="$$(bash ../hack/envoy.sh)" go test ./...
 
+.PHONY: chart-test
+chart-test: ## The Helm chart: lint, values, golden renders; with `make cluster` a real API server takes every object; UPDATE=1
+	@set -o pipefail; kube="$${WEFT_KUBE:-$$([ ! -x $(BIN)/weft-cluster ] || $(BIN)/weft-cluster build kube)}"; WEFT_KUBE="$$kube" go test -v ./charts $(if $(UPDATE),-update) | grep -vE '^(=== | +[IWE][0-9]{4} )'
+
 .PHONY: cluster
 cluster: ## Build all that a real Kubernetes needs, from Go modules: minutes once, kept in ~/.cache/weft-e2e (root)
 	@mkdir -p $(BIN)
@@ -82,7 +86,7 @@ bench: build ## Speed and cost against a direct connection and peers (root); ROU
 	  $(if $(QUICK),-quick,$(if $(TESTS)$(PATHS),,-markdown docs/performance.md))
 
 .PHONY: generate
-generate: ## Compile the eBPF programs (clang, llvm, libbpf headers)
+generate: ## Compile the eBPF programs (clang, llvm, libbpf headers), make the CRDs
 	go generate ./...
 
 .PHONY: lint

@@ -24,10 +24,9 @@ import (
 	"github.com/weftmesh/weft/pkg/source"
 )
 
-// What an API server refuses by the schemas of our kinds, it refuses with the message of the table, and the
+// refused: what an API server refuses by the schemas of our kinds, it refuses with the message of the table, and the
 // folder source (or the compiler behind it) refuses the same.
-func TestRefused(t *testing.T) {
-	server := withCRDs(t)
+func refused(t *testing.T, server *apiServer) {
 	for _, doc := range documents(t, "testdata/refused.yaml") {
 		u := parse(t, doc)
 		notes := u.GetAnnotations()
@@ -49,9 +48,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// Every object of ours in the examples, the golden files and the tests is judged alike by both.
-func TestFolderAndServerAgree(t *testing.T) {
-	server := withCRDs(t)
+// agree: every object of ours in the examples, the golden files and the tests is judged alike by both.
+func agree(t *testing.T, server *apiServer) {
 	seen := map[string]int{}
 	for _, file := range manifests(t) {
 		for _, doc := range documents(t, file) {
@@ -80,9 +78,9 @@ type apiServer struct {
 	client dynamic.Interface
 }
 
-func withCRDs(t *testing.T) *apiServer {
+// withCRDs installs what the chart brings.
+func withCRDs(t *testing.T, s *kubetest.Server) *apiServer {
 	t.Helper()
-	s := kubetest.Start(t)
 	files, err := filepath.Glob("weft/files/crds/*.yaml")
 	if err != nil || len(files) != 3 {
 		t.Fatalf("resource definitions: %v %v", files, err)

@@ -17,10 +17,18 @@ import (
 // foreign kinds belong to operators whose schemas no API server of ours has.
 var foreign = map[string]bool{"PodMonitor": true, "Certificate": true, "SecurityContextConstraints": true}
 
-// A real API server takes each object of each profile, strictly: no unknown field, no wrong type, no rule
-// of its validation, no expression of the admission policy that does not compile.
-func TestServerTakesAll(t *testing.T) {
+// All that needs an API server shares one.
+func TestServer(t *testing.T) {
 	s := kubetest.Start(t)
+	t.Run("takes all", func(t *testing.T) { takesAll(t, s) })
+	own := withCRDs(t, s)
+	t.Run("refuses", func(t *testing.T) { refused(t, own) })
+	t.Run("agrees with folders", func(t *testing.T) { agree(t, own) })
+}
+
+// takesAll: each object of each profile, strictly: no unknown field, no wrong type, no rule of validation that
+// is broken, no expression of the admission policy that does not compile.
+func takesAll(t *testing.T, s *kubetest.Server) {
 	s.InstallGatewayAPI("standard")
 	s.Apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: weft-system}\n")
 	d, err := discovery.NewDiscoveryClientForConfig(s.Config())
