@@ -166,3 +166,44 @@ func TestFullDisk(t *testing.T) {
 		n.removed(map[string]string{"10-x.conflist": text})
 	}
 }
+
+// A file that somebody has open for writing is not touched.
+func TestBusy(t *testing.T) {
+	n := newNode(t)
+	n.place("10-x.conflist", flannel)
+	f := must(os.OpenFile(n.path("10-x.conflist"), os.O_WRONLY, 0))(t)
+	defer f.Close()
+	edit := func(text []byte) ([]byte, error) { return chain(text, entry) }
+	if changed, err := replace(n.path("10-x.conflist"), edit); changed || !errors.Is(err, errBusy) {
+		t.Errorf("%v %v", changed, err)
+	}
+	if files := n.files(); len(files) != 1 || files["10-x.conflist"] != flannel {
+		t.Errorf("%q", files)
+	}
+	f.Close()
+	if changed, err := replace(n.path("10-x.conflist"), edit); !changed || err != nil {
+		t.Errorf("%v %v", changed, err)
+	}
+}
+
+// Changes that are undone at once are repeated after longer and longer pauses; one now and then is not.
+func TestPause(t *testing.T) {
+	p, now := pause{max: time.Second}, time.Now()
+	before := time.Duration(0)
+	for i := range 20 {
+		got := p.after(true, now.Add(time.Duration(i)*time.Millisecond))
+		if got > time.Second || got <= before && got < time.Second {
+			t.Errorf("pause %d is %v, after %v", i, got, before)
+		}
+		before = got
+	}
+	if before != time.Second {
+		t.Errorf("longest pause %v", before)
+	}
+	if got := p.after(false, now); got != burst {
+		t.Errorf("nothing changed: %v", got)
+	}
+	if got := p.after(true, now.Add(time.Hour)); got != 2*burst {
+		t.Errorf("an hour later: %v", got)
+	}
+}
