@@ -17,10 +17,11 @@ import (
 	"github.com/weftmesh/weft/pkg/enroll"
 )
 
-// leavePatience is how long an agent that ends asks whether Weft is being uninstalled, and then how long it
+// An agent that ends asks for so long whether Weft is being uninstalled, then gives the other nodes time, and
 // waits for the last pod to be out: together well within the pod's terminationGracePeriodSeconds.
 const (
 	askPatience   = 8 * time.Second
+	relaxFor      = 3 * time.Second // agents are told to end within a second or so of each other
 	leavePatience = 35 * time.Second
 	leavePoll     = 50 * time.Millisecond
 )
@@ -73,12 +74,20 @@ func (a *agent) marked(ctx context.Context, namespace string) (bool, error) {
 	return err == nil && ds.DeletionTimestamp != nil, err
 }
 
-// leave gives the node's pods back, as if none were labelled any more: each is told of first, and captured
-// until the mesh has heard of it. What is left over is taken off by cleanup, without such care.
+// leave gives the node's pods back. First all of them take plain text, whatever their policy, so that none
+// refuses a pod whose node was quicker. Then they leave as if none were labelled any more: each is told of
+// first, and captured until the mesh has heard of it. What is left over is taken off by cleanup.
 func (a *agent) leave(ctx context.Context) {
 	a.log.Info("Weft is being uninstalled: giving the node back")
 	if err := a.c.removeCNI(a.log); err != nil {
 		a.log.Error("new pods may be refused by weft-cni until it is gone; it is tried again at the end", zap.Error(err))
+	}
+	if err := a.redir.Relax(); err != nil {
+		a.log.Error("for a moment pods may refuse plain text of nodes that were quicker", zap.Error(err))
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(relaxFor):
 	}
 	a.watch.leave()
 	ctx, cancel := context.WithTimeout(ctx, leavePatience)
