@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/weftmesh/weft/pkg/api"
+	"github.com/weftmesh/weft/pkg/cli/cluster"
 	"github.com/weftmesh/weft/pkg/cli/install"
 )
 
@@ -40,6 +41,7 @@ Exit code 0: it is gone. 1: something failed. 2: called wrongly, or not confirme
 			if revision == 0 {
 				return fmt.Errorf("%w of %s: nothing to uninstall (installed otherwise? helm list -A)", install.ErrNotInstalled, c.Name)
 			}
+			e.warnOfWaypoints(cmd.Context(), c)
 			if !yes && !e.confirm(fmt.Sprintf("Take Weft out of %s? What is encrypted now will be clear text.", c.Name)) {
 				return &exitError{2, errors.New("not confirmed; nothing was changed (--yes does not ask)")}
 			}
@@ -60,6 +62,20 @@ Exit code 0: it is gone. 1: something failed. 2: called wrongly, or not confirme
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "how long it may take")
 	return cmd
+}
+
+// warnOfWaypoints says what nobody enforces any more once Weft is gone.
+func (e *env) warnOfWaypoints(ctx context.Context, c *cluster.Cluster) {
+	all, err := (&waypointOptions{e: e, all: true}).find(ctx, c)
+	if err != nil {
+		return // without the Gateway API there are none
+	}
+	for _, w := range all {
+		if len(w.Users) > 0 {
+			fmt.Fprintf(e.stderr, "%s waypoint %s/%s goes: its routes and its policies on requests are nobody's any more for %s\n",
+				e.paint("33", "‼"), w.Namespace, w.Name, join(w.Users, identityText))
+		}
+	}
 }
 
 // confirm asks on a terminal, or reads the answer from wherever standard input comes.
