@@ -79,6 +79,9 @@ func (a *agent) marked(ctx context.Context, namespace string) (bool, error) {
 // first, and captured until the mesh has heard of it. What is left over is taken off by cleanup.
 func (a *agent) leave(ctx context.Context) {
 	a.log.Info("Weft is being uninstalled: giving the node back")
+	if a.install != nil {
+		a.install.Wait() // or it would put the plugin back
+	}
 	if err := a.c.removeCNI(a.log); err != nil {
 		a.log.Error("new pods may be refused by weft-cni until it is gone; it is tried again at the end", zap.Error(err))
 	}

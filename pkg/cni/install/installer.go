@@ -49,6 +49,8 @@ type Installer struct {
 	pause  pause
 	made   map[string]string // lists that we have made, and what of
 
+	running sync.Mutex // held by Run
+
 	mu  sync.Mutex // protects err
 	err error      // of the last round
 }
@@ -94,6 +96,11 @@ func (in *Installer) Ready() error {
 
 // Run installs the plugin and keeps it installed until ctx ends; it then stays.
 func (in *Installer) Run(ctx context.Context) error {
+	in.running.Lock()
+	defer in.running.Unlock()
+	if ctx.Err() != nil {
+		return nil
+	}
 	if err := sweep(in.o.ConfDir, in.o.BinDir); err != nil {
 		in.log.Warn("remove what a former agent left half done", zap.Error(err))
 	}
@@ -107,6 +114,12 @@ func (in *Installer) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// Wait returns when Run has ended, or has not begun; its ctx has to be cancelled before. Then Remove can begin.
+func (in *Installer) Wait() {
+	in.running.Lock()
+	in.running.Unlock() //nolint:staticcheck // nothing is to be done in between
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {
