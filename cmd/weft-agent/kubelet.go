@@ -68,6 +68,9 @@ func (k *kubelet) follow() error {
 		k.log.Warn("probes of enrolled pods are treated as plain text, and fail under STRICT", zap.Error(err))
 	}
 	k.told = trouble
+	if errors.Is(err, errNoKubelet) && k.known {
+		return nil // it will be back, most likely in the same cgroup, in which nobody is meanwhile
+	}
 	if k.known && slices.Equal(ids, k.ids) {
 		return nil
 	}

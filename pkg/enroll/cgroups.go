@@ -134,8 +134,9 @@ func (c *Cgroups) lives(id uint64) bool {
 
 // find looks for a cgroup that a former agent admitted.
 func (c *Cgroups) find(id uint64) (path string) {
-	// What vanishes meanwhile is none that lives.
-	_ = filepath.WalkDir(c.o.Root, func(p string, d fs.DirEntry, err error) error {
+	// What vanishes meanwhile is none that lives. The slash: WalkDir does not follow a root that is a link, and
+	// a descriptor below /proc/self/fd is one.
+	_ = filepath.WalkDir(c.o.Root+"/", func(p string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil && d != nil && d.IsDir():
 			return fs.SkipDir

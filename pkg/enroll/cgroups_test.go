@@ -38,7 +38,11 @@ func cgroupDir(t *testing.T, root, name string, populated bool) (path string, id
 }
 
 func TestCgroups(t *testing.T) {
-	root := t.TempDir()
+	// As it is given where the hierarchy is only held by a descriptor: a link.
+	root := filepath.Join(t.TempDir(), "root")
+	if err := os.Symlink(t.TempDir(), root); err != nil {
+		t.Fatal(err)
+	}
 	of := map[int]string{}
 	newCgroups := func(set cgroupSet) *Cgroups {
 		c, err := NewCgroups(CgroupOptions{Map: set, Root: root, Of: func(_ string, pid int) (string, uint64, error) {

@@ -173,7 +173,7 @@ func TestPeopleAreTold(t *testing.T) {
 		w.r.Set(append(enrol(a), Decision{Pod: typo, Verdict: Leave, Reason: "is labelled amient", Trouble: true}), true)
 	}
 	eventually(t, "the typo is told", func() bool { return len(tellings()) == 3 })
-	if got := tellings()[2]; got != "told of typo: NotEnrolled true not in the mesh: it is labelled amient" {
+	if got := tellings()[2]; got != "told of typo: NotEnrolled true not in the mesh: is labelled amient" {
 		t.Error(got)
 	}
 	// A ztunnel that stays away.

@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"errors"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,6 +33,8 @@ func (r *Reconciler) tell(e *entry, waits bool) {
 	if r.o.Teller == nil || e.want == nil || e.err == nil {
 		return
 	}
+	// After a reboot the source still shows pods whose sandboxes have yet to be made anew.
+	waits = waits || errors.Is(e.err, errNoProcess)
 	if waits && r.o.Clock.Now().Sub(e.since) < tellAfterWait || !waits && e.attempts < tellAfter {
 		return
 	}
@@ -61,7 +64,7 @@ func (r *Reconciler) tellLeft() {
 			continue
 		}
 		if now[d.Pod.UID] = d.Reason; r.troubled[d.Pod.UID] != d.Reason {
-			r.o.Teller.Tell(d.Pod, true, ReasonNotEnrolled, "not in the mesh: it "+d.Reason)
+			r.o.Teller.Tell(d.Pod, true, ReasonNotEnrolled, "not in the mesh: "+d.Reason)
 		}
 	}
 	r.troubled = now
