@@ -21,8 +21,8 @@ import (
 // waits for the last pod to be out: together well within the pod's terminationGracePeriodSeconds.
 const (
 	askPatience   = 8 * time.Second
-	relaxFor      = 3 * time.Second // agents are told to end within a second or so of each other
-	leavePatience = 35 * time.Second
+	relaxFor      = 10 * time.Second // kubelets that are busy tell their agents late
+	leavePatience = 25 * time.Second
 	leavePoll     = 50 * time.Millisecond
 )
 
