@@ -55,6 +55,7 @@ func TestReplicas(t *testing.T) {
 	t.Run("somebody else's class", r.otherClass)
 	t.Run("a name that is taken", r.nameTaken)
 	t.Run("garbage in the Secret", r.garbage)
+	t.Run("a policy that never was good", r.unread)
 	token := r.token1()
 	t.Run("the API server goes away", func(t *testing.T) { r.apiGone(t, token) })
 	t.Run("the writer ends", r.writerEnds)
@@ -265,5 +266,35 @@ func (r *replicas) writerEnds(t *testing.T) {
 	eventually(t, "the other writes", func() bool { return r.condition(p("after"), "Accepted") != "no condition" })
 	if now := r.api.Get(p("before")).GetResourceVersion(); now != version {
 		t.Errorf("status that was right was written again: version %s, then %s", version, now)
+	}
+}
+
+// unread: a policy that never was good has status, and is enforced by refusing; resources of a later release
+// let such through.
+func (r *replicas) unread(t *testing.T) {
+	const crd = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: peerauthentications.weft.dev}\n"
+	r.api.Apply(crd + `spec:
+  group: weft.dev
+  scope: Namespaced
+  names: {plural: peerauthentications, kind: PeerAuthentication}
+  versions:
+  - {name: v1alpha1, served: true, storage: true, subresources: {status: {}}, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}
+`)
+	const later = `
+apiVersion: weft.dev/v1alpha1
+kind: PeerAuthentication
+metadata: {name: later, namespace: shop}
+spec: {selector: {matchLabels: {app: cart}}, mtls: {mode: QUANTUM}}
+`
+	r.api.Apply(later)
+	eventually(t, "it is told in its status", func() bool { return strings.HasPrefix(r.condition(later, "Accepted"), "False/") })
+	eventually(t, "and by an Event", func() bool {
+		return r.event("PeerAuthentication", "later", strings.TrimPrefix(r.condition(later, "Accepted"), "False/")) != ""
+	})
+	version := r.api.Get(later).GetResourceVersion()
+	r.api.Apply(fmt.Sprintf(policyYAML, "next", "namespaces: [shop]"))
+	eventually(t, "the next change is written", func() bool { return r.condition(fmt.Sprintf(policyYAML, "next", ""), "Accepted") != "no condition" })
+	if now := r.api.Get(later).GetResourceVersion(); now != version {
+		t.Error("its status is written again and again")
 	}
 }

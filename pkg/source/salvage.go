@@ -23,6 +23,22 @@ type Unread struct {
 	Why string
 }
 
+// Kind and Object are those of the policy.
+func (u Unread) Kind() string {
+	if u.PeerAuthentication != nil {
+		return "PeerAuthentication"
+	}
+	return "AuthorizationPolicy"
+}
+
+// Object is the policy that is set.
+func (u Unread) Object() metav1.Object {
+	if u.PeerAuthentication != nil {
+		return u.PeerAuthentication
+	}
+	return u.AuthorizationPolicy
+}
+
 // bodies are the fields of a policy's spec that say nothing of whom it is for.
 var bodies = map[string][]string{
 	"AuthorizationPolicy": {"spec.rules", "spec.action", "spec.dryRun"},

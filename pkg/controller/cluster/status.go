@@ -29,7 +29,7 @@ func (w *Writer) writeStatus(ctx context.Context, want *Wanted) error {
 		reports[r.Key()] = r
 	}
 	var failed first
-	want.Objects.Each(func(kind string, o metav1.Object, _ source.Origin) {
+	each(want.Objects, func(kind string, o metav1.Object) {
 		if subjects[kind] == nil || ctx.Err() != nil {
 			return
 		}
@@ -42,6 +42,14 @@ func (w *Writer) writeStatus(ctx context.Context, want *Wanted) error {
 	})
 	w.tellProblems(want)
 	return failed.err
+}
+
+// each visits every object, also the policies of which only the target is known.
+func each(objs *source.Objects, visit func(kind string, o metav1.Object)) {
+	objs.Each(func(kind string, o metav1.Object, _ source.Origin) { visit(kind, o) })
+	for _, u := range objs.Unread {
+		visit(u.Kind(), u.Object())
+	}
 }
 
 // same compares what is ours; points in time are the same wherever they were written.
@@ -89,6 +97,10 @@ func kindOf(kind string, o metav1.Object) schema.GroupVersionKind {
 		if gvk := r.GetObjectKind().GroupVersionKind(); gvk.Kind != "" {
 			return gvk
 		}
+	}
+	switch o.(type) {
+	case *api.AuthorizationPolicy, *api.PeerAuthentication:
+		return api.GroupVersion.WithKind(kind)
 	}
 	return corev1.SchemeGroupVersion.WithKind(kind)
 }
@@ -150,7 +162,7 @@ func (w *Writer) tellProblems(want *Wanted) {
 
 func (w *Writer) about(want *Wanted, r *Report) *corev1.ObjectReference {
 	var out *corev1.ObjectReference
-	want.Objects.Each(func(kind string, o metav1.Object, _ source.Origin) {
+	each(want.Objects, func(kind string, o metav1.Object) {
 		if out == nil && kind == r.Kind && o.GetNamespace() == r.Namespace && o.GetName() == r.Name {
 			gvk := kindOf(kind, o)
 			out = &corev1.ObjectReference{APIVersion: gvk.GroupVersion().String(), Kind: kind, Namespace: r.Namespace, Name: r.Name, UID: o.GetUID()}

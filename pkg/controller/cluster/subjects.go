@@ -193,7 +193,7 @@ func limited(list []metav1.Condition) []metav1.Condition {
 // Written lists what was written of objects' status before, as far as it has times.
 func Written(objs *source.Objects) []controller.Status {
 	var out []controller.Status
-	objs.Each(func(kind string, o metav1.Object, _ source.Origin) {
+	each(objs, func(kind string, o metav1.Object) {
 		if subjects[kind] == nil {
 			return
 		}

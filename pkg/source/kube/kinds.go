@@ -109,10 +109,16 @@ func decode(at string, o metav1.Object) source.Reading {
 	}
 	out := source.Read(at, data)
 	status, has := u.Object["status"].(map[string]any)
-	if out.Object == nil || !has {
+	made := out.Object
+	if out.Unread != nil {
+		made = out.Unread.Object()
+		made.SetUID(o.GetUID())
+		made.SetGeneration(o.GetGeneration())
+	}
+	if made == nil || !has {
 		return out
 	}
-	if field := reflect.ValueOf(out.Object).Elem().FieldByName("Status"); field.IsValid() {
+	if field := reflect.ValueOf(made).Elem().FieldByName("Status"); field.IsValid() {
 		_ = runtime.DefaultUnstructuredConverter.FromUnstructured(status, field.Addr().Interface()) // as much as is understood
 	}
 	return out
