@@ -5,26 +5,51 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/weftmesh/weft/e2e/cluster"
 )
 
-// tool is a command that hands all its arguments to a program.
+// tool is a command that hands its arguments to a program: all but --index and --dir before them.
 func tool(o *cluster.Options, name, short string, file func(*cluster.Cluster) string) *cobra.Command {
-	cmd := &cobra.Command{Use: name + " ...", Short: short, DisableFlagsInUseLine: true}
-	cmd.Flags().SetInterspersed(false)
-	cmd.FParseErrWhitelist.UnknownFlags = false
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := cluster.Open(*o)
-		if err != nil {
-			return err
-		}
-		run := exec.CommandContext(cmd.Context(), file(c), args...)
-		run.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig())
-		return attached(run)
+	return &cobra.Command{
+		Use: name + " [--index N] ...", Short: short, DisableFlagsInUseLine: true, DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			args, err := ownFlags(cmd, args)
+			if err != nil {
+				return err
+			}
+			c, err := cluster.Open(*o)
+			if err != nil {
+				return err
+			}
+			run := exec.CommandContext(cmd.Context(), file(c), args...)
+			run.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig())
+			return attached(run)
+		},
 	}
-	return cmd
+}
+
+// ownFlags sets the leading flags that are weft-cluster's, and gives what follows.
+func ownFlags(cmd *cobra.Command, args []string) ([]string, error) {
+	for len(args) > 0 {
+		name, value, joined := strings.Cut(strings.TrimPrefix(args[0], "--"), "=")
+		if name != "index" && name != "dir" || !strings.HasPrefix(args[0], "--") {
+			break
+		}
+		args = args[1:]
+		if !joined {
+			if len(args) == 0 {
+				return nil, fmt.Errorf("--%s wants a value", name)
+			}
+			value, args = args[0], args[1:]
+		}
+		if err := cmd.Root().PersistentFlags().Set(name, value); err != nil {
+			return nil, fmt.Errorf("--%s: %w", name, err)
+		}
+	}
+	return args, nil
 }
 
 func node(o *cluster.Options) *cobra.Command {
