@@ -14,9 +14,9 @@
 //	  host's end, tcx ingress: the guard. TCP leaves only if its socket is of
 //	     ztunnel's cgroup, or it answers a kubelet, or it is the kernel's RST/ACK.
 //
-//	  host's end, tcx egress: registers SYNs that the kubelet of this node sends
+//	  host's end, tcx egress: registers what the kubelet of this node sends to ports that the pod is probed on
 //	     │ veth
-//	   eth0, tcx ingress: mark 0x53b, so that answers leave by eth0
+//	   eth0, tcx ingress: mark 0x53b, so that answers leave by eth0; nothing in the kubelet's name that it did not send
 //	     ▼
 //	  sk_lookup: kubelet's → application; :15008 → HBONE slot; else → :15006
 //	                                            │ mark 0x53a, bound to lo, client's address
@@ -40,6 +40,7 @@
 //	agent dead      everything stays in force: all links and maps are pinned
 //	ztunnel dead    slots empty themselves: in and out refused within a millisecond
 //	agent restarts  Open adopts the pinned links and swaps programs in place
+//	mesh leaving    Relax: plaintext comes in, nothing is kept from leaving; then Unenrol
 //	pod unenrolled  links, pins, rules, routes gone; sysctls as they were
 //	Teardown        nothing is left; Cleanup does it for pins of another version
 //
@@ -56,8 +57,9 @@
 // # Limits
 //
 // The pod's interface must be a veth whose other end is in the agent's network
-// namespace. At most one address of each family. Needs Linux 6.6; Probe tells
-// what a kernel lacks. A client whose own source ports lie in 61000–65535 or
+// namespace, and nobody else may steer its connections (ErrForeign). At most one
+// address of each family, 16 probed ports. Needs Linux 6.6; Probe tells what a
+// kernel lacks. A client whose own source ports lie in 61000–65535 or
 // 10240–32767 may, rarely, meet a borrowed connection of the same number (see
 // package netns).
 package bpf
