@@ -20,7 +20,8 @@ var kubelets = []string{"kubelet", "k3s-server", "k3s-agent", "k3s", "kubelite",
 
 // kubeletFinder finds the kubelet's cgroup by the kubelet's process, and follows it through restarts.
 type kubeletFinder struct {
-	h *bpf.Hierarchy
+	h    *bpf.Hierarchy
+	init int // the node's first process, whose namespaces are the node's
 
 	pid   int
 	pidfd int    // of pid; -1: no kubelet is known
@@ -28,7 +29,9 @@ type kubeletFinder struct {
 	id    uint64
 }
 
-func newKubeletFinder(h *bpf.Hierarchy) *kubeletFinder { return &kubeletFinder{h: h, pidfd: -1} }
+func newKubeletFinder(h *bpf.Hierarchy, init int) *kubeletFinder {
+	return &kubeletFinder{h: h, init: init, pidfd: -1}
+}
 
 // errNoKubelet: there is none, yet.
 var errNoKubelet = errors.New("no kubelet runs in the host's namespaces (hostPID missing, or is it called otherwise: give --kubelet-cgroup PATH)")
@@ -41,7 +44,7 @@ func (k *kubeletFinder) find() (uint64, error) {
 		}
 	}
 	k.forget()
-	pids, err := kubeletProcesses()
+	pids, err := kubeletProcesses(k.init)
 	if err != nil {
 		return 0, err
 	}
@@ -98,15 +101,15 @@ func (k *kubeletFinder) others() (names []string) {
 }
 
 // kubeletProcesses lists processes of that name that are the node's own: root's, in the network and PID namespaces
-// of process 1. A process of a pod may call itself what it likes; kubelet's own cgroup is none of a pod's.
-func kubeletProcesses() (pids []int, err error) {
+// of process init. A process of a pod may call itself what it likes; kubelet's own cgroup is none of a pod's.
+func kubeletProcesses(init int) (pids []int, err error) {
 	files, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, fmt.Errorf("list processes: %w", err)
 	}
 	for _, f := range files {
 		pid, err := strconv.Atoi(f.Name())
-		if err == nil && slices.Contains(kubelets, commOf(pid)) && ofTheNode(pid) {
+		if err == nil && slices.Contains(kubelets, commOf(pid)) && ofTheNode(pid, init) {
 			pids = append(pids, pid)
 		}
 	}
@@ -121,8 +124,8 @@ func commOf(pid int) string {
 	return strings.TrimSuffix(string(b), "\n")
 }
 
-// ofTheNode tells whether a process is root's and in process 1's namespaces, and in no pod's cgroup.
-func ofTheNode(pid int) bool {
+// ofTheNode tells whether a process is root's and in process init's namespaces, and in no pod's cgroup.
+func ofTheNode(pid, init int) bool {
 	fi, err := os.Stat(fmt.Sprintf("/proc/%d", pid))
 	if err != nil {
 		return false
@@ -132,7 +135,7 @@ func ofTheNode(pid int) bool {
 	}
 	for _, ns := range []string{"pid", "net", "user"} {
 		a, err1 := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, ns))
-		b, err2 := os.Readlink("/proc/1/ns/" + ns)
+		b, err2 := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", init, ns))
 		if err1 != nil || err2 != nil || a != b {
 			return false
 		}

@@ -28,6 +28,7 @@ import (
 const (
 	bpffs        = "/sys/fs/bpf"
 	sweepEvery   = 10 * time.Second
+	nodeInit     = 1                      // the node's first process, seen with hostPID
 	kubeletEvery = 500 * time.Millisecond // one stat(2) each
 )
 
@@ -127,7 +128,7 @@ func (a *agent) open() (*bpf.Redirector, error) {
 	o := bpf.Options{Root: a.c.pins(), MaxPods: a.c.maxPods, Log: a.log.Named("bpf")}
 	if a.c.autoNetns() || slices.Equal(a.c.kubeletCgroups, []string{kubeletAuto}) {
 		var err error
-		if a.tree, err = bpf.OpenHierarchy(1); err != nil {
+		if a.tree, err = bpf.OpenHierarchy(nodeInit); err != nil {
 			return nil, err
 		}
 		o.CgroupRoot = a.tree.Root()
@@ -141,7 +142,7 @@ func (a *agent) open() (*bpf.Redirector, error) {
 	}
 	a.kubelet = kubelet{paths: a.c.kubeletCgroups, set: r.SetKubeletCgroups, log: a.log}
 	if slices.Equal(a.c.kubeletCgroups, []string{kubeletAuto}) {
-		a.kubelet.auto = newKubeletFinder(a.tree)
+		a.kubelet.auto = newKubeletFinder(a.tree, nodeInit)
 	}
 	if err := a.kubelet.refresh(); err != nil {
 		return nil, errors.Join(err, r.Close())
@@ -287,7 +288,7 @@ func cleanup(c config) error {
 		log.Info("nothing is pinned", zap.String("pins", c.pins()))
 	} else {
 		o := bpf.Options{Root: c.pins(), Log: log}
-		if tree, err := bpf.OpenHierarchy(1); err == nil { // the node's, where this process's is a container's
+		if tree, err := bpf.OpenHierarchy(nodeInit); err == nil { // the node's, where this process's is a container's
 			defer tree.Close()
 			o.CgroupRoot = tree.Root()
 		}
