@@ -59,7 +59,9 @@ func TestKubeletIsFound(t *testing.T) {
 	must(t, err)
 	defer h.Close()
 	f := newKubeletFinder(h, os.Getpid())
-	cgroup := func(name string) string { return filepath.Join(root, fmt.Sprintf("wft-kubelet-%d-%s", os.Getpid(), name)) }
+	cgroup := func(name string) string {
+		return filepath.Join(root, fmt.Sprintf("wft-kubelet-%d-%s", os.Getpid(), name))
+	}
 	none := func(what string) {
 		t.Helper()
 		if id, err := f.find(); !errors.Is(err, errNoKubelet) {
