@@ -99,7 +99,7 @@ func (r *Redirector) freeSlot() (uint32, error) {
 			return s, nil
 		}
 	}
-	return 0, fmt.Errorf("all %d pod slots of this node are in use", r.o.MaxPods)
+	return 0, fmt.Errorf("all %d pod slots of this node are in use (raise --max-pods and run the agent's cleanup)", r.o.MaxPods)
 }
 
 // apply makes the record true. Every step can be repeated. Capture comes before

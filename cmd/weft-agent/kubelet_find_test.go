@@ -58,10 +58,11 @@ func TestKubeletIsFound(t *testing.T) {
 	h, err := bpf.OpenHierarchy(os.Getpid())
 	must(t, err)
 	defer h.Close()
-	f := newKubeletFinder(h, os.Getpid())
 	cgroup := func(name string) string {
 		return filepath.Join(root, fmt.Sprintf("wft-kubelet-%d-%s", os.Getpid(), name))
 	}
+	// Not this process: its first thread may be in a namespace that another test made.
+	f := newKubeletFinder(h, named(t, "wft-init", cgroup("init"), 0).Process.Pid)
 	none := func(what string) {
 		t.Helper()
 		if id, err := f.find(); !errors.Is(err, errNoKubelet) {
