@@ -26,6 +26,13 @@ type lacking struct {
 func (a *agent) lack(ctx context.Context, why error) error {
 	a.log.Error("this node cannot be in the mesh; its pods are not enrolled", zap.Error(why))
 	l := &lacking{agent: a, why: why, told: map[string]bool{}}
+	if a.c.cniSocket != "" { // before the watch begins, which leaves what it reads to the installer
+		a.starter = &starter{client: a.client.CoreV1(), watch: a.watch, finder: a.finder, refuse: why, log: a.log.Named("cni")}
+		a.meterCNI()
+		if err := a.prepareCNI(); err != nil {
+			return err
+		}
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		first := true
@@ -52,11 +59,6 @@ func (a *agent) lack(ctx context.Context, why error) error {
 		g.Go(func() error { return admin.Serve(ctx, listener, mux) })
 	}
 	if a.c.cniSocket != "" {
-		a.starter = &starter{client: a.client.CoreV1(), watch: a.watch, finder: a.finder, refuse: why, log: a.log.Named("cni")}
-		a.meterCNI()
-		if err := a.prepareCNI(); err != nil {
-			return err
-		}
 		g.Go(func() error { return a.serveCNI(ctx) })
 		if a.install != nil {
 			g.Go(func() error { return a.installCNI(ctx) })

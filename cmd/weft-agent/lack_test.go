@@ -71,6 +71,7 @@ func TestKernelThatLacks(t *testing.T) {
 		cancel()
 		must(t, <-done)
 	}()
+	<-a.watch.known
 	eventually(t, "an event on the pod", func() bool {
 		events, err := a.client.CoreV1().Events("shop").List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=cart"})
 		must(t, err)
