@@ -55,10 +55,20 @@ func TestAgentLists(t *testing.T) {
 	if err := pods.Keep("uid-nobody"); err == nil {
 		t.Error("a pod that was never added was kept")
 	}
+	if pods.Told() {
+		t.Error("has all pods before the list has ended")
+	}
 	if err := pods.Add("uid-front-1", info, m.netnsFile(m.pods["front-1"])); err != nil {
 		t.Fatal(err)
 	}
 	pods.Snapshot()
+	if err := m.nodes["n1"].Ready(); err == nil || !strings.Contains(err.Error(), "agent") {
+		t.Errorf("a pod on the list is not here, yet ready: %v", err)
+	}
+	pods.Del("uid-nobody")
+	if err := m.nodes["n1"].Ready(); err != nil {
+		t.Error(err)
+	}
 	if _, err := say(c, "b"); err != nil {
 		t.Errorf("listed again, but cut: %v", err)
 	}

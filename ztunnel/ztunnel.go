@@ -71,8 +71,9 @@ type Ztunnel struct {
 	Metrics *telemetry.Metrics
 
 	o       Options
-	mu      sync.Mutex // protects draining
+	mu      sync.Mutex // protects what follows
 	drained bool
+	ready   bool // was, once
 }
 
 // New puts the parts together. Nothing runs before Run.
@@ -136,7 +137,10 @@ func (z *Ztunnel) Ready() error {
 		return errors.New("draining")
 	case !z.State.Synced():
 		return errors.New("no configuration from the controller yet")
+	case !z.ready && !z.Pods.Told():
+		return errors.New("the node's agent has not handed over its pods yet: is weft-agent running and ready on this node?")
 	}
+	z.ready = true // stays so: pods live on while an agent is away
 	return nil
 }
 

@@ -75,6 +75,8 @@ type Manager struct {
 	mu       sync.Mutex // protects what follows; held while a pod starts, so that calls for it queue
 	pods     map[string]*proxy
 	listed   map[string]bool // pods named since the agent connected
+	missing  map[string]bool // pods that the agent says are here, and are not: it will send them
+	told     bool            // an agent has said its whole list
 	draining bool
 }
 
@@ -89,7 +91,7 @@ func NewManager(o Options) *Manager {
 	if o.CertificateTimeout <= 0 {
 		o.CertificateTimeout = 10 * time.Second
 	}
-	return &Manager{o: o, pods: map[string]*proxy{}, listed: map[string]bool{}}
+	return &Manager{o: o, pods: map[string]*proxy{}, listed: map[string]bool{}, missing: map[string]bool{}}
 }
 
 // Info is who the agent says a pod is.
@@ -100,6 +102,7 @@ func (m *Manager) Add(uid string, info Info, ns *os.File) error {
 	if ns == nil {
 		return fmt.Errorf("pod %s/%s: the agent sent no network namespace", info.Namespace, info.Name)
 	}
+	defer m.came(uid) // also if it fails: one pod's trouble is not the whole node's
 	sockets, err := m.o.Sockets(ns)
 	if err != nil {
 		return fmt.Errorf("pod %s/%s: %w", info.Namespace, info.Name, err)
@@ -135,6 +138,13 @@ func (m *Manager) Add(uid string, info Info, ns *os.File) error {
 	return nil
 }
 
+// came notes that the agent has sent a pod.
+func (m *Manager) came(uid string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.missing, uid)
+}
+
 func (m *Manager) acquire(id identity.Identity) error {
 	ctx, cancel := context.WithTimeout(context.Background(), m.o.CertificateTimeout)
 	defer cancel()
@@ -164,6 +174,7 @@ func (m *Manager) Keep(uid string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.pods[uid] == nil {
+		m.missing[uid] = true
 		return fmt.Errorf("pod with uid %s was never added to this ztunnel: send its network namespace", uid)
 	}
 	m.listed[uid] = true
@@ -175,6 +186,7 @@ func (m *Manager) Del(uid string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.listed, uid)
+	delete(m.missing, uid)
 	m.remove(uid)
 }
 
@@ -195,17 +207,26 @@ func (m *Manager) Connected() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	clear(m.listed)
+	clear(m.missing)
 }
 
 // Snapshot ends the agent's list: pods that were not on it are gone.
 func (m *Manager) Snapshot() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.told = true
 	for uid := range m.pods {
 		if !m.listed[uid] {
 			m.remove(uid)
 		}
 	}
+}
+
+// Told reports whether an agent has handed over its pods. Until then a predecessor on this node is still needed.
+func (m *Manager) Told() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.told && len(m.missing) == 0
 }
 
 // Pods is the number of pods served.
