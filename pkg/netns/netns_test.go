@@ -72,6 +72,13 @@ func fresh(t *testing.T, addrs ...string) *NS {
 			if err := netlink.AddrAdd(lo, addr); err != nil {
 				return err
 			}
+			for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) { // the kernel routes it from a work queue
+				if _, err := netlink.RouteGet(addr.IP); err == nil {
+					break
+				} else if time.Now().After(end) {
+					return err
+				}
+			}
 		}
 		return nil
 	}); err != nil {
