@@ -32,7 +32,7 @@ func (s *story) checkWhy(ctx context.Context) error {
 
 // checkMetrics prints the graph that the ztunnels' metrics draw, and holds it against what happened.
 func (s *story) checkMetrics(ctx context.Context) error {
-	edges, err := (&remote{lab: s.c.Name}).traffic(ctx)
+	edges, err := (&remote{chosen: &labBackend{name: s.c.Name}}).traffic(ctx)
 	if err != nil {
 		return err
 	}
