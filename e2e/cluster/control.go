@@ -9,8 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -75,21 +73,16 @@ func (c *Cluster) StartControl(name string) error {
 	return c.save()
 }
 
-// KillControl ends one program of the control plane with SIGKILL, and returns when it is gone.
-func (c *Cluster) KillControl(ctx context.Context, name string) error {
+// KillControl ends one program of the control plane with SIGKILL, and returns when it is gone and its ports are free.
+func (c *Cluster) KillControl(name string) error {
 	p, known := c.state.Processes[name]
 	if !known {
 		return fmt.Errorf("no program %q in the control plane: it has %v", name, controlPlane)
 	}
-	if err := p.signal(unix.SIGKILL); err != nil {
+	if err := p.kill(10 * time.Second); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	return poll(ctx, 10*time.Second, name+" to end", func() error {
-		if p.alive() {
-			return errors.New("it runs")
-		}
-		return nil
-	})
+	return nil
 }
 
 // WaitAPI returns when the API server answers.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -90,4 +91,27 @@ func (p process) signal(s unix.Signal) error {
 		return fmt.Errorf("signal to process %d: %w", p.PID, err)
 	}
 	return nil
+}
+
+// kill ends this process and returns when all its threads have let go of what they held: a leader is a zombie before that.
+func (p process) kill(wait time.Duration) error {
+	fd, err := unix.PidfdOpen(p.PID, 0)
+	if err != nil {
+		return fmt.Errorf("process %d: %w", p.PID, err)
+	}
+	defer unix.Close(fd)
+	if err := p.signal(unix.SIGKILL); err != nil {
+		return err
+	}
+	for end := time.Now().Add(wait); ; {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(time.Until(end).Milliseconds())+1)
+		switch {
+		case n > 0:
+			return nil
+		case err != nil && !errors.Is(err, unix.EINTR):
+			return fmt.Errorf("waiting for process %d: %w", p.PID, err)
+		case time.Now().After(end):
+			return fmt.Errorf("process %d still runs %s after SIGKILL", p.PID, wait)
+		}
+	}
 }

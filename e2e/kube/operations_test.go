@@ -162,7 +162,7 @@ func (w *shop) restarts(ctx context.Context, program string) (int, error) {
 
 func restartAPIServer(t *testing.T, w *shop) {
 	ctx, c := t.Context(), w.env.Cluster
-	must(t, c.KillControl(ctx, "kube-apiserver"))
+	must(t, c.KillControl("kube-apiserver"))
 	must(t, c.StartControl("kube-apiserver"))
 	must(t, c.WaitAPI(ctx))
 	// all is back when a new pod gets through all of it

@@ -90,7 +90,7 @@ func control(o *cluster.Options) *cobra.Command {
 			}
 			switch args[0] {
 			case "kill":
-				return c.KillControl(cmd.Context(), args[1])
+				return c.KillControl(args[1])
 			case "start":
 				return c.StartControl(args[1])
 			}
