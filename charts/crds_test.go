@@ -82,7 +82,7 @@ type apiServer struct {
 func withCRDs(t *testing.T, s *kubetest.Server) *apiServer {
 	t.Helper()
 	files, err := filepath.Glob("weft/files/crds/*.yaml")
-	if err != nil || len(files) != 3 {
+	if err != nil || len(files) != len(api.Resources) {
 		t.Fatalf("resource definitions: %v %v", files, err)
 	}
 	s.InstallCRDs(files...)
@@ -96,12 +96,9 @@ func withCRDs(t *testing.T, s *kubetest.Server) *apiServer {
 // refusal tries to create an object as kubectl does (strictly) and returns what is said against it.
 func (s *apiServer) refusal(t *testing.T, u *unstructured.Unstructured) []string {
 	t.Helper()
-	resources := map[string]string{
-		"AuthorizationPolicy": api.AuthorizationPolicies.Resource, "PeerAuthentication": api.PeerAuthentications.Resource, "Fault": api.Faults.Resource,
-	}
 	u = u.DeepCopy()
 	u.SetNamespace("default")
-	_, err := s.client.Resource(api.GroupVersion.WithResource(resources[u.GetKind()])).Namespace("default").
+	_, err := s.client.Resource(api.Resource(u.GetKind())).Namespace("default").
 		Create(context.Background(), u, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldValidation: metav1.FieldValidationStrict})
 	var status *apierrors.StatusError
 	switch {

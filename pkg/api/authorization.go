@@ -33,6 +33,7 @@ type AuthorizationPolicySpec struct {
 	//
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:XValidation:rule="self.kind == 'Service' ? !has(self.group) || self.group in ['', 'core'] : self.kind == 'Gateway' && has(self.group) && self.group == 'gateway.networking.k8s.io'",message="no target: name a Service, or a Gateway with group: gateway.networking.k8s.io"
+	// +kubebuilder:validation:items:XValidation:rule="!has(self.sectionName)",message="sectionName is not understood here: leave it out"
 	TargetRefs []TargetRef `json:"targetRefs,omitempty"`
 	// Action is ALLOW (default) or DENY.
 	Action PolicyAction `json:"action,omitempty"`

@@ -26,6 +26,7 @@ type FaultSpec struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:XValidation:rule="self.kind == 'Service' && (!has(self.group) || self.group in ['', 'core'])",message="no target: name a Service"
+	// +kubebuilder:validation:items:XValidation:rule="!has(self.sectionName)",message="sectionName is not understood here: leave it out"
 	TargetRefs []TargetRef `json:"targetRefs"`
 	// Rules are tried in order; the first whose match holds applies.
 	//

@@ -15,11 +15,11 @@ type Selector struct {
 
 // TargetRef names an object of the policy's own namespace.
 type TargetRef struct {
-	// Group is empty for Service, gateway.networking.k8s.io for Gateway.
+	// Group is empty for Service, gateway.networking.k8s.io for Gateway and routes.
 	//
 	// +kubebuilder:validation:MaxLength=253
 	Group string `json:"group,omitempty"`
-	// Kind is Service or Gateway.
+	// Kind is Service, Gateway, HTTPRoute or GRPCRoute, as far as the kind of policy allows.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
@@ -29,6 +29,10 @@ type TargetRef struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
+	// SectionName is the name of a Service's port, or of a route's rule. Left out, all of them.
+	//
+	// +kubebuilder:validation:MaxLength=253
+	SectionName string `json:"sectionName,omitempty"`
 }
 
 // Status of Weft's own objects: conditions Accepted (understood), Enforced (in force, and where).

@@ -33,6 +33,7 @@ type compiler struct {
 	services   map[string]*serviceInfo // by namespace/name
 	served     []*serviceInfo          // those that a waypoint serves, by name
 	granted    grants
+	claims     map[string]string            // namespace/name of the policy that has a target, by kind@target
 	callers    map[*model.Workload]callers  // waypoints that call a workload
 	offers     map[string][]*serviceInfo    // services by namespace; empty without waypoints
 	callees    map[string][]*model.Workload // what waypoints could call, by namespace; empty without waypoints
@@ -52,7 +53,7 @@ func newCompiler(objs *source.Objects, cfg Config) *compiler {
 	c := &compiler{
 		cfg: cfg, objs: objs, snap: model.NewSnapshot(), statuses: map[string]*Status{},
 		namespaces: map[string]*corev1.Namespace{}, nodes: map[string]*corev1.Node{},
-		gateways: map[string]*gateway{}, services: map[string]*serviceInfo{},
+		gateways: map[string]*gateway{}, services: map[string]*serviceInfo{}, claims: map[string]string{},
 		callers: map[*model.Workload]callers{}, callees: map[string][]*model.Workload{}, offers: map[string][]*serviceInfo{},
 	}
 	c.snap.TrustDomain, c.snap.ClusterDomain = cfg.TrustDomain, cfg.ClusterDomain
@@ -86,6 +87,7 @@ func (c *compiler) compile() {
 	c.compileUnread()
 	c.finishBindings()
 	c.compileFaults()
+	c.compilePolicies()
 	for _, w := range c.snap.Workloads {
 		sortUnique(&w.Policies)
 	}

@@ -58,6 +58,14 @@ func (i *serviceInfo) served() bool {
 	return i.use != nil && i.use.waypoint != nil && !headless(i.object)
 }
 
+// waypoint is the one that serves the service, nil if none does.
+func (i *serviceInfo) waypoint() *model.Waypoint {
+	if !i.served() {
+		return nil
+	}
+	return i.use.waypoint
+}
+
 func (c *compiler) service(s *corev1.Service) *model.Service {
 	out := &model.Service{
 		Name: s.Name, Namespace: s.Namespace, Hostname: model.ServiceHostname(s.Name, s.Namespace, c.cfg.ClusterDomain),

@@ -15,6 +15,9 @@ type Snapshot struct {
 	Routes     map[string]*Route // by Route.Key()+"@"+Service for routes with several parents
 	L7Policies map[string]*L7Policy
 	Faults     map[string]*Fault
+	// Attachments are the policies of all further kinds at their targets, by Attachment.Key(). No two of one
+	// kind that exclude each other have the same target.
+	Attachments map[string]*Attachment
 	// Bindings are the keys in L7Policies of what binds the workloads that waypoints call: by Workload.UID,
 	// and by Service.Key() what binds every workload that the service's selector could take, so that the
 	// first one meets its policies. The lists are sorted and may be shared.
@@ -26,6 +29,6 @@ func NewSnapshot() *Snapshot {
 	return &Snapshot{
 		Workloads: map[string]*Workload{}, Pending: map[string]*Workload{}, Services: map[string]*Service{}, Policies: map[string]*Policy{},
 		Waypoints: map[string]*Waypoint{}, Routes: map[string]*Route{}, L7Policies: map[string]*L7Policy{}, Faults: map[string]*Fault{},
-		Bindings: map[string][]string{},
+		Bindings: map[string][]string{}, Attachments: map[string]*Attachment{},
 	}
 }

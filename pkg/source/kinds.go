@@ -47,6 +47,13 @@ var kinds = []*kind{
 	newKind(api.Group, "AuthorizationPolicy", true, func(o *Objects) *[]Object[api.AuthorizationPolicy] { return &o.AuthorizationPolicies }),
 	newKind(api.Group, "PeerAuthentication", true, func(o *Objects) *[]Object[api.PeerAuthentication] { return &o.PeerAuthentications }),
 	newKind(api.Group, "Fault", true, func(o *Objects) *[]Object[api.Fault] { return &o.Faults }),
+	newKind(api.Group, "RequestAuthentication", true, func(o *Objects) *[]Object[api.RequestAuthentication] { return &o.RequestAuthentications }),
+	newKind(api.Group, "TrafficPolicy", true, func(o *Objects) *[]Object[api.TrafficPolicy] { return &o.TrafficPolicies }),
+	newKind(api.Group, "RateLimit", true, func(o *Objects) *[]Object[api.RateLimit] { return &o.RateLimits }),
+	newKind(api.Group, "Telemetry", true, func(o *Objects) *[]Object[api.Telemetry] { return &o.Telemetries }),
+	newKind(api.Group, "Extension", true, func(o *Objects) *[]Object[api.Extension] { return &o.Extensions }),
+	newKind(api.Group, "HTTPFilter", true, func(o *Objects) *[]Object[api.HTTPFilter] { return &o.HTTPFilters }),
+	newKind(api.Group, "EnvoyPatch", true, func(o *Objects) *[]Object[api.EnvoyPatch] { return &o.EnvoyPatches }),
 }
 
 // ignored are kinds that belong beside ours in a folder of manifests and concern other programs.

@@ -39,6 +39,9 @@ func objectsOf(s *model.Snapshot) map[translate.Source]object {
 	for k, v := range s.Faults {
 		add(translate.Source{Kind: "Fault", Namespace: v.Namespace, Name: v.Name}, k, v)
 	}
+	for k, v := range s.Attachments {
+		add(translate.Source{Kind: v.Kind, Namespace: v.Namespace, Name: v.Name}, k, v)
+	}
 	return out
 }
 
@@ -75,6 +78,11 @@ func find(s *model.Snapshot, src translate.Source) object {
 		}
 	default:
 		for k, v := range s.Routes {
+			if v.Kind == src.Kind && v.Namespace == src.Namespace && v.Name == src.Name {
+				out[k] = v
+			}
+		}
+		for k, v := range s.Attachments {
 			if v.Kind == src.Kind && v.Namespace == src.Namespace && v.Name == src.Name {
 				out[k] = v
 			}
@@ -128,6 +136,7 @@ func with(s *model.Snapshot, objects map[translate.Source]object) *model.Snapsho
 	out := *s
 	out.Services, out.Workloads = maps.Clone(s.Services), maps.Clone(s.Workloads)
 	out.Routes, out.L7Policies, out.Faults = maps.Clone(s.Routes), maps.Clone(s.L7Policies), maps.Clone(s.Faults)
+	out.Attachments = maps.Clone(s.Attachments)
 	for src, o := range objects {
 		for key := range find(s, src) {
 			delete(out.Services, key)
@@ -135,6 +144,7 @@ func with(s *model.Snapshot, objects map[translate.Source]object) *model.Snapsho
 			delete(out.Routes, key)
 			delete(out.L7Policies, key)
 			delete(out.Faults, key)
+			delete(out.Attachments, key)
 		}
 		for key, v := range o {
 			switch v := v.(type) {
@@ -148,6 +158,8 @@ func with(s *model.Snapshot, objects map[translate.Source]object) *model.Snapsho
 				out.L7Policies[key] = v
 			case *model.Fault:
 				out.Faults[key] = v
+			case *model.Attachment:
+				out.Attachments[key] = v
 			}
 		}
 	}

@@ -85,8 +85,10 @@ func (b *builder) cluster(t *target) {
 		return
 	}
 	b.clusters[t.name] = true
-	b.res.Clusters = append(b.res.Clusters, edsCluster(t.name, t.name, t.app))
-	b.res.own(resource.ClusterType, t.name, t.source)
+	c := edsCluster(t.name, t.name, t.app)
+	owners := b.onCluster(t, c)
+	b.res.Clusters = append(b.res.Clusters, c)
+	b.res.own(resource.ClusterType, t.name, append(owners, t.source)...)
 	b.res.Endpoints = append(b.res.Endpoints, b.loadAssignment(t))
 	b.res.own(resource.EndpointType, t.name, t.source)
 }
@@ -96,8 +98,10 @@ func (b *builder) cluster(t *target) {
 func (b *builder) autoClusters(t *target) {
 	for _, vip := range t.vips {
 		name := autoPrefix + vip
-		b.res.Clusters = append(b.res.Clusters, edsCluster(name, t.name, model.AppTCP))
-		b.res.own(resource.ClusterType, name, t.source)
+		c := edsCluster(name, t.name, model.AppTCP)
+		owners := b.onCluster(t, c)
+		b.res.Clusters = append(b.res.Clusters, c)
+		b.res.own(resource.ClusterType, name, append(owners, t.source)...)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	statev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
-	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	headermetav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_to_metadata/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
@@ -15,7 +14,6 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
-	"google.golang.org/protobuf/proto"
 )
 
 // Filter state that hbone hands to the inner listeners, and the header that carries the scope's key.
@@ -36,14 +34,6 @@ const (
 	metaSAN       = "san"       // SPIFFE URI expected
 	metaWorkload  = "workload"  // namespace/owner, for telemetry
 	metaSource    = "source"    // of the forwarded header: the application's socket
-)
-
-// HTTP filters that a route switches on.
-const (
-	filterDeny    = "rbac.deny"
-	filterAllow   = "rbac.allow"
-	filterFault   = "fault"
-	filterMissing = "fault.missing" // answers for backends that do not exist
 )
 
 // connectTableName is the route configuration of hbone.
@@ -153,13 +143,7 @@ func (b *builder) httpManager() *hcmv3.HttpConnectionManager {
 				Append: setHeader(headerDst, "%FILTER_STATE("+stateDst+":PLAIN)%"),
 			}}},
 		})}},
-		HttpFilters: []*hcmv3.HttpFilter{
-			httpFilterOff(filterDeny, &rbacv3.RBAC{}),
-			httpFilterOff(filterAllow, &rbacv3.RBAC{}),
-			httpFilterOff(filterFault, &faultv3.HTTPFault{}),
-			httpFilterOff(filterMissing, &faultv3.HTTPFault{}),
-			routerFilter(),
-		},
+		HttpFilters: b.httpFilters(),
 		RouteSpecifier: &hcmv3.HttpConnectionManager_ScopedRoutes{ScopedRoutes: &hcmv3.ScopedRoutes{
 			Name: "services",
 			ScopeKeyBuilder: &hcmv3.ScopedRoutes_ScopeKeyBuilder{Fragments: []*hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder{{
@@ -181,17 +165,6 @@ func setHeader(name, value string) *corev3.HeaderValueOption {
 		Header:       &corev3.HeaderValue{Key: name, Value: value},
 		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 	}
-}
-
-func httpFilter(name string, m proto.Message) *hcmv3.HttpFilter {
-	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(m)}}
-}
-
-// httpFilterOff is a filter that rests until a route's typed_per_filter_config names it.
-func httpFilterOff(name string, m proto.Message) *hcmv3.HttpFilter {
-	f := httpFilter(name, m)
-	f.Disabled = true
-	return f
 }
 
 func routerFilter() *hcmv3.HttpFilter {

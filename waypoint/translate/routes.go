@@ -32,6 +32,7 @@ func (b *builder) routeConfiguration(t *target) routeConfig {
 	faults, by := b.faultRules(t)
 	owners = append(owners, by...)
 	for _, e := range entries {
+		owners = append(owners, b.onRoute(t, &e)...)
 		vh.Routes = append(vh.Routes, withFaults(e.route, faults)...)
 	}
 	return routeConfig{owners: owners, config: &routev3.RouteConfiguration{
@@ -54,6 +55,8 @@ func (b *builder) identity() identity.Identity {
 type entry struct {
 	match model.RouteMatch
 	route *routev3.Route
+	of    *model.Route     // nil: no route's
+	rule  *model.RouteRule // of that route
 }
 
 // routeEntries lists the target's routes in the order they are tried. A route of the service's own

@@ -25,10 +25,10 @@ func (b *builder) rule(t *target, r *model.Route, rule *model.RouteRule, i int) 
 		}
 		if err != nil {
 			b.problem(routeSource(r), "rule %d answers 500: %v", i, err)
-			out = append(out, failing(name, t, r, m, err.Error()))
+			out = append(out, failing(name, t, r, rule, m, err.Error()))
 			continue
 		}
-		out = append(out, entry{match: m, route: route})
+		out = append(out, entry{match: m, route: route, of: r, rule: rule})
 	}
 	return out
 }
@@ -37,13 +37,13 @@ func (b *builder) rule(t *target, r *model.Route, rule *model.RouteRule, i int) 
 func refusedRule(t *target, r *model.Route, rule *model.RouteRule, i int) []entry {
 	var out []entry
 	for j, m := range matches(rule.Matches) {
-		out = append(out, failing(entryName(r, rule, i, j), t, r, m, "refused by the waypoint"))
+		out = append(out, failing(entryName(r, rule, i, j), t, r, rule, m, "refused by the waypoint"))
 	}
 	return out
 }
 
 // failing answers everything that a match might have matched with a server error.
-func failing(name string, t *target, r *model.Route, m model.RouteMatch, why string) entry {
+func failing(name string, t *target, r *model.Route, rule *model.RouteRule, m model.RouteMatch, why string) entry {
 	m = withoutRegexes(m)
 	match, err := requestMatch(m, r.Kind == "GRPCRoute")
 	if err != nil {
@@ -52,7 +52,7 @@ func failing(name string, t *target, r *model.Route, m model.RouteMatch, why str
 	}
 	route := &routev3.Route{Name: name, Match: match, Metadata: t.metadata()}
 	fail(route, r.Kind, why)
-	return entry{match: m, route: route}
+	return entry{match: m, route: route, of: r, rule: rule}
 }
 
 // fail answers 500; a gRPC client is told UNAVAILABLE, which Envoy makes of 503.

@@ -94,6 +94,9 @@ type builder struct {
 	routes    map[string][]*model.Route    // by Service.Key(), sorted by age and name
 	policies  map[string][]*model.L7Policy // by Service.Key(), "" for the whole waypoint; sorted by key
 	faults    map[string][]*model.Fault    // by Service.Key(), sorted by key
+
+	attachments []*model.Attachment // the narrowest first
+	refused     []*model.Attachment // those that Envoy refused
 }
 
 func (b *builder) problem(s Source, format string, args ...any) {
@@ -102,6 +105,7 @@ func (b *builder) problem(s Source, format string, args ...any) {
 
 // index sorts the snapshot's objects by the service they concern.
 func (b *builder) index() {
+	b.indexAttachments()
 	b.workloads = map[string][]*model.Workload{}
 	for _, w := range sorted(b.snap.Workloads) {
 		for svc := range w.Services {

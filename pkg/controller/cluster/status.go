@@ -30,11 +30,11 @@ func (w *Writer) writeStatus(ctx context.Context, want *Wanted) error {
 	}
 	var failed first
 	each(want.Objects, func(kind string, o metav1.Object) {
-		if subjects[kind] == nil || ctx.Err() != nil {
+		if subjectOf(kind) == nil || ctx.Err() != nil {
 			return
 		}
 		r := reports[keyOf(kind, o.GetNamespace(), o.GetName())]
-		now, next := subjects[kind](o, r)
+		now, next := subjectOf(kind)(o, r)
 		if next == nil || same(now, next) {
 			return
 		}
@@ -62,7 +62,7 @@ func same(a, b *status) bool {
 // applyStatus writes one status. An object that is gone, or another of the same name, has none.
 func (w *Writer) applyStatus(ctx context.Context, kind string, o metav1.Object, now, next *status) error {
 	gvk := kindOf(kind, o)
-	c := w.dynamic.Resource(gvk.GroupVersion().WithResource(statusResources[kind])).Namespace(o.GetNamespace())
+	c := w.dynamic.Resource(gvk.GroupVersion().WithResource(statusResource(kind))).Namespace(o.GetNamespace())
 	if next.Parents != nil {
 		err := withOthers(ctx, c, o, next)
 		if apierrors.IsNotFound(err) {

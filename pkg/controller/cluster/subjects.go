@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -54,10 +55,20 @@ func (s *status) all() []metav1.Condition {
 // ConditionBound is the condition of Services whose calls are to pass a waypoint.
 const ConditionBound = api.Group + "/WaypointBound"
 
-// statusResources by kind.
+// statusResources by kind, but for our own, which are in api.Resources.
 var statusResources = map[string]string{
 	"Gateway": "gateways", "GatewayClass": "gatewayclasses", "HTTPRoute": "httproutes", "GRPCRoute": "grpcroutes", "Service": "services",
-	"AuthorizationPolicy": "authorizationpolicies", "PeerAuthentication": "peerauthentications", "Fault": "faults",
+}
+
+// statusResource is the resource of a kind, "" where we write no status.
+func statusResource(kind string) string { return cmp.Or(statusResources[kind], api.Resources[kind]) }
+
+// subjectOf is how a kind is compared, nil where we write no status.
+func subjectOf(kind string) func(metav1.Object, *Report) (now, next *status) {
+	if api.Resources[kind] != "" {
+		return policy
+	}
+	return subjects[kind]
 }
 
 // subjects compare, by kind, our part of an object's status as it is with what it is to be by the report, which
@@ -72,20 +83,11 @@ var subjects = map[string]func(metav1.Object, *Report) (now, next *status){
 	"GRPCRoute": func(o metav1.Object, r *Report) (*status, *status) {
 		return route(o.(*gatewayv1.GRPCRoute).Status.Parents, r)
 	},
-	"AuthorizationPolicy": func(o metav1.Object, r *Report) (*status, *status) {
-		return conditions(o.(*api.AuthorizationPolicy).Status.Conditions, r)
-	},
-	"PeerAuthentication": func(o metav1.Object, r *Report) (*status, *status) {
-		return conditions(o.(*api.PeerAuthentication).Status.Conditions, r)
-	},
-	"Fault": func(o metav1.Object, r *Report) (*status, *status) {
-		return conditions(o.(*api.Fault).Status.Conditions, r)
-	},
 }
 
-// conditions of objects that are ours alone.
-func conditions(now []metav1.Condition, r *Report) (*status, *status) {
-	return &status{Conditions: ordered(now)}, &status{Conditions: wanted(r)}
+// policy is an object of one of our kinds: its conditions are ours alone.
+func policy(o metav1.Object, r *Report) (now, next *status) {
+	return &status{Conditions: ordered(o.(api.Policy).GetStatus().Conditions)}, &status{Conditions: wanted(r)}
 }
 
 // service has one condition of ours among those of others, under a name of ours.
@@ -194,10 +196,10 @@ func limited(list []metav1.Condition) []metav1.Condition {
 func Written(objs *source.Objects) []controller.Status {
 	var out []controller.Status
 	each(objs, func(kind string, o metav1.Object) {
-		if subjects[kind] == nil {
+		if subjectOf(kind) == nil {
 			return
 		}
-		now, _ := subjects[kind](o, nil)
+		now, _ := subjectOf(kind)(o, nil)
 		if now == nil || len(now.Conditions)+len(now.Parents)+len(now.Listeners) == 0 {
 			return
 		}

@@ -29,9 +29,15 @@ var groups = []group{
 	{gatewayv1.GroupName, []string{"v1", "v1beta1"}, map[string]string{
 		"gateways": "Gateway", "gatewayclasses": "GatewayClass", "httproutes": "HTTPRoute", "grpcroutes": "GRPCRoute", "referencegrants": "ReferenceGrant",
 	}, "install the resources of Gateway API v1.6 (https://gateway-api.sigs.k8s.io)"},
-	{api.Group, []string{api.Version}, map[string]string{
-		"authorizationpolicies": "AuthorizationPolicy", "peerauthentications": "PeerAuthentication", "faults": "Fault",
-	}, "install or upgrade Weft's chart, which brings them"},
+	{api.Group, []string{api.Version}, byResource(api.Resources), "install or upgrade Weft's chart, which brings them"},
+}
+
+func byResource(resources map[string]string) map[string]string {
+	out := map[string]string{}
+	for kind, resource := range resources {
+		out[resource] = kind
+	}
+	return out
 }
 
 // findResources begins to read every resource that is installed, and goes on looking for the others until

@@ -1,0 +1,5 @@
+package model
+
+// RateLimit is how many requests a target is asked.
+type RateLimit struct {
+}

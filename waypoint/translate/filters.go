@@ -1,0 +1,68 @@
+package translate
+
+import (
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	gzipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/compression/gzip/compressor/v3"
+	bandwidthv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/bandwidth_limit/v3"
+	compressorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/compressor/v3"
+	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
+	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	grpcwebv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_web/v3"
+	localv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
+	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	sessionv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/stateful_session/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/proto"
+)
+
+// HTTP filters that a route switches on, in the order in which a request passes them; answers pass them in
+// reverse. Who a caller is comes before what he may do, that before what it costs, and what changes or
+// delays a request comes after all that may refuse it.
+const (
+	filterCORS       = "cors"       // preflights carry no credentials, so they are answered before any are asked for
+	filterCompressor = "compressor" // first of those that see the body, so the last on the way back
+	filterGRPCWeb    = "grpc_web"
+	filterDeny       = "rbac.deny"
+	filterAllow      = "rbac.allow"
+	filterLocalLimit = "ratelimit.local"
+	filterLua        = "lua"
+	filterBandwidth  = "bandwidth"
+	filterFault      = "fault"
+	filterMissing    = "fault.missing" // answers for backends that do not exist
+	filterSession    = "session"       // picks the endpoint, so after all else
+)
+
+// httpFilters are compiled in once, at rest, for all that the waypoint serves: whatever a route needs, no
+// listener changes.
+func (b *builder) httpFilters() []*hcmv3.HttpFilter {
+	return []*hcmv3.HttpFilter{
+		httpFilterOff(filterCORS, &corsv3.Cors{}),
+		httpFilterOff(filterCompressor, gzip()),
+		httpFilterOff(filterGRPCWeb, &grpcwebv3.GrpcWeb{}),
+		httpFilterOff(filterDeny, &rbacv3.RBAC{}),
+		httpFilterOff(filterAllow, &rbacv3.RBAC{}),
+		httpFilterOff(filterLocalLimit, &localv3.LocalRateLimit{StatPrefix: "local"}),
+		httpFilterOff(filterLua, &luav3.Lua{}),
+		httpFilterOff(filterBandwidth, &bandwidthv3.BandwidthLimit{StatPrefix: "bandwidth"}),
+		httpFilterOff(filterFault, &faultv3.HTTPFault{}),
+		httpFilterOff(filterMissing, &faultv3.HTTPFault{}),
+		httpFilterOff(filterSession, &sessionv3.StatefulSession{}),
+		routerFilter(),
+	}
+}
+
+func gzip() *compressorv3.Compressor {
+	return &compressorv3.Compressor{CompressorLibrary: &corev3.TypedExtensionConfig{Name: "gzip", TypedConfig: pack(&gzipv3.Gzip{})}}
+}
+
+func httpFilter(name string, m proto.Message) *hcmv3.HttpFilter {
+	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(m)}}
+}
+
+// httpFilterOff is a filter that rests until a route's typed_per_filter_config names it.
+func httpFilterOff(name string, m proto.Message) *hcmv3.HttpFilter {
+	f := httpFilter(name, m)
+	f.Disabled = true
+	return f
+}
