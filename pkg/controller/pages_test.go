@@ -1,0 +1,100 @@
+package controller_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/weftmesh/weft/pkg/controller"
+	"github.com/weftmesh/weft/pkg/source"
+)
+
+var yamlBlock = regexp.MustCompile("(?ms)^```yaml[^\n]*\n(.*?)^```$")
+
+// TestPages applies every YAML block of the pages in docs/tasks to the shop of examples, behind its waypoint: what
+// a page tells people to write is understood and in force. A block that begins with "# expect: refused" is not.
+func TestPages(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/tasks/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimSuffix(filepath.Base(page), ".md")
+		blocks := yamlBlock.FindAllStringSubmatch(string(text), -1)
+		for _, b := range blocks {
+			line := 1 + strings.Count(string(text[:strings.Index(string(text), b[1])]), "\n")
+			t.Run(name, func(t *testing.T) { applyBlock(t, page, line, b[1]) })
+		}
+	}
+}
+
+func applyBlock(t *testing.T, page string, line int, block string) {
+	file := filepath.Join(t.TempDir(), "page.yaml")
+	if err := os.WriteFile(file, []byte(block), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	src, err := source.Open(source.Options{Dirs: append(shopWithWaypoint(t), file)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, problems := src.Load()
+	var wrong []string
+	for _, p := range problems {
+		if p.File == file && p.Severity == source.Error {
+			wrong = append(wrong, p.String())
+		}
+	}
+	_, statuses := controller.Compile(objects, controller.Config{})
+	for i := range statuses {
+		if s := &statuses[i]; s.File == file {
+			wrong = append(wrong, notInForce(s)...)
+		}
+	}
+	refused := strings.HasPrefix(block, "# expect: refused")
+	if refused && len(wrong) == 0 {
+		t.Errorf("%s:%d: the page says that this is refused, but it is taken", page, line)
+	}
+	if !refused && len(wrong) > 0 {
+		t.Errorf("%s:%d:\n%s", page, line, strings.Join(wrong, "\n"))
+	}
+}
+
+// shopWithWaypoint are the files of the shop after step 5 of the demo, without its route.
+func shopWithWaypoint(t *testing.T) []string {
+	t.Helper()
+	const steps = "../../examples/steps/5-waypoint/"
+	out := []string{steps + "waypoint.yaml", steps + "namespace.yaml"}
+	files, err := filepath.Glob("../../examples/shop/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if filepath.Base(f) != "namespace.yaml" { // the step replaces it
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// notInForce lists the conditions that say no.
+func notInForce(s *controller.Status) []string {
+	var out []string
+	conditions := s.Conditions
+	for _, p := range s.Parents {
+		conditions = append(conditions, p.Conditions...)
+	}
+	for _, c := range conditions {
+		if c.Status == metav1.ConditionFalse && c.Reason != "DryRun" {
+			out = append(out, s.Key()+": "+c.Type+": "+c.Message)
+		}
+	}
+	return out
+}
