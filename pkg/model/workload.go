@@ -81,7 +81,7 @@ type Workload struct {
 	OwnerName      string            `json:"ownerName,omitempty"`
 	Services       map[string][]Port `json:"services,omitempty"` // by Service.Key()
 	Policies       []string          `json:"policies,omitempty"` // selector policies that bind this workload, by Policy.Key()
-	Labels         map[string]string `json:"labels,omitempty"`   // those alone that subsets of TrafficPolicies name
+	Labels         map[string]string `json:"labels,omitempty"`   // those alone that subsets name; not for ztunnels
 	Unhealthy      bool              `json:"unhealthy,omitempty"`
 	HostNetwork    bool              `json:"hostNetwork,omitempty"`
 }

@@ -119,7 +119,7 @@ func roundTripPolicy(t *testing.T, p *model.Policy) {
 
 func TestEveryFieldRoundTrips(t *testing.T) {
 	w, s, p := fullWorkload(), fullService(), fullPolicy()
-	everySet(t, w)
+	everySet(t, w, "Labels") // for waypoints alone
 	everySet(t, s)
 	everySet(t, p, "Unsupported")
 	everySet(t, &p.Rules[1].Clauses[1].Matches[1])
