@@ -76,6 +76,10 @@ soak: ## MINUTES=30 of the demo's traffic under the race detector: races, leaks,
 	cd e2e && go build -o ../$(BUILD)/race/bin/weft-soak ./soak
 	@WEFT_ENVOY="$$(bash hack/envoy.sh)" $(BUILD)/race/bin/weft-soak -minutes $(or $(MINUTES),30) -out $(BUILD)/soak.json
 
+.PHONY: changes
+changes: ## CHANGES=1000 changes of routes, policies, services and waypoints under load; one failed request fails it (root)
+	cd e2e && WEFT_ENVOY="$$(bash ../hack/envoy.sh)" CHANGES=$(or $(CHANGES),1000) go test -count=1 -v -timeout 60m ./delivery
+
 .PHONY: bench
 bench: build ## Speed and cost against a direct connection and peers (root); ROUNDS=, TESTS=, PATHS=, PEERS=DIR, QUICK=1
 	@[ "$$(id -u)" = 0 ] || { echo "make bench needs root: it makes network namespaces, cgroups and loads eBPF. Try: sudo make bench"; exit 1; }

@@ -44,6 +44,7 @@ type config struct {
 
 	onListen  func(net.Addr) // of a test that listens on any port
 	orderWait time.Duration  // see publisher; default orderWait
+	linger    time.Duration  // how long a waypoint goes on serving what left it; 0 is the usual
 	replica   string         // among several; default POD_NAME, or the host's name
 	lease     time.Duration  // see cluster.Options
 }

@@ -26,17 +26,13 @@ type publisher struct {
 	want  *model.Snapshot // all that follows belongs to run
 	told  *model.Snapshot // what ztunnels were given last
 	come  map[string]time.Time
-	leave map[string]departure
-}
+	leave map[departed]*departure
 
-// departure is a service that a waypoint still serves.
-type departure struct {
-	from  *model.Gateway
-	until time.Time
+	linger time.Duration
 }
 
 func newPublisher(p *pipeline) *publisher {
-	return &publisher{p: p, wait: cmp.Or(p.c.orderWait, orderWait), next: make(chan *model.Snapshot, 1), told: model.NewSnapshot(), come: map[string]time.Time{}, leave: map[string]departure{}}
+	return &publisher{p: p, wait: cmp.Or(p.c.orderWait, orderWait), next: make(chan *model.Snapshot, 1), told: model.NewSnapshot(), linger: cmp.Or(p.c.linger, linger), come: map[string]time.Time{}, leave: map[departed]*departure{}}
 }
 
 // set hands over the next snapshot; one that was not taken yet is passed over. For one caller at a time.
@@ -52,7 +48,7 @@ func (u *publisher) run(ctx context.Context) {
 	for {
 		var again <-chan time.Time
 		if len(u.come)+len(u.leave) > 0 {
-			again = time.After(20 * time.Millisecond)
+			again = time.After(u.pace())
 		}
 		select {
 		case <-ctx.Done():
@@ -68,7 +64,7 @@ func (u *publisher) run(ctx context.Context) {
 // begin publishes a snapshot as far as that can be done at once.
 func (u *publisher) begin(s *model.Snapshot, now time.Time) {
 	u.want = s
-	come, leave := map[string]time.Time{}, map[string]departure{}
+	come := map[string]time.Time{}
 	for key, next := range s.Services {
 		was := u.told.Services[key]
 		if was == nil || sameGateway(was.Waypoint, next.Waypoint) {
@@ -78,15 +74,11 @@ func (u *publisher) begin(s *model.Snapshot, now time.Time) {
 			come[key] = earlier(u.come[key], now.Add(u.wait))
 		}
 		if was.Waypoint != nil {
-			leave[key] = departure{from: was.Waypoint, until: now.Add(u.wait)}
+			u.depart(key, was.Waypoint, now)
 		}
 	}
-	for key, d := range u.leave { // of the change before, not finished
-		if next := s.Services[key]; next != nil && leave[key].from == nil && !sameGateway(d.from, next.Waypoint) {
-			leave[key] = d
-		}
-	}
-	u.come, u.leave = come, leave
+	u.come = come
+	u.forget(s)
 	u.p.configureWaypoints(s, u.forEnvoys)
 	u.tell()
 	u.settle()
@@ -108,30 +100,16 @@ func (u *publisher) goOn(now time.Time) {
 	}
 	if released {
 		u.tell()
-		for key, d := range u.leave {
-			d.until = now.Add(u.wait)
-			u.leave[key] = d
+		for _, d := range u.leave {
+			if !d.draining {
+				d.until = now.Add(u.wait)
+			}
 		}
 		return
 	}
-	left := false
-	known := u.p.xds.ZtunnelsCurrent()
-	for key, d := range u.leave {
-		if _, held := u.come[key]; !held && (known || now.After(d.until)) {
-			delete(u.leave, key)
-			left = true
-		}
-	}
-	if left {
+	if u.goOnLeaving(now) {
 		u.p.configureWaypoints(u.want, u.forEnvoys)
 		u.settle()
-	}
-}
-
-// settle removes waypoints that are gone, unless something is still served by one.
-func (u *publisher) settle() {
-	if len(u.leave) == 0 {
-		u.p.forgetWaypoints(u.want)
 	}
 }
 
@@ -148,21 +126,7 @@ func (u *publisher) tell() {
 		s = withServices(u.want, u.come, func(key string, v *model.Service) { v.Waypoint = u.told.Services[key].Waypoint })
 	}
 	u.told = s
-	u.p.xds.SetSnapshot(s)
-}
-
-// forEnvoys is the snapshot for one waypoint: what leaves it is still bound to it.
-func (u *publisher) forEnvoys(waypoint string) *model.Snapshot {
-	leaving := map[string]departure{}
-	for key, d := range u.leave {
-		if waypointOfGateway(u.want, d.from) == waypoint {
-			leaving[key] = d
-		}
-	}
-	if len(leaving) == 0 {
-		return u.want
-	}
-	return withServices(u.want, leaving, func(key string, v *model.Service) { v.Waypoint = leaving[key].from })
+	u.p.xds.SetSnapshot(u.admitting(s))
 }
 
 // withServices copies a snapshot with some services changed.

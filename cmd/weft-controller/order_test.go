@@ -128,10 +128,10 @@ func TestEnvoyFirst(t *testing.T) {
 	eventually(t, "the ztunnel is told", func() bool { return z.service("cart").Waypoint != nil })
 }
 
-// A service that leaves a waypoint is served there until ztunnels know.
+// A service that leaves a waypoint is served there until ztunnels know, and a while longer.
 func TestEnvoyLast(t *testing.T) {
 	b := newBench(t)
-	b.c.orderWait = time.Hour
+	b.c.orderWait, b.c.linger = time.Hour, 50*time.Millisecond
 	const use = ", labels: {weft.dev/use-waypoint: way}"
 	b.write("src/gateway.yaml", gatewayYAML)
 	b.write("src/services.yaml", service("cart", 80, use))

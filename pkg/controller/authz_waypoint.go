@@ -25,6 +25,9 @@ func (p *authPolicy) admitWaypoints(pods []*podInfo) {
 	}
 }
 
+// AdmissionKey is the key of the policy by which workloads let a waypoint in.
+func AdmissionKey(w *model.Waypoint) string { return w.Namespace + "/waypoint_" + w.Name }
+
 // admission is the ALLOW policy for a waypoint's principal. Its name has an underscore, so that no
 // AuthorizationPolicy can have it. In dry run it only keeps policies in dry run from crying wolf.
 func (c *compiler) admission(w *model.Waypoint, dryRun bool) string {

@@ -104,6 +104,9 @@ type Service struct {
 	StrictPreference bool         `json:"strictPreference,omitempty"`
 	PublishNotReady  bool         `json:"publishNotReady,omitempty"` // unhealthy endpoints take traffic as well
 	Canonical        bool         `json:"canonical,omitempty"`
+	// Draining is set on the copy that a waypoint has which the service has left: whoever still has a
+	// connection through it is answered, and asked to make a new one.
+	Draining bool `json:"draining,omitempty"`
 }
 
 // Key identifies a service in the mesh: namespace/hostname.

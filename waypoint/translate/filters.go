@@ -31,6 +31,7 @@ const (
 	filterFault      = "fault"
 	filterMissing    = "fault.missing" // answers for backends that do not exist
 	filterSession    = "session"       // picks the endpoint, so after all else
+	filterDrain      = "drain"         // asks clients of a service that has left to connect anew
 )
 
 // httpFilters are compiled in once, at rest, for all that the waypoint serves: whatever a route needs, no
@@ -48,6 +49,7 @@ func (b *builder) httpFilters() []*hcmv3.HttpFilter {
 		httpFilterOff(filterFault, &faultv3.HTTPFault{}),
 		httpFilterOff(filterMissing, &faultv3.HTTPFault{}),
 		httpFilterOff(filterSession, &sessionv3.StatefulSession{}),
+		httpFilterOff(filterDrain, &luav3.Lua{}),
 		routerFilter(),
 	}
 }

@@ -45,6 +45,10 @@ const (
 	connectionWindow = 16 << 20
 )
 
+// ClientIdle is how long a client's connection is kept without a request on it. A service that has left a
+// waypoint is to be served there for longer than that.
+const ClientIdle = 5 * time.Minute
+
 // hboneManager terminates CONNECT and hands each stream to where the table says, with the caller's
 // identity and both addresses in filter state.
 func (b *builder) hboneManager() *hcmv3.HttpConnectionManager {
@@ -136,8 +140,10 @@ func (b *builder) httpManager() *hcmv3.HttpConnectionManager {
 			InitialConnectionWindowSize: u32(connectionWindow),
 		},
 		StreamIdleTimeout: seconds(0),
-		UpgradeConfigs:    []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
-		AccessLog:         b.httpAccessLog(),
+		// A connection without a request ends by itself before its service, if that leaves, is forgotten here.
+		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: seconds(ClientIdle)},
+		UpgradeConfigs:            []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
+		AccessLog:                 b.httpAccessLog(),
 		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{{Name: "dst", TypedConfig: pack(&earlyv3.HeaderMutation{
 			Mutations: []*mutationv3.HeaderMutation{{Action: &mutationv3.HeaderMutation_Append{
 				Append: setHeader(headerDst, "%FILTER_STATE("+stateDst+":PLAIN)%"),

@@ -3,6 +3,7 @@
 //	shop-client get  [-H k:v] [-X METHOD] [-d FORM] URL    one request; prints status and body
 //	shop-client tcp  HOST:PORT [LINE…]                     prints the greeting, then each line's answer
 //	shop-client grpc HOST:PORT [PREFIX]                    the catalog's list
+//	shop-client watch HEADER URL                           asks on and on; a line for each new value of the answers' header
 //	shop-client load [-n N] [-c C] [-every D] [-duration D] [-fresh] [-each] [-H k:v] URL    counts as JSON
 //	shop-client sleep                                      waits to be told to stop (a pod to work from)
 //
@@ -26,12 +27,12 @@ import (
 )
 
 var commands = map[string]func(ctx context.Context, args []string, out io.Writer) error{
-	"get": get, "tcp": tcp, "grpc": list, "load": loadCommand, "sleep": sleep,
+	"get": get, "tcp": tcp, "grpc": list, "watch": watch, "load": loadCommand, "sleep": sleep,
 }
 
 func main() {
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: shop-client get|tcp|grpc|load|sleep …")
+		fmt.Fprintln(os.Stderr, "usage: shop-client get|tcp|grpc|watch|load|sleep …")
 		os.Exit(2)
 	}
 	ctx, stop := kit.Context()
