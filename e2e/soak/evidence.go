@@ -1,6 +1,7 @@
 package main
 
 import (
+	"compress/gzip"
 	"errors"
 	"io"
 	"os"
@@ -8,15 +9,12 @@ import (
 	"strings"
 )
 
-// maxEvidence is how much is kept of the end of each log.
-const maxEvidence = 4 << 20
-
-// keepEvidence saves what the lab's end would take away: the ends of all logs, and what each program's
+// keepEvidence saves what the lab's end would take away: all logs, and what each program's
 // goroutines and heap are made of.
 func (s *soak) keepEvidence(dir string) {
 	err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755))
 	for _, path := range s.logFiles() {
-		err = errors.Join(err, keepTail(path, filepath.Join(dir, filepath.Base(path))))
+		err = errors.Join(err, keepLog(path, filepath.Join(dir, filepath.Base(path)+".gz")))
 	}
 	for _, src := range s.sources() {
 		if src.dial == nil {
@@ -39,22 +37,18 @@ func (s *soak) keepEvidence(dir string) {
 	s.say("logs and profiles are in %s", dir)
 }
 
-func keepTail(from, to string) error {
-	f, err := os.Open(from)
+// keepLog saves a whole log, compressed: what led to a failure is not at its end.
+func keepLog(from, to string) error {
+	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	size, err := f.Seek(0, io.SeekEnd)
+	defer in.Close()
+	out, err := os.Create(to)
 	if err != nil {
 		return err
 	}
-	if _, err := f.Seek(max(0, size-maxEvidence), io.SeekStart); err != nil {
-		return err
-	}
-	data, err := io.ReadAll(f)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(to, data, 0o644)
+	z := gzip.NewWriter(out)
+	_, err = io.Copy(z, in)
+	return errors.Join(err, z.Close(), out.Close())
 }
