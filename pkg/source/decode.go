@@ -134,9 +134,16 @@ func (d *document) at(n *yaml.Node, path string) (line, column int) {
 	return f.Line + d.offset, f.Column
 }
 
-// read makes the object of a node that was checked. A failure becomes a problem and nil.
+// read makes the object of a node that was checked. A failure becomes a problem and nil; what its schema has
+// against it becomes problems as well.
 func (c *checker) read(n *yaml.Node, k *kind) metav1.Object {
 	v, err := new(expansion).value(n)
+	if err == nil && k.schema != nil {
+		var s *schema
+		if s, err = k.schema(); err == nil {
+			v, err = c.held(n, s, v)
+		}
+	}
 	if err == nil {
 		var data []byte
 		if data, err = json.Marshal(v); err == nil {

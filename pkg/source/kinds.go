@@ -26,6 +26,7 @@ type kind struct {
 	count      func(*Objects) int
 	each       func(*Objects, func(metav1.Object, Origin))
 	validate   func(*inspection, metav1.Object)
+	schema     func() (*schema, error) // nil for others' kinds
 }
 
 const gatewayGroup = gatewayv1.GroupName
@@ -91,6 +92,7 @@ func newKind[T any, P interface {
 			}
 		},
 		validate: validators[name],
+		schema:   schemaOf(group, name),
 	}
 }
 

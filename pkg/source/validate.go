@@ -10,17 +10,14 @@ import (
 	"github.com/weftmesh/weft/pkg/api"
 )
 
-// validators check what an API server would check by the kind's schema: enumerations, required fields,
-// ranges. What a policy or route means is checked when it is compiled.
+// validators check, of others' kinds, what an API server would check by the kind's schema: enumerations,
+// required fields, ranges (of ours, schemaOf does). What a policy or route means is checked when it is compiled.
 var validators = map[string]func(*inspection, metav1.Object){
-	"AuthorizationPolicy": func(v *inspection, o metav1.Object) { validateAuthorization(v, o.(*api.AuthorizationPolicy)) },
-	"PeerAuthentication":  func(v *inspection, o metav1.Object) { validatePeerAuthentication(v, o.(*api.PeerAuthentication)) },
-	"Fault":               func(v *inspection, o metav1.Object) { validateFault(v, o.(*api.Fault)) },
-	"Service":             func(v *inspection, o metav1.Object) { validateService(v, o.(*corev1.Service)) },
-	"Gateway":             func(v *inspection, o metav1.Object) { validateGateway(v, o.(*gatewayv1.Gateway)) },
-	"HTTPRoute":           func(v *inspection, o metav1.Object) { validateHTTPRoute(v, o.(*gatewayv1.HTTPRoute)) },
-	"GRPCRoute":           func(v *inspection, o metav1.Object) { validateGRPCRoute(v, o.(*gatewayv1.GRPCRoute)) },
-	"ReferenceGrant":      func(v *inspection, o metav1.Object) { validateGrant(v, o.(*gatewayv1.ReferenceGrant)) },
+	"Service":        func(v *inspection, o metav1.Object) { validateService(v, o.(*corev1.Service)) },
+	"Gateway":        func(v *inspection, o metav1.Object) { validateGateway(v, o.(*gatewayv1.Gateway)) },
+	"HTTPRoute":      func(v *inspection, o metav1.Object) { validateHTTPRoute(v, o.(*gatewayv1.HTTPRoute)) },
+	"GRPCRoute":      func(v *inspection, o metav1.Object) { validateGRPCRoute(v, o.(*gatewayv1.GRPCRoute)) },
+	"ReferenceGrant": func(v *inspection, o metav1.Object) { validateGrant(v, o.(*gatewayv1.ReferenceGrant)) },
 }
 
 func validateService(v *inspection, s *corev1.Service) {
