@@ -59,12 +59,12 @@ chart-test: ## The Helm chart: lint, values, golden renders; with `make cluster`
 .PHONY: cluster
 cluster: ## Build all that a real Kubernetes needs, from Go modules: minutes once, kept in ~/.cache/weft-e2e (root)
 	@mkdir -p $(BIN)
-	cd e2e && CGO_ENABLED=0 go build -o ../$(BIN)/weft-cluster ./cluster/weft-cluster
+	cd e2e && CGO_ENABLED=0 go build -trimpath=false -o ../$(BIN)/weft-cluster ./cluster/weft-cluster
 	@$(BIN)/weft-cluster build
 
 .PHONY: e2e
 e2e: images cluster ## Weft on a real cluster, installed by helm (root); E2E_CLUSTER=existing, RUN=TestMesh, KEEP=1
-	e2e/run.sh bash -c 'cd e2e && go test -count=1 -v -p 1 -timeout 45m $(if $(RUN),-run "$(RUN)") ./cluster ./kube ./docs'
+	e2e/run.sh bash -c 'cd e2e && go test -trimpath=false -count=1 -v -p 1 -timeout 45m $(if $(RUN),-run "$(RUN)") ./cluster ./kube ./docs'
 
 .PHONY: soak
 soak: ## MINUTES=30 of the demo's traffic under the race detector: races, leaks, clear text fail (root)

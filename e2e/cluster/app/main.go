@@ -5,7 +5,7 @@
 //	app get [-timeout 3s] URL         prints the body; fails unless the status is 2xx
 //	app tcp ADDRESS TEXT              sends a line to the TCP echo, prints what comes back
 //	app load -rate 50 KIND=TARGET ... makes calls and counts them; see load.go
-//	app eat                           takes memory until it is killed
+//	app eat MIB                       takes so much memory and keeps it
 //	app stats                         prints what a load in the same pod has counted so far, as JSON
 package main
 
@@ -20,6 +20,8 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -33,8 +35,7 @@ func main() {
 	}
 	commands := map[string]func(context.Context, []string) error{
 		"pause": func(ctx context.Context, _ []string) error { return pause(ctx) },
-		"serve": serve, "get": get, "tcp": tcp, "load": load,
-		"eat":   func(ctx context.Context, _ []string) error { return eat(ctx) },
+		"serve": serve, "get": get, "tcp": tcp, "load": load, "eat": eat,
 		"stats": func(ctx context.Context, _ []string) error { return fetch(ctx, "http://"+statsAddress+"/") },
 	}
 	run, known := commands[name]
@@ -108,18 +109,28 @@ func tcp(ctx context.Context, args []string) error {
 	return err
 }
 
-// eat takes 32 MiB ten times a second and writes to all of it.
-func eat(ctx context.Context) error {
+// eat takes 32 MiB ten times a second, writes to all of it, and holds what it has. That it is ended is a failure.
+func eat(ctx context.Context, args []string) error {
+	if len(args) != 1 {
+		return errors.New("want MIB")
+	}
+	limit, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
 	var all [][]byte
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for {
+	for len(all)*32 < limit {
 		select {
 		case <-ctx.Done():
-			return nil
+			return ctx.Err()
 		case <-tick.C:
 			all = append(all, bytes.Repeat([]byte{1}, 32<<20))
 			fmt.Println(len(all)*32, "MiB")
 		}
 	}
+	<-ctx.Done()
+	runtime.KeepAlive(all)
+	return ctx.Err()
 }
