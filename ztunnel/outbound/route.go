@@ -17,6 +17,8 @@ type Mesh interface {
 	ByAddress(netip.Addr) *model.Workload
 	ServiceByVIP(netip.Addr) *model.Service
 	ServiceByHostname(string) *model.Service
+	// Gone names the pod of the mesh, or the service, that had an address until lately, or "".
+	Gone(netip.Addr) string
 	Endpoints(serviceKey string) []*model.Workload
 	// Pick chooses one of candidates for a client: healthy, near, then with few connections. nil: none is healthy.
 	Pick(s *model.Service, client *model.Workload, candidates []*model.Workload) *model.Workload
@@ -53,6 +55,10 @@ func Decide(m Mesh, client *model.Workload, dst netip.AddrPort) Route {
 	}
 	if w := m.ByAddress(dst.Addr()); w != nil {
 		return toWorkload(m, client, w, dst)
+	}
+	if who := m.Gone(dst.Addr()); who != "" {
+		return refuse(Route{}, telemetry.FlagNoRoute, who+", which had this address, is gone",
+			"a client that resolves its name again gets what is there now; an address of the mesh is never sent to in clear text for a while")
 	}
 	return Route{Kind: Plain, Dial: dst}
 }

@@ -13,7 +13,10 @@ import (
 type town struct {
 	workloads []*model.Workload
 	services  []*model.Service
+	gone      map[string]string // by address
 }
+
+func (m *town) Gone(a netip.Addr) string { return m.gone[a.String()] }
 
 func (m *town) ByAddress(a netip.Addr) *model.Workload {
 	for _, w := range m.workloads {
@@ -193,6 +196,20 @@ func TestWaypointIsNotSentBackToItself(t *testing.T) {
 		"10.244.1.10:1234": "tunnel 10.244.1.10:15008 CONNECT 10.244.1.10:1234 expect lonely",
 	} {
 		if got := text(Decide(m, way, netip.MustParseAddrPort(dst))); got != want {
+			t.Errorf("%s: %s", dst, got)
+		}
+	}
+}
+
+// An address that was the mesh's a moment ago is nobody's to send clear text to.
+func TestGoneIsNotOutside(t *testing.T) {
+	m, client := newTown()
+	m.gone = map[string]string{"10.96.0.99": "service old.shop.svc.cluster.local", "10.96.0.2": "service before.shop.svc.cluster.local"}
+	for dst, want := range map[string]string{
+		"10.96.0.99:80": "refuse NR: service old.shop.svc.cluster.local, which had this address, is gone",
+		"10.96.0.2:80":  "tunnel 10.244.1.2:15008 CONNECT 10.244.1.2:8080 expect cart for cart", // another's now
+	} {
+		if got := text(Decide(m, client, netip.MustParseAddrPort(dst))); got != want {
 			t.Errorf("%s: %s", dst, got)
 		}
 	}

@@ -31,6 +31,7 @@ type State struct {
 	node   string
 	synced atomic.Bool
 	loads  loads
+	gone   gone
 
 	mu      sync.RWMutex
 	local   map[string]*model.Workload // pods of this node by "namespace/name"
@@ -47,7 +48,7 @@ type compiled struct {
 
 // New makes an empty state for the ztunnel of node.
 func New(node string) *State {
-	return &State{Index: index.New(), node: node, local: map[string]*model.Workload{}, sets: map[string]compiled{}, changed: make(chan struct{})}
+	return &State{Index: index.New(), node: node, gone: newGone(), local: map[string]*model.Workload{}, sets: map[string]compiled{}, changed: make(chan struct{})}
 }
 
 // Synced reports that the first full configuration has arrived.
@@ -64,6 +65,11 @@ func (s *State) SetSynced() {
 // Apply puts a change into the state. Connections are decided anew by whoever watches Changed.
 func (s *State) Apply(d Delta) {
 	for _, key := range d.RemovedAddresses {
+		if w := s.ByUID(key); w != nil && w.Protocol == model.HBONE {
+			s.gone.note("pod "+w.Namespace+"/"+w.Name, w.Addresses)
+		} else if v := s.ServiceByKey(key); v != nil {
+			s.gone.note("service "+v.Hostname, v.Addresses)
+		}
 		s.RemoveAddress(key)
 	}
 	for _, w := range d.Workloads {
