@@ -194,7 +194,7 @@ func (a *Authority) sign(pub crypto.PublicKey, l leaf) (*x509.Certificate, *mate
 		usage |= x509.KeyUsageKeyEncipherment
 	}
 	tmpl := &x509.Certificate{
-		SerialNumber: serial, NotBefore: now.Add(-backdate), NotAfter: now.Add(l.ttl),
+		SerialNumber: serial, NotBefore: now.Add(-ClockSkew), NotAfter: now.Add(l.ttl),
 		KeyUsage: usage, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		BasicConstraintsValid: true,
 		URIs:                  []*url.URL{l.id.URL()}, DNSNames: l.dns, IPAddresses: l.ips,

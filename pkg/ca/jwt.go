@@ -18,9 +18,6 @@ import (
 // TokenAudience is the audience of tokens for the controller.
 const TokenAudience = "weft-ca"
 
-// tokenLeeway is how far the clocks of who signs and who verifies may differ.
-const tokenLeeway = 10 * time.Second
-
 // JWTOptions configure NewJWTAuthenticator.
 type JWTOptions struct {
 	// KeyFile holds the public keys: a JWKS document, or PEM. It is read again when a token does not
@@ -64,7 +61,7 @@ func NewJWTAuthenticator(o JWTOptions) (*JWTAuthenticator, error) {
 	a := &JWTAuthenticator{o: o}
 	opts := []jwt.ParserOption{
 		jwt.WithValidMethods([]string{"ES256", "ES384", "RS256"}), jwt.WithAudience(o.Audience),
-		jwt.WithExpirationRequired(), jwt.WithLeeway(tokenLeeway), jwt.WithTimeFunc(o.Clock.Now),
+		jwt.WithExpirationRequired(), jwt.WithLeeway(ClockSkew), jwt.WithTimeFunc(o.Clock.Now),
 	}
 	if o.Issuer != "" {
 		opts = append(opts, jwt.WithIssuer(o.Issuer))

@@ -29,9 +29,6 @@ const (
 // RootTTL is how long a self-made root lives.
 const RootTTL = 10 * 365 * 24 * time.Hour
 
-// backdate is subtracted from NotBefore, for peers whose clocks are behind.
-const backdate = time.Minute
-
 // ErrNoRoot is wrapped when the folder holds no authority.
 var ErrNoRoot = errors.New("no certificate authority here")
 
@@ -162,7 +159,7 @@ func newRoot(trustDomain string, now time.Time) (*x509.Certificate, *ecdsa.Priva
 	}
 	tmpl := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{Organization: []string{trustDomain}, CommonName: "weft root " + now.UTC().Format("2006-01-02")},
-		NotBefore: now.Add(-backdate), NotAfter: now.Add(RootTTL),
+		NotBefore: now.Add(-ClockSkew), NotAfter: now.Add(RootTTL),
 		IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		URIs:     []*url.URL{{Scheme: "spiffe", Host: trustDomain}},
