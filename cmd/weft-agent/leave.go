@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -124,8 +125,10 @@ func (a *agent) clean() error {
 		}
 	}
 	// The folder of pins of all nodes goes with the last one.
-	if err := os.Remove(a.c.bpfRoot); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		a.log.Info("left", zap.String("folder", a.c.bpfRoot), zap.Error(err))
+	for _, dir := range []string{filepath.Dir(a.c.zdsSocket), a.c.bpfRoot} {
+		if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			a.log.Info("left", zap.String("folder", dir), zap.Error(err))
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("the node is not clean: %w", err)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/weftmesh/weft/internal/version"
 	"github.com/weftmesh/weft/pkg/telemetry"
+	"github.com/weftmesh/weft/pkg/zds"
 )
 
 func main() {
@@ -50,7 +51,7 @@ func command() *cobra.Command {
 	f.StringVar(&c.controllerName, "controller-name", "", "name that the controller's certificate must have (default the host of --controller)")
 	f.StringVar(&c.tokenFile, "token-file", os.Getenv("WEFT_TOKEN_FILE"), "service-account token shown to the controller")
 	f.StringVar(&c.rootCert, "root-cert", os.Getenv("WEFT_ROOT_CERT"), "roots that the controller's certificate must lead to")
-	f.StringVar(&c.zdsSocket, "zds-socket", "/var/run/weft/zds.sock", "unix socket of the agent")
+	f.StringVar(&c.zdsSocket, "zds-socket", zds.DefaultPath, "unix socket of the agent")
 	f.StringVar(&c.trustDomain, "trust-domain", "cluster.local", "trust domain of the pods' identities")
 	f.StringVar(&c.clusterDomain, "cluster-domain", "cluster.local", "suffix of service names")
 	f.DurationVar(&c.certTTL, "cert-ttl", 24*time.Hour, "lifetime of certificates to ask for, at least 30s")

@@ -27,8 +27,8 @@ import (
 	"istio.io/istio/pkg/zdsapi"
 )
 
-// DefaultPath of the socket.
-const DefaultPath = "/var/run/weft/zds.sock"
+// DefaultPath of the socket. It has its folder for itself, which is all that a ztunnel is given of the node's files.
+const DefaultPath = "/var/run/weft/ztunnel/zds.sock"
 
 // Sentinels, to be tested with errors.Is.
 var (
