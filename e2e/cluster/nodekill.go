@@ -15,12 +15,47 @@ import (
 // KillInNode sends SIGKILL to every process of a node with this command name (the first 15 bytes of the program's
 // name), and tells how many there were.
 func (c *Cluster) KillInNode(node, command string) (int, error) {
+	killed := 0
+	err := c.eachProcess(node, command, func(p process) error {
+		err := p.signal(unix.SIGKILL)
+		if errors.Is(err, unix.ESRCH) || errors.Is(err, os.ErrProcessDone) {
+			return nil // it ended by itself
+		}
+		if err == nil {
+			killed++
+		}
+		return err
+	})
+	if err == nil && killed == 0 {
+		err = fmt.Errorf("no %s runs on %s", command, node)
+	}
+	return killed, err
+}
+
+// MemoryInNode is the resident memory, in bytes, of each process of a node with this command name.
+func (c *Cluster) MemoryInNode(node, command string) ([]int64, error) {
+	var all []int64
+	err := c.eachProcess(node, command, func(p process) error {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID))
+		if err != nil {
+			return nil //nolint:nilerr // it ended
+		}
+		kib, err := field(b, "VmRSS:")
+		if err == nil {
+			all = append(all, kib<<10)
+		}
+		return err
+	})
+	return all, err
+}
+
+// eachProcess calls do with every process of a node that has this command name.
+func (c *Cluster) eachProcess(node, command string, do func(process) error) error {
 	n, err := nodeNumber(node, c.state.Nodes)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	killed := 0
-	err = filepath.WalkDir(filepath.Join(c.cg.unified, c.nodeCgroup(n)), func(path string, d fs.DirEntry, err error) error {
+	return filepath.WalkDir(filepath.Join(c.cg.unified, c.nodeCgroup(n)), func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return nil // a pod that went meanwhile
@@ -38,35 +73,24 @@ func (c *Cluster) KillInNode(node, command string) (int, error) {
 			if err != nil || pid == 0 {
 				continue
 			}
-			done, err := killNamed(pid, command)
-			if err != nil {
-				return err
+			p, named := lookupNamed(pid, command)
+			if !named {
+				continue
 			}
-			if done {
-				killed++
+			if err := do(p); err != nil {
+				return err
 			}
 		}
 		return nil
 	})
-	if err == nil && killed == 0 {
-		err = fmt.Errorf("no %s runs on %s", command, node)
-	}
-	return killed, err
 }
 
-// killNamed kills a process if it has this name; what has ended meanwhile has not.
-func killNamed(pid int, command string) (bool, error) {
+// lookupNamed finds a process if it runs and has this name.
+func lookupNamed(pid int, command string) (process, bool) {
 	p, err := lookup(pid)
 	if err != nil {
-		return false, nil //nolint:nilerr // it has ended
+		return p, false
 	}
 	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-	if err != nil || strings.TrimSpace(string(name)) != command[:min(len(command), 15)] {
-		return false, nil //nolint:nilerr // it has ended, or is another
-	}
-	err = p.signal(unix.SIGKILL)
-	if errors.Is(err, unix.ESRCH) || errors.Is(err, os.ErrProcessDone) {
-		return false, nil
-	}
-	return err == nil, err
+	return p, err == nil && strings.TrimSpace(string(name)) == command[:min(len(command), 15)]
 }
