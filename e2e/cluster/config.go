@@ -15,16 +15,21 @@ var configs embed.FS
 type values struct {
 	PKI, Dir, Node, IP      string
 	PodCIDR, NodeCIDR, DNS  string
+	NodeCIDR6               string // empty without IPv6
 	ProxyMode               string
 	BaseImage, CoreDNSImage string
 }
 
 func (c *Cluster) values(n int) values {
-	return values{
+	v := values{
 		PKI: c.run("pki"), Dir: c.nodeDir(n), Node: nodeName(n), IP: c.nodeIP(n),
-		PodCIDR: c.podCIDR(), NodeCIDR: c.nodeCIDR(n), DNS: serviceDNS,
+		PodCIDR: c.both(c.podCIDR(), c.podCIDR6()), NodeCIDR: c.nodeCIDR(n), DNS: serviceDNS,
 		ProxyMode: c.state.ProxyMode, BaseImage: BaseImage, CoreDNSImage: CoreDNSImage,
 	}
+	if c.dual {
+		v.NodeCIDR6 = c.nodeCIDR6(n)
+	}
+	return v
 }
 
 // fill gives one of the files below config/.

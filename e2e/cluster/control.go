@@ -41,7 +41,7 @@ func (c *Cluster) controlArgs(name string) []string {
 		return []string{"--etcd-servers=http://127.0.0.1:2379", "--bind-address=0.0.0.0", "--advertise-address=" + c.controlIP(),
 			"--secure-port=6443", "--cert-dir=" + c.run("apiserver"), "--authorization-mode=Node,RBAC",
 			"--enable-admission-plugins=NodeRestriction", "--allow-privileged=true", "--enable-aggregator-routing=true",
-			"--service-cluster-ip-range=" + serviceCIDR, "--service-account-issuer=https://kubernetes.default.svc",
+			"--service-cluster-ip-range=" + c.both(serviceCIDR, serviceCIDR6), "--service-account-issuer=https://kubernetes.default.svc",
 			"--service-account-key-file=" + pki("service-accounts.key"), "--service-account-signing-key-file=" + pki("service-accounts.key"),
 			"--tls-cert-file=" + pki("apiserver.crt"), "--tls-private-key-file=" + pki("apiserver.key"), "--client-ca-file=" + pki("ca.crt"),
 			"--kubelet-client-certificate=" + pki("apiserver-kubelet-client.crt"), "--kubelet-client-key=" + pki("apiserver-kubelet-client.key"),
@@ -53,7 +53,7 @@ func (c *Cluster) controlArgs(name string) []string {
 		return append(asUser("controller-manager"), "--use-service-account-credentials=true", "--root-ca-file="+pki("ca.crt"),
 			"--service-account-private-key-file="+pki("service-accounts.key"), "--cert-dir="+c.run("controller-manager"),
 			"--cluster-signing-cert-file="+pki("ca.crt"), "--cluster-signing-key-file="+pki("ca.key"),
-			"--cluster-cidr="+c.podCIDR(), "--service-cluster-ip-range="+serviceCIDR,
+			"--cluster-cidr="+c.both(c.podCIDR(), c.podCIDR6()), "--service-cluster-ip-range="+c.both(serviceCIDR, serviceCIDR6),
 			"--concurrent-deployment-syncs=10", "--concurrent-gc-syncs=5", "--kube-api-qps=200", "--kube-api-burst=400")
 	default:
 		return append(asUser("scheduler"), "--cert-dir="+c.run("scheduler"), "--kube-api-qps=200", "--kube-api-burst=400")

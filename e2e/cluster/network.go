@@ -10,6 +10,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // buildBridge joins the machine to the cluster.
@@ -18,15 +19,21 @@ func (l layout) buildBridge() error {
 	if err := netlink.LinkAdd(br); err != nil {
 		return fmt.Errorf("bridge %s: %w", l.bridge(), err)
 	}
-	if err := netlink.AddrAdd(br, address(l.hostIP()+"/24")); err != nil {
-		return fmt.Errorf("address of bridge %s: %w", l.bridge(), err)
+	addrs := []*netlink.Addr{address(l.hostIP() + "/24")}
+	if l.dual {
+		addrs = append(addrs, address(l.hostIP6()+"/64"))
+	}
+	for _, a := range addrs {
+		if err := netlink.AddrAdd(br, a); err != nil {
+			return fmt.Errorf("address %s of bridge %s: %w", a, l.bridge(), err)
+		}
 	}
 	return netlink.LinkSetUp(br)
 }
 
-// buildPlace makes a named network namespace, joined to the bridge with one address, that knows the ways to the pods
-// of all nodes but its own (own is 0 for the control plane).
-func (l layout) buildPlace(name, link, ip string, own, nodes int) error {
+// buildPlace makes a named network namespace, joined to the bridge with one address of each family, that knows the ways
+// to the pods of all nodes but its own. The control plane's own is 0, and it has no address of IPv6.
+func (l layout) buildPlace(name, link, ip, ip6 string, own, nodes int) error {
 	if err := makeNetns(name); err != nil {
 		return err
 	}
@@ -51,22 +58,34 @@ func (l layout) buildPlace(name, link, ip string, own, nodes int) error {
 		return err
 	}
 	defer h.Close()
+	addrs, gateways := []*netlink.Addr{address(ip + "/24")}, map[string]string{"0.0.0.0/0": l.hostIP()}
+	if ip6 != "" && l.dual {
+		addrs, gateways["::/0"] = append(addrs, address(ip6+"/64")), l.hostIP6()
+	}
 	for _, name := range []string{"lo", "eth0"} {
 		dev, err := h.LinkByName(name)
 		if err != nil {
 			return err
 		}
-		if name == "eth0" {
-			if err := h.AddrAdd(dev, address(ip+"/24")); err != nil {
-				return err
-			}
-		}
 		if err := h.LinkSetUp(dev); err != nil {
 			return err
 		}
+		for _, a := range addrs {
+			if name == "lo" {
+				break
+			}
+			if err := h.AddrAdd(dev, a); err != nil {
+				return fmt.Errorf("address %s: %w", a, err)
+			}
+		}
 	}
-	if err := h.RouteAdd(&netlink.Route{Dst: network("0.0.0.0/0"), Gw: net.ParseIP(l.hostIP())}); err != nil {
-		return err
+	for dst, gateway := range gateways {
+		if err := h.RouteAdd(&netlink.Route{Dst: network(dst), Gw: net.ParseIP(gateway)}); err != nil {
+			return fmt.Errorf("route to %s by %s: %w", dst, gateway, err)
+		}
+	}
+	if ip6 == "" {
+		l.dual = false
 	}
 	return l.routePods(h.RouteReplace, own, nodes)
 }
@@ -77,8 +96,14 @@ func (l layout) routePods(add func(*netlink.Route) error, own, nodes int) error 
 		if n == own {
 			continue
 		}
-		if err := add(&netlink.Route{Dst: network(l.nodeCIDR(n)), Gw: net.ParseIP(l.nodeIP(n))}); err != nil {
-			return fmt.Errorf("route to the pods of %s: %w", nodeName(n), err)
+		ways := map[string]string{l.nodeCIDR(n): l.nodeIP(n)}
+		if l.dual {
+			ways[l.nodeCIDR6(n)] = l.nodeIP6(n)
+		}
+		for pods, by := range ways {
+			if err := add(&netlink.Route{Dst: network(pods), Gw: net.ParseIP(by)}); err != nil {
+				return fmt.Errorf("route to the pods of %s, %s: %w", nodeName(n), pods, err)
+			}
 		}
 	}
 	return nil
@@ -143,6 +168,9 @@ func address(cidr string) *netlink.Addr {
 	a, err := netlink.ParseAddr(cidr)
 	if err != nil {
 		panic(err) // made by layout
+	}
+	if a.IP.To4() == nil {
+		a.Flags = unix.IFA_F_NODAD // nobody else can have it, so it need not be asked for a second
 	}
 	return a
 }

@@ -23,7 +23,8 @@ type nodeSpec struct {
 	Dir        string // of the node, below the run folder
 	Logs       string
 	PKI        string
-	IP         string
+	IP         string // or two, as the kubelet takes them
+	Dual       bool
 	Cgroup     string // of the node, in every hierarchy
 	Netns      string
 	Kube       string   // folder of Kubernetes
@@ -66,7 +67,7 @@ func (c *Cluster) startNode(n int) error {
 		return err
 	}
 	spec, err := json.Marshal(nodeSpec{
-		Name: nodeName(n), Dir: dir, Logs: c.LogDir(), PKI: c.run("pki"), IP: c.nodeIP(n), Cgroup: c.nodeCgroup(n), Netns: c.nodeNetns(n),
+		Name: nodeName(n), Dir: dir, Logs: c.LogDir(), PKI: c.run("pki"), IP: c.both(c.nodeIP(n), c.nodeIP6(n)), Dual: c.dual, Cgroup: c.nodeCgroup(n), Netns: c.nodeNetns(n),
 		Kube: c.state.Built.Kube, Containerd: c.state.Built.Containerd, Images: c.state.Images,
 	})
 	if err != nil {
@@ -154,7 +155,7 @@ func (c *Cluster) StartNode(_ context.Context, name string) error {
 			return err
 		}
 	}
-	if err := c.buildPlace(c.nodeNetns(n), c.nodeLink(n), c.nodeIP(n), n, c.state.Nodes); err != nil {
+	if err := c.buildPlace(c.nodeNetns(n), c.nodeLink(n), c.nodeIP(n), c.nodeIP6(n), n, c.state.Nodes); err != nil {
 		return err
 	}
 	return c.startNode(n)

@@ -31,7 +31,7 @@ func runNode(spec nodeSpec, _ string) error {
 	if err := unix.Sethostname([]byte(spec.Name)); err != nil {
 		return err
 	}
-	if err := errors.Join(mountNode(spec), nodeSysctls()); err != nil {
+	if err := errors.Join(mountNode(spec), nodeSysctls(spec.Dual)); err != nil {
 		return err
 	}
 	path := spec.Containerd + ":" + os.Getenv("PATH") + ":/usr/sbin:/sbin"

@@ -150,10 +150,12 @@ func hideSysctls(dir string) error {
 }
 
 // nodeSysctls are the node's own: network settings belong to its network namespace.
-func nodeSysctls() error {
-	for name, value := range map[string]string{
-		"net/ipv4/ip_forward": "1", "net/ipv4/conf/all/rp_filter": "0", "net/ipv4/conf/default/rp_filter": "0",
-	} {
+func nodeSysctls(dual bool) error {
+	own := map[string]string{"net/ipv4/ip_forward": "1", "net/ipv4/conf/all/rp_filter": "0", "net/ipv4/conf/default/rp_filter": "0"}
+	if dual {
+		own["net/ipv6/conf/all/forwarding"] = "1"
+	}
+	for name, value := range own {
 		if err := os.WriteFile("/proc/sys/"+name, []byte(value), 0o644); err != nil {
 			return fmt.Errorf("sysctl %s: %w", name, err)
 		}

@@ -15,6 +15,7 @@ type Options struct {
 	Index     int       // 0 to 9: names, addresses and folders of clusters with different ones never meet
 	Nodes     int       // 1 to 50; default 2
 	ProxyMode string    // of kube-proxy: nftables (default) or iptables
+	Family    string    // of addresses: ipv4 (default), or dual, where nodes, pods and Services have IPv6 ones, too
 	Images    []string  // archives that are loaded into every node before its kubelet starts
 	Dir       string    // for everything built and running; default ~/.cache/weft-e2e (XDG_CACHE_HOME is heeded)
 	Log       io.Writer // is told each step; nil is silent
@@ -32,6 +33,7 @@ type Cluster struct {
 type state struct {
 	Nodes     int                `json:"nodes"`
 	ProxyMode string             `json:"proxyMode"`
+	Family    string             `json:"family"`
 	Images    []string           `json:"images"`
 	Built     built              `json:"built"`
 	Processes map[string]process `json:"processes"` // control plane's programs and "n1", …: pid 1 of each node
@@ -43,6 +45,9 @@ func (o *Options) complete() error {
 	}
 	if o.ProxyMode == "" {
 		o.ProxyMode = "nftables"
+	}
+	if o.Family == "" {
+		o.Family = "ipv4"
 	}
 	if o.Dir == "" {
 		cache, err := os.UserCacheDir()
@@ -67,6 +72,8 @@ func (o *Options) complete() error {
 		return fmt.Errorf("%d nodes: want 1 to %d", o.Nodes, maxNodes)
 	case o.ProxyMode != "nftables" && o.ProxyMode != "iptables":
 		return fmt.Errorf("proxy mode %q: want nftables or iptables", o.ProxyMode)
+	case o.Family != "ipv4" && o.Family != "dual":
+		return fmt.Errorf("family %q: want ipv4 or dual", o.Family)
 	case os.Geteuid() != 0:
 		return errors.New("a cluster needs root: it makes namespaces, cgroups and bridges")
 	}
@@ -132,6 +139,7 @@ func Open(o Options) (*Cluster, error) {
 	if err := json.Unmarshal(b, &c.state); err != nil {
 		return nil, fmt.Errorf("%s is damaged, `weft-cluster down` still works: %w", c.run("state.json"), err)
 	}
+	c.dual = c.state.Family == "dual"
 	return c, nil
 }
 
@@ -144,7 +152,7 @@ func prepare(o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Cluster{layout: layout{o.Index}, opts: o, cg: cg}, nil
+	return &Cluster{layout: layout{o.Index, o.Family == "dual"}, opts: o, cg: cg}, nil
 }
 
 // Disk is where a file of a node that outlives a reboot is on this machine.

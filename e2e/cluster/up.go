@@ -35,7 +35,7 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	if _, err := os.Stat(c.run("state.json")); err == nil {
 		return nil, fmt.Errorf("a cluster with index %d is up, or was not taken down: weft-cluster down --index %d", o.Index, o.Index)
 	}
-	c.state = state{Nodes: c.opts.Nodes, ProxyMode: c.opts.ProxyMode, Built: b, Processes: map[string]process{},
+	c.state = state{Nodes: c.opts.Nodes, ProxyMode: c.opts.ProxyMode, Family: c.opts.Family, Built: b, Processes: map[string]process{},
 		Images: append([]string{b.baseImage(), b.corednsImage()}, c.opts.Images...)}
 	if err := c.raise(ctx); err != nil {
 		kept := c.keepLogs()
@@ -94,11 +94,11 @@ func (c *Cluster) buildNetwork() error {
 	if err := c.buildBridge(); err != nil {
 		return err
 	}
-	if err := c.buildPlace(c.name(), c.controlLink(), c.controlIP(), 0, c.state.Nodes); err != nil {
+	if err := c.buildPlace(c.name(), c.controlLink(), c.controlIP(), "", 0, c.state.Nodes); err != nil {
 		return err
 	}
 	for n := 1; n <= c.state.Nodes; n++ {
-		if err := c.buildPlace(c.nodeNetns(n), c.nodeLink(n), c.nodeIP(n), n, c.state.Nodes); err != nil {
+		if err := c.buildPlace(c.nodeNetns(n), c.nodeLink(n), c.nodeIP(n), c.nodeIP6(n), n, c.state.Nodes); err != nil {
 			return err
 		}
 	}

@@ -75,6 +75,7 @@ func up(o *cluster.Options) *cobra.Command {
 		}}
 	cmd.Flags().IntVar(&o.Nodes, "nodes", 2, "number of nodes")
 	cmd.Flags().StringVar(&o.ProxyMode, "proxy-mode", "nftables", "of kube-proxy: nftables or iptables")
+	cmd.Flags().StringVar(&o.Family, "family", "ipv4", "of addresses: ipv4 or dual")
 	cmd.Flags().StringSliceVar(&o.Images, "image", nil, "image archives to load before the nodes are ready")
 	return cmd
 }
