@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"github.com/weftmesh/weft/pkg/identity"
+	"github.com/weftmesh/weft/pkg/jwks"
 )
 
 // Config is what the objects do not say. The zero value is usable.
@@ -16,6 +17,8 @@ type Config struct {
 	Cluster string
 	// Network that all pods are in. Default none.
 	Network string
+	// Keys of token issuers that were fetched, by jwks.Location.ID. nil: nobody fetches any.
+	Keys map[string]jwks.State
 }
 
 func (c Config) withDefaults() Config {

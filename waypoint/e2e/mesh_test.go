@@ -166,6 +166,7 @@ func (m *mesh) publish() []translate.Problem {
 	next := *m.snap
 	next.Services, next.Workloads, next.Routes = maps.Clone(m.snap.Services), maps.Clone(m.snap.Workloads), maps.Clone(m.snap.Routes)
 	next.L7Policies, next.Faults = maps.Clone(m.snap.L7Policies), maps.Clone(m.snap.Faults)
+	next.Attachments = maps.Clone(m.snap.Attachments)
 	if err := m.iso.Set(&next); err != nil {
 		m.t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	gzipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/compression/gzip/compressor/v3"
 	bandwidthv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/bandwidth_limit/v3"
+	compositev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/composite/v3"
 	compressorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/compressor/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
@@ -23,6 +24,7 @@ const (
 	filterCORS       = "cors"       // preflights carry no credentials, so they are answered before any are asked for
 	filterCompressor = "compressor" // first of those that see the body, so the last on the way back
 	filterGRPCWeb    = "grpc_web"
+	filterTokens     = "tokens" // who the end user is
 	filterDeny       = "rbac.deny"
 	filterAllow      = "rbac.allow"
 	filterLocalLimit = "ratelimit.local"
@@ -41,6 +43,7 @@ func (b *builder) httpFilters() []*hcmv3.HttpFilter {
 		httpFilterOff(filterCORS, &corsv3.Cors{}),
 		httpFilterOff(filterCompressor, gzip()),
 		httpFilterOff(filterGRPCWeb, &grpcwebv3.GrpcWeb{}),
+		httpFilterOff(filterTokens, &compositev3.Composite{}),
 		httpFilterOff(filterDeny, &rbacv3.RBAC{}),
 		httpFilterOff(filterAllow, &rbacv3.RBAC{}),
 		httpFilterOff(filterLocalLimit, &localv3.LocalRateLimit{StatPrefix: "local"}),

@@ -58,7 +58,7 @@ func (r *Resources) changesGuard(prev *Resources) bool {
 func guards(vh *routev3.VirtualHost) string {
 	var b strings.Builder
 	add := func(name string, filters map[string]*anypb.Any) {
-		for _, f := range []string{filterDeny, filterAllow} {
+		for _, f := range []string{filterTokens, filterDeny, filterAllow} {
 			if cfg := filters[f]; cfg != nil {
 				b.WriteString(name + "|" + f + "|")
 				b.Write(cfg.Value)

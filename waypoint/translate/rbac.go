@@ -71,6 +71,9 @@ func (b *builder) enforce(t *target, at where, layers []policy.Layer) (map[strin
 			allow.add(p.DryRun, rules)
 		}
 	}
+	for _, name := range b.unverifiable(t, at) {
+		deny.add(false, map[string]*rbacv3.Policy{kindAuthentication + "/" + name: everything()})
+	}
 	for _, l := range layers {
 		owners = append(owners, b.enforceLayer(deny, l, t, at)...)
 	}

@@ -26,6 +26,7 @@ func (b *builder) routeConfiguration(t *target) routeConfig {
 	if t.kind == kindHTTP { // a sniffed port's policies are enforced before it is sniffed
 		vh.TypedPerFilterConfig, t.owners = b.enforce(t, onRequest, b.layers(t))
 		t.enforced = vh.TypedPerFilterConfig
+		owners = append(owners, b.verify(t, vh)...)
 	}
 	entries, by := b.routeEntries(t)
 	owners = append(append(owners, by...), t.owners...)

@@ -125,7 +125,7 @@ func (b *builder) serviceKind(s *model.Service, p model.Port) kind {
 	case model.AppTCP, model.AppTLS:
 		return kindTCP
 	}
-	if len(b.faults[s.Key()]) > 0 || b.hasHTTPPolicy(s.Key(), p.ServicePort) || asksOfLayers(b.serviceLayers(s.Key(), p.ServicePort)) {
+	if len(b.faults[s.Key()]) > 0 || b.hasAuthentication(&target{service: s, port: p.ServicePort}) || b.hasHTTPPolicy(s.Key(), p.ServicePort) || asksOfLayers(b.serviceLayers(s.Key(), p.ServicePort)) {
 		return kindHTTP
 	}
 	for _, r := range b.routes[s.Key()] {
@@ -183,7 +183,7 @@ func (b *builder) workloadKind(w *model.Workload, app model.AppProtocol, port ui
 	case model.AppTCP, model.AppTLS:
 		return kindTCP
 	}
-	if l, ok := policy.WorkloadLayer(b.snap, w.UID, port); b.hasHTTPPolicy("", port) || ok && asksOfLayers([]policy.Layer{l}) {
+	if l, ok := policy.WorkloadLayer(b.snap, w.UID, port); b.hasHTTPPolicy("", port) || b.hasAuthentication(&target{workload: w, port: port}) || ok && asksOfLayers([]policy.Layer{l}) {
 		return kindHTTP
 	}
 	return kindAuto
