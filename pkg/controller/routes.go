@@ -15,7 +15,7 @@ import (
 // Reasons of route conditions beside those of Gateway API.
 const reasonNoWaypoint = "NoWaypoint"
 
-// routeCompiler compiles one HTTPRoute or GRPCRoute.
+// routeCompiler compiles one route.
 type routeCompiler struct {
 	*compiler
 	kind   string
@@ -49,6 +49,7 @@ func (c *compiler) compileRoutes() {
 		}
 		r.attach(o.Value.Spec.ParentRefs, o.Value.Spec.Hostnames, rules)
 	}
+	c.compileL4Routes()
 }
 
 func (c *compiler) routeCompiler(kind string, meta metav1.ObjectMeta, o metav1.Object, at source.Origin) *routeCompiler {
@@ -91,7 +92,7 @@ func (r *routeCompiler) unserved(rule *model.RouteRule, path, why, next string) 
 		rule.Invalid = why
 		r.invalid = append(r.invalid, fmt.Sprintf("%s: %s", strings.TrimPrefix(path, "spec."), why))
 	}
-	r.status.fail(path, why+"; the rule answers 500", next)
+	r.status.fail(path, why+"; "+r.outcome(), next)
 }
 
 // attach puts the rules on each service that the route names as its parent, and writes the status.
@@ -121,7 +122,7 @@ func (r *routeCompiler) attach(parents []gatewayv1.ParentReference, hostnames []
 		for _, h := range hostnames {
 			out.Hostnames = append(out.Hostnames, string(h))
 		}
-		if len(hostnames) > 0 {
+		if len(hostnames) > 0 && !out.L4() {
 			r.status.warn("spec.hostnames", "hostnames have no meaning on a route of a Service", "leave them out, or match the header Host")
 		}
 		key := out.Key() + "@" + out.Service
@@ -177,8 +178,8 @@ func (r *routeCompiler) parent(ref gatewayv1.ParentReference) (info *serviceInfo
 			return nil, 0, noParent, fmt.Sprintf("Service %s has no TCP port of the name %s", name, *ref.SectionName)
 		}
 	}
-	if p, ok := info.model.Port(port); ok && (p.App == model.AppTCP || p.App == model.AppTLS) {
-		return nil, 0, noParent, fmt.Sprintf("port %d of Service %s is not HTTP but %s (appProtocol, or the port's name)", port, name, p.App)
+	if why := r.speaks(info, port); why != "" {
+		return nil, 0, noParent, why
 	}
 	return info, port, "", ""
 }
@@ -194,7 +195,7 @@ func (r *routeCompiler) parentStatus(ref gatewayv1.ParentReference, path, reason
 		set(conditionAccepted, false, reason, why)
 		r.status.fail(path, why, "correct the reference")
 	case len(r.invalid) > 0:
-		set(conditionAccepted, false, string(gatewayv1.RouteReasonUnsupportedValue), "answered 500: "+strings.Join(r.invalid, "; "))
+		set(conditionAccepted, false, string(gatewayv1.RouteReasonUnsupportedValue), r.outcome()+": "+strings.Join(r.invalid, "; "))
 	default:
 		set(conditionAccepted, true, string(gatewayv1.RouteReasonAccepted), "the route is understood")
 	}

@@ -20,7 +20,7 @@ func (r *routeCompiler) backend(path string, ref gatewayv1.BackendObjectReferenc
 		if r.unresolved[0] == "" {
 			r.unresolved = [2]string{string(reason), why}
 		}
-		r.status.fail(path, why+"; its requests are answered 500", next)
+		r.status.fail(path, why+"; "+r.outcome(), next)
 		return out
 	}
 	if ref.Group != nil && *ref.Group != "" && *ref.Group != "core" || ref.Kind != nil && *ref.Kind != "Service" {

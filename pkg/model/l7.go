@@ -19,11 +19,12 @@ type Waypoint struct {
 // Key identifies a waypoint: namespace/name of its Gateway.
 func (w *Waypoint) Key() string { return w.Namespace + "/" + w.Name }
 
-// Route is an HTTPRoute or GRPCRoute attached to a service (GAMMA), normalised.
+// Route is a route of Gateway API attached to a service (GAMMA), normalised. TCPRoute and TLSRoute are routes of
+// connections: their first rule's backends count, and hostnames are what clients name in the TLS handshake.
 type Route struct {
 	Namespace string      `json:"namespace"`
 	Name      string      `json:"name"`
-	Kind      string      `json:"kind"`    // HTTPRoute, GRPCRoute
+	Kind      string      `json:"kind"`    // HTTPRoute, GRPCRoute, TCPRoute, TLSRoute
 	Service   string      `json:"service"` // Service.Key() of the parent
 	Port      uint16      `json:"port"`    // service port; 0 means all
 	Hostnames []string    `json:"hostnames,omitempty"`
@@ -33,6 +34,12 @@ type Route struct {
 
 // Key identifies a route: kind/namespace/name.
 func (r *Route) Key() string { return r.Kind + "/" + r.Namespace + "/" + r.Name }
+
+// L4 reports whether the route is one of connections.
+func (r *Route) L4() bool { return IsL4Route(r.Kind) }
+
+// IsL4Route reports whether a kind of route is one of connections.
+func IsL4Route(kind string) bool { return kind == "TCPRoute" || kind == "TLSRoute" }
 
 // RouteRule is a list of matches (any of them; none means everything) and what to do.
 type RouteRule struct {

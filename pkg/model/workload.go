@@ -36,6 +36,9 @@ const (
 	AppTLS     AppProtocol = "tls"
 )
 
+// HTTP reports whether an HTTP protocol is declared.
+func (p AppProtocol) HTTP() bool { return p == AppHTTP || p == AppHTTP2 || p == AppGRPC }
+
 // Locality is where a workload runs.
 type Locality struct {
 	Region  string `json:"region,omitempty"`

@@ -44,6 +44,8 @@ var kinds = []*kind{
 	newKind(gatewayGroup, "GatewayClass", false, func(o *Objects) *[]Object[gatewayv1.GatewayClass] { return &o.GatewayClasses }, "v1beta1"),
 	newKind(gatewayGroup, "HTTPRoute", true, func(o *Objects) *[]Object[gatewayv1.HTTPRoute] { return &o.HTTPRoutes }, "v1beta1"),
 	newKind(gatewayGroup, "GRPCRoute", true, func(o *Objects) *[]Object[gatewayv1.GRPCRoute] { return &o.GRPCRoutes }),
+	newKind(gatewayGroup, "TCPRoute", true, func(o *Objects) *[]Object[gatewayv1.TCPRoute] { return &o.TCPRoutes }),
+	newKind(gatewayGroup, "TLSRoute", true, func(o *Objects) *[]Object[gatewayv1.TLSRoute] { return &o.TLSRoutes }),
 	newKind(gatewayGroup, "ReferenceGrant", true, func(o *Objects) *[]Object[gatewayv1.ReferenceGrant] { return &o.ReferenceGrants }, "v1beta1"),
 	newKind(api.Group, "AuthorizationPolicy", true, func(o *Objects) *[]Object[api.AuthorizationPolicy] { return &o.AuthorizationPolicies }),
 	newKind(api.Group, "PeerAuthentication", true, func(o *Objects) *[]Object[api.PeerAuthentication] { return &o.PeerAuthentications }),
@@ -62,7 +64,7 @@ var ignored = map[string][]string{
 	"": {"Secret", "PersistentVolume", "PersistentVolumeClaim", "Endpoints", "Event", "LimitRange",
 		"ResourceQuota", "ReplicationController", "PodTemplate"},
 	"apps":       {"ReplicaSet", "StatefulSet", "DaemonSet", "ControllerRevision"},
-	gatewayGroup: {"TCPRoute", "TLSRoute", "UDPRoute", "BackendTLSPolicy", "ListenerSet"},
+	gatewayGroup: {"UDPRoute", "BackendTLSPolicy", "ListenerSet"},
 }
 
 func newKind[T any, P interface {

@@ -30,6 +30,8 @@ type Objects struct {
 	GatewayClasses         []Object[gatewayv1.GatewayClass]
 	HTTPRoutes             []Object[gatewayv1.HTTPRoute]
 	GRPCRoutes             []Object[gatewayv1.GRPCRoute]
+	TCPRoutes              []Object[gatewayv1.TCPRoute]
+	TLSRoutes              []Object[gatewayv1.TLSRoute]
 	ReferenceGrants        []Object[gatewayv1.ReferenceGrant]
 	AuthorizationPolicies  []Object[api.AuthorizationPolicy]
 	PeerAuthentications    []Object[api.PeerAuthentication]

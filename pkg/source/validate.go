@@ -13,10 +13,24 @@ import (
 // validators check, of others' kinds, what an API server would check by the kind's schema: enumerations,
 // required fields, ranges (of ours, schemaOf does). What a policy or route means is checked when it is compiled.
 var validators = map[string]func(*inspection, metav1.Object){
-	"Service":        func(v *inspection, o metav1.Object) { validateService(v, o.(*corev1.Service)) },
-	"Gateway":        func(v *inspection, o metav1.Object) { validateGateway(v, o.(*gatewayv1.Gateway)) },
-	"HTTPRoute":      func(v *inspection, o metav1.Object) { validateHTTPRoute(v, o.(*gatewayv1.HTTPRoute)) },
-	"GRPCRoute":      func(v *inspection, o metav1.Object) { validateGRPCRoute(v, o.(*gatewayv1.GRPCRoute)) },
+	"Service":   func(v *inspection, o metav1.Object) { validateService(v, o.(*corev1.Service)) },
+	"Gateway":   func(v *inspection, o metav1.Object) { validateGateway(v, o.(*gatewayv1.Gateway)) },
+	"HTTPRoute": func(v *inspection, o metav1.Object) { validateHTTPRoute(v, o.(*gatewayv1.HTTPRoute)) },
+	"GRPCRoute": func(v *inspection, o metav1.Object) { validateGRPCRoute(v, o.(*gatewayv1.GRPCRoute)) },
+	"TCPRoute": func(v *inspection, o metav1.Object) {
+		r := o.(*gatewayv1.TCPRoute)
+		validateParents(v, r.Spec.ParentRefs)
+		for i, rule := range r.Spec.Rules {
+			validateShares(v, fmt.Sprintf("spec.rules[%d]", i), rule.BackendRefs)
+		}
+	},
+	"TLSRoute": func(v *inspection, o metav1.Object) {
+		r := o.(*gatewayv1.TLSRoute)
+		validateParents(v, r.Spec.ParentRefs)
+		for i, rule := range r.Spec.Rules {
+			validateShares(v, fmt.Sprintf("spec.rules[%d]", i), rule.BackendRefs)
+		}
+	},
 	"ReferenceGrant": func(v *inspection, o metav1.Object) { validateGrant(v, o.(*gatewayv1.ReferenceGrant)) },
 }
 

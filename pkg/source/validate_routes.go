@@ -148,3 +148,9 @@ func validateBackend(v *inspection, at string, b gatewayv1.BackendRef) {
 		v.fail(at+".port", fmt.Sprintf("%d is not a port", *b.Port), "write 1 to 65535")
 	}
 }
+
+func validateShares(v *inspection, at string, refs []gatewayv1.BackendRef) {
+	for i, b := range refs {
+		validateBackend(v, fmt.Sprintf("%s.backendRefs[%d]", at, i), b)
+	}
+}

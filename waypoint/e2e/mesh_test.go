@@ -66,7 +66,7 @@ func newMeshWith(t *testing.T, setup func(*testmesh.Envoy)) *mesh {
 	m.pod("cart", pods)
 	m.envoy = testmesh.StartEnvoy(t, m.ca, waypoint, setup)
 	iso, err := isolate.New(isolate.Options{
-		Waypoint: "shop/wp", Config: m.cfg,
+		Waypoint: "shop/wp", Config: m.cfg, Current: m.envoy.Current,
 		Publish: func(s *cache.Snapshot) error { m.envoy.SetCache(s); return nil },
 	})
 	if err != nil {

@@ -25,7 +25,7 @@ func (b *builder) backends(t *target, route *routev3.Route, action *routev3.Rout
 		share, broken := b.share(be, r.Kind)
 		if broken == "" {
 			usable = true
-			share.TypedPerFilterConfig = b.instead(t, be, rule.Mirrors)
+			share.TypedPerFilterConfig = b.instead(t, be, rule.Mirrors, onRequest)
 		} else {
 			why = broken
 		}
@@ -66,7 +66,7 @@ func plainShare(s *routev3.WeightedCluster_ClusterWeight) bool {
 // share is one backend's part. A backend that cannot be reached keeps its part, which is answered 500.
 func (b *builder) share(be *model.Backend, kind string) (share *routev3.WeightedCluster_ClusterWeight, broken string) {
 	share = &routev3.WeightedCluster_ClusterWeight{Weight: u32(be.Weight)}
-	name, broken := b.backendCluster(be)
+	name, broken := b.backendCluster(be, false)
 	share.Name = name
 	if broken == "" {
 		if _, err := requestHeaders(be.RequestHdr, &share.RequestHeadersToAdd, &share.RequestHeadersToRemove); err != nil {
@@ -95,7 +95,7 @@ func missingFault(kind string) *faultv3.HTTPFault {
 }
 
 // backendCluster finds or makes the cluster of a backend, which may be any service of the mesh.
-func (b *builder) backendCluster(be *model.Backend) (name, broken string) {
+func (b *builder) backendCluster(be *model.Backend, l4 bool) (name, broken string) {
 	const missing = "missing"
 	if be.Invalid != "" {
 		return missing, be.Invalid
@@ -112,7 +112,7 @@ func (b *builder) backendCluster(be *model.Backend) (name, broken string) {
 		return missing, "backend service " + be.Service + " has no such port"
 	}
 	t := &target{name: clusterName(s.Key(), be.Port), port: be.Port, app: p.App, service: s, source: serviceSource(s)}
-	if t.app == model.AppTCP || t.app == model.AppTLS {
+	if !l4 && (t.app == model.AppTCP || t.app == model.AppTLS) {
 		t.app = model.AppUnknown // it is spoken HTTP to by this route
 	}
 	b.cluster(t)
@@ -122,7 +122,7 @@ func (b *builder) backendCluster(be *model.Backend) (name, broken string) {
 // mirrors copies a share of requests to further backends, whose answers are not waited for.
 func (b *builder) mirrors(action *routev3.RouteAction, rule *model.RouteRule) {
 	for i := range rule.Mirrors {
-		name, broken := b.backendCluster(&rule.Mirrors[i])
+		name, broken := b.backendCluster(&rule.Mirrors[i], false)
 		if broken != "" {
 			continue // nothing is lost but the copy
 		}

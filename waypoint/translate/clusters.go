@@ -35,7 +35,7 @@ const (
 
 // fixedClusters lead to the inner listeners, and out to the pods.
 func (b *builder) fixedClusters() []*clusterv3.Cluster {
-	return []*clusterv3.Cluster{hopCluster(listenAuto), hopCluster(listenHTTP), tunnelCluster()}
+	return []*clusterv3.Cluster{hopCluster(listenAuto), hopCluster(listenHTTP), hopCluster(listenSNI), hopCluster(listenTLS), tunnelCluster()}
 }
 
 // hopCluster is the way into an internal listener.

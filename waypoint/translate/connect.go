@@ -11,29 +11,16 @@ import (
 func (b *builder) connectTable(targets []*target) *routev3.RouteConfiguration {
 	rc := &routev3.RouteConfiguration{Name: connectTableName, ValidateClusters: boolValue(false)}
 	for _, t := range targets {
-		vh := &routev3.VirtualHost{
-			Name:    t.name,
-			Domains: t.vips,
-			Routes: []*routev3.Route{{
-				Name:     t.name,
-				Match:    &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_ConnectMatcher_{ConnectMatcher: &routev3.RouteMatch_ConnectMatcher{}}},
-				Metadata: t.metadata(),
-				Action: &routev3.Route_Route{Route: &routev3.RouteAction{
-					ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: t.connectCluster()},
-					Timeout:          seconds(0),
-					UpgradeConfigs: []*routev3.RouteAction_UpgradeConfig{{
-						UpgradeType:   "CONNECT",
-						ConnectConfig: &routev3.RouteAction_UpgradeConfig_ConnectConfig{},
-					}},
-				}},
-			}},
-		}
+		b.unusedL4(t)
+		vh := &routev3.VirtualHost{Name: t.name, Domains: t.vips}
 		owners := []Source{t.source}
-		if t.kind != kindHTTP {
-			var by []Source
-			vh.TypedPerFilterConfig, by = b.enforce(t, onConnection, b.layers(t))
-			owners = append(owners, by...)
+		if t.kind == kindTCP || t.kind == kindAuto {
+			vh.TypedPerFilterConfig, t.owners = b.enforce(t, onConnection, b.layers(t))
+			t.enforced = vh.TypedPerFilterConfig
 		}
+		routes, by := b.connectRoutes(t)
+		vh.Routes = routes
+		owners = append(append(owners, by...), t.owners...)
 		rc.VirtualHosts = append(rc.VirtualHosts, vh)
 		b.res.own(resource.RouteType, rc.Name, owners...)
 	}
@@ -46,6 +33,8 @@ func (t *target) connectCluster() string {
 		return listenHTTP
 	case kindAuto:
 		return listenAuto
+	case kindTLS:
+		return listenTLS
 	}
 	return t.name
 }

@@ -51,12 +51,12 @@ func asksOfLayers(layers []policy.Layer) bool {
 
 // instead is what is enforced on the way to a backend, and to mirrors beside it, in the place of the
 // target's own; nil where that is the same.
-func (b *builder) instead(t *target, be *model.Backend, mirrors []model.Backend) map[string]*anypb.Any {
+func (b *builder) instead(t *target, be *model.Backend, mirrors []model.Backend, at where) map[string]*anypb.Any {
 	layers := b.serviceLayers(be.Service, be.Port)
 	for i := range mirrors {
 		layers = append(layers, b.serviceLayers(mirrors[i].Service, mirrors[i].Port)...)
 	}
-	config, owners := b.enforce(t, onRequest, layers)
+	config, owners := b.enforce(t, at, layers)
 	if maps.EqualFunc(config, t.enforced, func(x, y *anypb.Any) bool { return proto.Equal(x, y) }) {
 		return nil
 	}

@@ -14,11 +14,13 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// Names of the four listeners; http, auto and tunnel are also the names of the clusters in front of them.
+// Names of the listeners; all but hbone are also the names of the clusters in front of them.
 const (
 	listenHBONE  = "hbone"
 	listenHTTP   = "http"
 	listenAuto   = "auto"
+	listenTLS    = "tls"
+	listenSNI    = "sni"
 	listenTunnel = "tunnel"
 )
 
@@ -27,7 +29,7 @@ const (
 const sniffTimeout = 200 * time.Millisecond
 
 func (b *builder) listeners() []*listenerv3.Listener {
-	return []*listenerv3.Listener{b.autoListener(), b.hboneListener(), b.httpListener(), b.tunnelListener()}
+	return []*listenerv3.Listener{b.autoListener(), b.hboneListener(), b.httpListener(), b.sniListener(), b.tlsListener(), b.tunnelListener()}
 }
 
 func (b *builder) hboneListener() *listenerv3.Listener {

@@ -23,6 +23,7 @@ const (
 	stateBaggage   = "weft.baggage"   // what the caller's ztunnel says of its workload, for telemetry only
 	stateAuthority = "weft.authority" // address:port to ask of the pod
 	headerDst      = "x-weft-dst"
+	headerPeer     = "x-weft-peer" // in hbone: the caller, for routes of connections
 	headerXFCC     = "x-forwarded-client-cert"
 )
 
@@ -36,8 +37,11 @@ const (
 	metaSource    = "source"    // of the forwarded header: the application's socket
 )
 
-// connectTableName is the route configuration of hbone.
-const connectTableName = "hbone"
+// Names of the route configurations of hbone and sni.
+const (
+	connectTableName = "hbone"
+	sniTableName     = "sni"
+)
 
 // Windows: big enough for a fast link, small enough that requests do not wait behind bulk.
 const (
@@ -62,11 +66,12 @@ func (b *builder) hboneManager() *hcmv3.HttpConnectionManager {
 			InitialConnectionWindowSize: u32(connectionWindow),
 			ConnectionKeepalive:         keepalive(),
 		},
-		UpgradeConfigs:             []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "CONNECT"}},
-		StreamIdleTimeout:          seconds(0),
-		ServerHeaderTransformation: hcmv3.HttpConnectionManager_PASS_THROUGH,
-		AccessLog:                  b.tcpAccessLog(),
-		AccessLogOptions:           &hcmv3.HttpConnectionManager_HcmAccessLogOptions{FlushLogOnTunnelSuccessfullyEstablished: true},
+		UpgradeConfigs:                []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "CONNECT"}},
+		StreamIdleTimeout:             seconds(0),
+		ServerHeaderTransformation:    hcmv3.HttpConnectionManager_PASS_THROUGH,
+		AccessLog:                     b.tcpAccessLog(),
+		AccessLogOptions:              &hcmv3.HttpConnectionManager_HcmAccessLogOptions{FlushLogOnTunnelSuccessfullyEstablished: true},
+		EarlyHeaderMutationExtensions: earlyHeader(headerPeer, "%DOWNSTREAM_PEER_URI_SAN%"),
 		HttpFilters: []*hcmv3.HttpFilter{
 			httpFilterOff(filterDeny, &rbacv3.RBAC{}),
 			httpFilterOff(filterAllow, &rbacv3.RBAC{}),
@@ -141,15 +146,11 @@ func (b *builder) httpManager() *hcmv3.HttpConnectionManager {
 		},
 		StreamIdleTimeout: seconds(0),
 		// A connection without a request ends by itself before its service, if that leaves, is forgotten here.
-		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: seconds(ClientIdle)},
-		UpgradeConfigs:            []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
-		AccessLog:                 b.httpAccessLog(),
-		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{{Name: "dst", TypedConfig: pack(&earlyv3.HeaderMutation{
-			Mutations: []*mutationv3.HeaderMutation{{Action: &mutationv3.HeaderMutation_Append{
-				Append: setHeader(headerDst, "%FILTER_STATE("+stateDst+":PLAIN)%"),
-			}}},
-		})}},
-		HttpFilters: b.httpFilters(),
+		CommonHttpProtocolOptions:     &corev3.HttpProtocolOptions{IdleTimeout: seconds(ClientIdle)},
+		UpgradeConfigs:                []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
+		AccessLog:                     b.httpAccessLog(),
+		EarlyHeaderMutationExtensions: earlyHeader(headerDst, "%FILTER_STATE("+stateDst+":PLAIN)%"),
+		HttpFilters:                   b.httpFilters(),
 		RouteSpecifier: &hcmv3.HttpConnectionManager_ScopedRoutes{ScopedRoutes: &hcmv3.ScopedRoutes{
 			Name: "services",
 			ScopeKeyBuilder: &hcmv3.ScopedRoutes_ScopeKeyBuilder{Fragments: []*hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder{{
@@ -164,6 +165,13 @@ func (b *builder) httpManager() *hcmv3.HttpConnectionManager {
 			ConfigSpecifier: &hcmv3.ScopedRoutes_ScopedRds{ScopedRds: &hcmv3.ScopedRds{ScopedRdsConfigSource: ads()}},
 		}},
 	}
+}
+
+// earlyHeader overwrites a header before a route is looked for.
+func earlyHeader(name, value string) []*corev3.TypedExtensionConfig {
+	return []*corev3.TypedExtensionConfig{{Name: "early", TypedConfig: pack(&earlyv3.HeaderMutation{
+		Mutations: []*mutationv3.HeaderMutation{{Action: &mutationv3.HeaderMutation_Append{Append: setHeader(name, value)}}},
+	})}}
 }
 
 func setHeader(name, value string) *corev3.HeaderValueOption {

@@ -18,6 +18,7 @@ type where uint8
 const (
 	onRequest    where = iota // in http: the request, and the caller from filter state
 	onConnection              // in hbone: the caller's certificate and address, no request
+	onHello                   // in sni: the caller from filter state, no request
 )
 
 // Prefixes of the metadata that dry runs leave for the access log.

@@ -143,7 +143,7 @@ func defaultRoute(t *target) *routev3.Route {
 func (t *target) metadata() *corev3.Metadata {
 	fields := map[string]string{TagKind: "http"}
 	switch t.kind {
-	case kindTCP:
+	case kindTCP, kindTLS:
 		fields[TagKind] = "tcp"
 	case kindAuto:
 		fields[TagKind] = "auto"

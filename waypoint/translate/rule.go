@@ -72,7 +72,7 @@ func (c *ruleCompiler) permission(op model.L7Operation) *rbacv3.Permission {
 	case !onPort(op, c.port):
 		return nil
 	}
-	if c.at == onConnection && asksHTTP(op) {
+	if c.at != onRequest && asksHTTP(op) {
 		if !c.cannot("hosts, methods and paths on a TCP port") {
 			return nil
 		}

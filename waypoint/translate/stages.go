@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"slices"
+
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -26,7 +28,8 @@ func (r *Resources) Stages(prev *Resources) []*Resources {
 	if r.changesGuard(prev) {
 		return r.guarded(prev, both)
 	}
-	leaving := len(both.Clusters) > len(r.Clusters) || len(both.Routes) > len(r.Routes) || len(both.Scopes) > len(r.Scopes)
+	leaving := len(both.Clusters) > len(r.Clusters) || len(both.Routes) > len(r.Routes) || len(both.Scopes) > len(r.Scopes) ||
+		len(both.named(sniTableName).GetVirtualHosts()) > len(r.named(sniTableName).GetVirtualHosts())
 	var out []*Resources
 	if r.adds(prev) {
 		first := *both
@@ -53,7 +56,7 @@ func (r *Resources) adds(prev *Resources) bool {
 			return true
 		}
 	}
-	return false
+	return len(rowsOfOthers(prev.named(sniTableName), r.named(sniTableName))) > 0
 }
 
 // beside is r and what only prev has. A scope whose address r gives to another is not kept.
@@ -62,6 +65,11 @@ func (r *Resources) beside(prev *Resources) *Resources {
 	out.Clusters = union(r.Clusters, prev.Clusters, (*clusterv3.Cluster).GetName)
 	out.Endpoints = union(r.Endpoints, prev.Endpoints, (*endpointv3.ClusterLoadAssignment).GetClusterName)
 	out.Routes = union(r.Routes, prev.Routes, (*routev3.RouteConfiguration).GetName)
+	for i, rc := range out.Routes {
+		if rc.Name == sniTableName {
+			out.Routes[i] = withRowsOfOthers(rc, prev.named(sniTableName))
+		}
+	}
 	out.Scopes = union(r.Scopes, prev.Scopes, func(s *routev3.ScopedRouteConfiguration) string {
 		return s.GetKey().GetFragments()[0].GetStringKey()
 	})
@@ -85,6 +93,8 @@ func (r *Resources) routesOf(prev *Resources) []*routev3.RouteConfiguration {
 				}
 			}
 			rc = table
+		case rc.Name == sniTableName:
+			rc = withRowsOfOthers(prev.named(sniTableName), rc)
 		case old[rc.Name] != nil:
 			rc = old[rc.Name]
 		}
@@ -93,10 +103,36 @@ func (r *Resources) routesOf(prev *Resources) []*routev3.RouteConfiguration {
 	return out
 }
 
+// rowsOfOthers are the rows in more of targets that have none in table.
+func rowsOfOthers(table, more *routev3.RouteConfiguration) []*routev3.VirtualHost {
+	have := map[string]bool{}
+	for _, vh := range table.GetVirtualHosts() {
+		have[rowTarget(vh)] = true
+	}
+	return slices.DeleteFunc(slices.Clone(more.GetVirtualHosts()), func(vh *routev3.VirtualHost) bool { return have[rowTarget(vh)] })
+}
+
+// withRowsOfOthers is the table of server names with those rows; nil where neither is there.
+func withRowsOfOthers(table, more *routev3.RouteConfiguration) *routev3.RouteConfiguration {
+	rows := rowsOfOthers(table, more)
+	if table == nil {
+		return more
+	}
+	if len(rows) == 0 {
+		return table
+	}
+	out := proto.Clone(table).(*routev3.RouteConfiguration)
+	out.VirtualHosts = append(out.VirtualHosts, rows...)
+	return out
+}
+
 // table is the CONNECT table.
-func (r *Resources) table() *routev3.RouteConfiguration {
+func (r *Resources) table() *routev3.RouteConfiguration { return r.named(connectTableName) }
+
+// named is a route configuration; nil if it is not there.
+func (r *Resources) named(name string) *routev3.RouteConfiguration {
 	for _, rc := range r.Routes {
-		if rc.Name == connectTableName {
+		if rc.Name == name {
 			return rc
 		}
 	}

@@ -18,6 +18,7 @@ const (
 	kindHTTP kind = iota
 	kindTCP
 	kindAuto // sniffed
+	kindTLS  // TCP, led by the name that the client asks for
 )
 
 // A target is something that ztunnels address through this waypoint: a service port with all the
@@ -123,7 +124,7 @@ func (b *builder) serviceKind(s *model.Service, p model.Port) kind {
 	case model.AppHTTP, model.AppHTTP2, model.AppGRPC:
 		return kindHTTP
 	case model.AppTCP, model.AppTLS:
-		return kindTCP
+		return b.l4Kind(s, p.ServicePort)
 	}
 	if len(b.faults[s.Key()]) > 0 || b.hasAuthentication(&target{service: s, port: p.ServicePort}) || b.hasHTTPPolicy(s.Key(), p.ServicePort) || asksOfLayers(b.serviceLayers(s.Key(), p.ServicePort)) {
 		return kindHTTP
@@ -133,7 +134,17 @@ func (b *builder) serviceKind(s *model.Service, p model.Port) kind {
 			return kindHTTP
 		}
 	}
+	if b.hasL4Route(s, p.ServicePort, "TCPRoute") || b.hasL4Route(s, p.ServicePort, "TLSRoute") {
+		return b.l4Kind(s, p.ServicePort)
+	}
 	return kindAuto
+}
+
+func (b *builder) l4Kind(s *model.Service, port uint16) kind {
+	if b.hasL4Route(s, port, "TLSRoute") {
+		return kindTLS
+	}
+	return kindTCP
 }
 
 // workloadTargets are the ports that services give a pod, and one for all its other ports as TCP. The

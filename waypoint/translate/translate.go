@@ -72,7 +72,7 @@ func Translate(snap *model.Snapshot, key string, cfg Config) (*Resources, []Prob
 	}
 	b.res.Listeners = b.listeners()
 	b.res.Clusters = append(b.res.Clusters, b.fixedClusters()...)
-	b.res.Routes = append(b.res.Routes, b.connectTable(targets))
+	b.res.Routes = append(b.res.Routes, b.connectTable(targets), b.sniTable(targets))
 	b.res.sort()
 	slices.SortFunc(b.problems, func(x, y Problem) int {
 		return strings.Compare(x.Source.String()+x.Message, y.Source.String()+y.Message)
@@ -91,7 +91,8 @@ type builder struct {
 
 	clusters  map[string]bool              // service port clusters already made
 	workloads map[string][]*model.Workload // by Service.Key(), sorted by UID
-	routes    map[string][]*model.Route    // by Service.Key(), sorted by age and name
+	routes    map[string][]*model.Route    // by Service.Key(), sorted by age and name; of requests
+	routesL4  map[string][]*model.Route    // the same, of connections
 	policies  map[string][]*model.L7Policy // by Service.Key(), "" for the whole waypoint; sorted by key
 	faults    map[string][]*model.Fault    // by Service.Key(), sorted by key
 
@@ -112,9 +113,16 @@ func (b *builder) index() {
 			b.workloads[svc] = append(b.workloads[svc], w)
 		}
 	}
-	b.routes = map[string][]*model.Route{}
+	b.routes, b.routesL4 = map[string][]*model.Route{}, map[string][]*model.Route{}
 	for _, r := range sorted(b.snap.Routes) {
-		b.routes[r.Service] = append(b.routes[r.Service], r)
+		if r.L4() {
+			b.routesL4[r.Service] = append(b.routesL4[r.Service], r)
+		} else {
+			b.routes[r.Service] = append(b.routes[r.Service], r)
+		}
+	}
+	for _, rs := range b.routesL4 {
+		slices.SortStableFunc(rs, compareAge)
 	}
 	for _, rs := range b.routes {
 		slices.SortStableFunc(rs, compareAge)
@@ -150,7 +158,7 @@ func workloadSource(w *model.Workload) Source { return Source{"Workload", w.Name
 // target makes everything that one address:port needs besides its row in the CONNECT table.
 func (b *builder) target(t *target) {
 	b.cluster(t)
-	if t.kind == kindTCP {
+	if t.kind == kindTCP || t.kind == kindTLS {
 		return
 	}
 	rc := b.routeConfiguration(t)

@@ -22,6 +22,7 @@ var kinds = []schema.GroupVersionResource{
 	{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"},
 	{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "gatewayclasses"}, {Group: "gateway.networking.k8s.io", Version: "v1", Resource: "gateways"},
 	{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "httproutes"}, {Group: "gateway.networking.k8s.io", Version: "v1", Resource: "grpcroutes"},
+	{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "tcproutes"}, {Group: "gateway.networking.k8s.io", Version: "v1", Resource: "tlsroutes"},
 	{Group: api.Group, Version: api.Version, Resource: "authorizationpolicies"}, {Group: api.Group, Version: api.Version, Resource: "peerauthentications"},
 	{Group: api.Group, Version: api.Version, Resource: "faults"},
 }

@@ -57,7 +57,8 @@ const ConditionBound = api.Group + "/WaypointBound"
 
 // statusResources by kind, but for our own, which are in api.Resources.
 var statusResources = map[string]string{
-	"Gateway": "gateways", "GatewayClass": "gatewayclasses", "HTTPRoute": "httproutes", "GRPCRoute": "grpcroutes", "Service": "services",
+	"Gateway": "gateways", "GatewayClass": "gatewayclasses", "HTTPRoute": "httproutes", "GRPCRoute": "grpcroutes",
+	"TCPRoute": "tcproutes", "TLSRoute": "tlsroutes", "Service": "services",
 }
 
 // statusResource is the resource of a kind, "" where we write no status.
@@ -82,6 +83,12 @@ var subjects = map[string]func(metav1.Object, *Report) (now, next *status){
 	},
 	"GRPCRoute": func(o metav1.Object, r *Report) (*status, *status) {
 		return route(o.(*gatewayv1.GRPCRoute).Status.Parents, r)
+	},
+	"TCPRoute": func(o metav1.Object, r *Report) (*status, *status) {
+		return route(o.(*gatewayv1.TCPRoute).Status.Parents, r)
+	},
+	"TLSRoute": func(o metav1.Object, r *Report) (*status, *status) {
+		return route(o.(*gatewayv1.TLSRoute).Status.Parents, r)
 	},
 }
 

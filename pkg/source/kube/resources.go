@@ -27,7 +27,8 @@ type group struct {
 
 var groups = []group{
 	{gatewayv1.GroupName, []string{"v1", "v1beta1"}, map[string]string{
-		"gateways": "Gateway", "gatewayclasses": "GatewayClass", "httproutes": "HTTPRoute", "grpcroutes": "GRPCRoute", "referencegrants": "ReferenceGrant",
+		"gateways": "Gateway", "gatewayclasses": "GatewayClass", "httproutes": "HTTPRoute", "grpcroutes": "GRPCRoute", "tcproutes": "TCPRoute", "tlsroutes": "TLSRoute",
+		"referencegrants": "ReferenceGrant",
 	}, "install the resources of Gateway API v1.6 (https://gateway-api.sigs.k8s.io)"},
 	{api.Group, []string{api.Version}, byResource(api.Resources), "install or upgrade Weft's chart, which brings them"},
 }

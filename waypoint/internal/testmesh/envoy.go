@@ -80,6 +80,7 @@ type Envoy struct {
 	mu    sync.Mutex // guards what follows
 	nacks []Nack
 	sent  map[string]string // system version by nonce
+	asked map[string]bool   // types that Envoy subscribed to
 	logs  []*accesslogv3.StreamAccessLogsMessage
 
 	// OnNack, when set before the start, is told of each refusal.
@@ -96,7 +97,7 @@ func StartEnvoy(t testing.TB, ca *CA, uri string, setup func(*Envoy)) *Envoy {
 		t.Fatal(err)
 	}
 	e := &Envoy{
-		Node: "waypoint~test/wp~wp-0", Dir: dir, Workers: 2, sent: map[string]string{}, t: t, done: make(chan struct{}), out: &lockedBuffer{},
+		Node: "waypoint~test/wp~wp-0", Dir: dir, Workers: 2, sent: map[string]string{}, asked: map[string]bool{}, t: t, done: make(chan struct{}), out: &lockedBuffer{},
 		Cache:   cache.NewSnapshotCache(true, cache.IDHash{}, nil),
 		secrets: cache.NewLinearCache(resource.SecretType),
 	}
@@ -143,6 +144,15 @@ func (e *Envoy) SetCache(s *cache.Snapshot) {
 	}
 }
 
+// Current reports whether Envoy has answered what was published last: an answered subscription waits for more.
+func (e *Envoy) Current() bool {
+	e.mu.Lock()
+	asked := len(e.asked)
+	e.mu.Unlock()
+	info := e.Cache.GetStatusInfo(e.Node)
+	return info == nil || info.GetNumDeltaWatches() >= asked
+}
+
 // Nacks lists what Envoy refused so far.
 func (e *Envoy) Nacks() []Nack {
 	e.mu.Lock()
@@ -181,6 +191,9 @@ func (e *Envoy) serve() {
 func (e *Envoy) callbacks() server.Callbacks {
 	return server.CallbackFuncs{
 		StreamDeltaRequestFunc: func(_ int64, r *discoveryv3.DeltaDiscoveryRequest) error {
+			e.mu.Lock()
+			e.asked[r.GetTypeUrl()] = true
+			e.mu.Unlock()
 			if d := r.GetErrorDetail(); d != nil {
 				e.mu.Lock()
 				n := Nack{r.GetTypeUrl(), e.sent[r.GetTypeUrl()+r.GetResponseNonce()], d.GetMessage()}
