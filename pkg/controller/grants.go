@@ -3,6 +3,7 @@ package controller
 import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"github.com/weftmesh/weft/pkg/api"
 	"github.com/weftmesh/weft/pkg/source"
 )
 
@@ -17,7 +18,7 @@ func newGrants(list []source.Object[gatewayv1.ReferenceGrant]) grants {
 	for _, o := range list {
 		for _, f := range o.Value.Spec.From {
 			for _, t := range o.Value.Spec.To {
-				if f.Group != gatewayv1.GroupName || t.Group != "" && t.Group != "core" || t.Kind != "Service" {
+				if f.Group != gatewayv1.GroupName && f.Group != api.Group || t.Group != "" && t.Group != "core" || t.Kind != "Service" {
 					continue
 				}
 				name := ""

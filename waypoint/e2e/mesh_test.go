@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,6 +46,31 @@ type mesh struct {
 	http   *http.Client     // of client, to vip
 	hosts  byte
 	pods   []*testmesh.Pod
+	timers atomic.Int32 // of iso
+}
+
+// afterFunc is the isolator's clock.
+func (m *mesh) afterFunc(d time.Duration, f func()) func() bool {
+	m.timers.Add(1)
+	t := time.AfterFunc(d, func() { f(); m.timers.Add(-1) })
+	return func() bool {
+		stopped := t.Stop()
+		if stopped {
+			m.timers.Add(-1)
+		}
+		return stopped
+	}
+}
+
+// settled waits until what was published counts as accepted, or its culprits are found.
+func (m *mesh) settled() {
+	m.t.Helper()
+	m.eventually("nothing is waited for", func() error {
+		if n := m.timers.Load(); n != 0 {
+			return fmt.Errorf("%d timers", n)
+		}
+		return nil
+	})
 }
 
 // newMesh has a service cart at vip (HTTP on 80, TCP on 9000, unknown on 81 and 82) with one pod v1.
@@ -66,7 +92,7 @@ func newMeshWith(t *testing.T, setup func(*testmesh.Envoy)) *mesh {
 	m.pod("cart", pods)
 	m.envoy = testmesh.StartEnvoy(t, m.ca, waypoint, setup)
 	iso, err := isolate.New(isolate.Options{
-		Waypoint: "shop/wp", Config: m.cfg, Current: m.envoy.Current,
+		Waypoint: "shop/wp", Config: m.cfg, Current: m.envoy.Current, AfterFunc: m.afterFunc,
 		Publish: func(s *cache.Snapshot) error { m.envoy.SetCache(s); return nil },
 	})
 	if err != nil {

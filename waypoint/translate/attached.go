@@ -59,7 +59,10 @@ func (b *builder) concerns(a model.Target, t *target, r *model.Route, rule *mode
 // onRoute says on a route what the policies attached to it, and to all around it, ask for.
 func (b *builder) onRoute(t *target, e *entry) []Source {
 	var owners []Source
-	for _, feature := range []func(*target, *entry) []Source{b.draining} {
+	for _, feature := range []func(*target, *entry) []Source{
+		b.draining,
+		b.extend,
+	} {
 		owners = append(owners, feature(t, e)...)
 	}
 	return owners

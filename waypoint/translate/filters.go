@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"slices"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	gzipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/compression/gzip/compressor/v3"
 	bandwidthv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/bandwidth_limit/v3"
@@ -10,7 +12,6 @@ import (
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	grpcwebv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_web/v3"
 	localv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
-	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	sessionv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/stateful_session/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -28,7 +29,7 @@ const (
 	filterDeny       = "rbac.deny"
 	filterAllow      = "rbac.allow"
 	filterLocalLimit = "ratelimit.local"
-	filterLua        = "lua"
+	filterExtension  = "extension" // .1 to .8: foreign code, in the order of its priorities
 	filterBandwidth  = "bandwidth"
 	filterFault      = "fault"
 	filterMissing    = "fault.missing" // answers for backends that do not exist
@@ -39,7 +40,7 @@ const (
 // httpFilters are compiled in once, at rest, for all that the waypoint serves: whatever a route needs, no
 // listener changes.
 func (b *builder) httpFilters() []*hcmv3.HttpFilter {
-	return []*hcmv3.HttpFilter{
+	return slices.Concat([]*hcmv3.HttpFilter{
 		httpFilterOff(filterCORS, &corsv3.Cors{}),
 		httpFilterOff(filterCompressor, gzip()),
 		httpFilterOff(filterGRPCWeb, &grpcwebv3.GrpcWeb{}),
@@ -47,14 +48,14 @@ func (b *builder) httpFilters() []*hcmv3.HttpFilter {
 		httpFilterOff(filterDeny, &rbacv3.RBAC{}),
 		httpFilterOff(filterAllow, &rbacv3.RBAC{}),
 		httpFilterOff(filterLocalLimit, &localv3.LocalRateLimit{StatPrefix: "local"}),
-		httpFilterOff(filterLua, &luav3.Lua{}),
+	}, extensionFilters(), []*hcmv3.HttpFilter{
 		httpFilterOff(filterBandwidth, &bandwidthv3.BandwidthLimit{StatPrefix: "bandwidth"}),
 		httpFilterOff(filterFault, &faultv3.HTTPFault{}),
 		httpFilterOff(filterMissing, &faultv3.HTTPFault{}),
 		httpFilterOff(filterSession, &sessionv3.StatefulSession{}),
 		httpFilterOff(filterDrain, &luav3.Lua{}),
 		routerFilter(),
-	}
+	})
 }
 
 func gzip() *compressorv3.Compressor {

@@ -36,6 +36,7 @@ func (b *builder) routeConfiguration(t *target) routeConfig {
 		owners = append(owners, b.onRoute(t, &e)...)
 		vh.Routes = append(vh.Routes, withFaults(e.route, faults)...)
 	}
+	hoistExtensions(vh)
 	return routeConfig{owners: owners, config: &routev3.RouteConfiguration{
 		Name:                   t.name,
 		VirtualHosts:           []*routev3.VirtualHost{vh},
