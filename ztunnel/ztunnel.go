@@ -104,6 +104,7 @@ func New(o Options) *Ztunnel {
 		Acceptor:    inpod.NewAcceptor(o.Log, o.Metrics.Counter("accept_failures_total", "Failed accepts on the pods' listeners.")),
 		Zone:        &dns.Zone{Names: z.State, ClusterDomain: o.ClusterDomain, Authoritative: o.DNSAuthoritative},
 		Retries:     o.Metrics.Counter("outbound_retries_total", "Connections offered to another endpoint because no tunnel to the one before could be made."),
+		Faults:      o.Metrics.CounterVec("faults_injected_total", "What Faults did to connections at their caller's node: delay, refuse, reset, bandwidth.", "fault", "kind"),
 		DNSUpstream: o.DNSUpstream, DNSMetrics: &o.Metrics.DNS, Log: o.Log,
 	})
 	o.Metrics.GaugeFunc("ztunnel_pods", "Enrolled pods served by this ztunnel.", func() float64 { return float64(z.Pods.Pods()) })

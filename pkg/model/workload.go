@@ -110,6 +110,8 @@ type Service struct {
 	// Draining is set on the copy that a waypoint has which the service has left: whoever still has a
 	// connection through it is answered, and asked to make a new one.
 	Draining bool `json:"draining,omitempty"`
+	// Faults are done to connections by their callers' ztunnels: the first that concerns a caller counts.
+	Faults []ConnFault `json:"faults,omitempty"`
 }
 
 // Key identifies a service in the mesh: namespace/hostname.

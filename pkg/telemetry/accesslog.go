@@ -45,6 +45,7 @@ type Record struct {
 	Received  uint64
 	Retries   int      // endpoints that could not be reached before the last one
 	Policy    string   // policy that refused it
+	Fault     string   // Fault that acted on it, and how
 	DryRun    []string // dry-run policies that would have refused it
 	Cause     string   // what went wrong, empty when nothing did
 	Hint      string   // likely cause and next step

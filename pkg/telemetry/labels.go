@@ -34,6 +34,7 @@ const (
 	FlagDuration       Flag = "DT"   // cut at the end of a drain
 	FlagProtocol       Flag = "DPE"  // the other side broke the protocol
 	FlagOverload       Flag = "UO"   // no descriptors or a limit reached
+	FlagFault          Flag = "FI"   // a Fault refused or reset it
 )
 
 // Peer is one end of a connection in labels. Empty fields are reported as "unknown".

@@ -36,6 +36,7 @@ func appendJSON(b []byte, r *Record) []byte {
 		b = strconv.AppendInt(b, int64(r.Retries), 10)
 	}
 	b = jsonString(b, "policy", r.Policy)
+	b = jsonString(b, "fault", r.Fault)
 	b = jsonString(b, "dry_run", strings.Join(r.DryRun, ","))
 	b = jsonString(b, "cause", r.Cause)
 	b = jsonString(b, "hint", r.Hint)
@@ -105,6 +106,7 @@ func appendText(b []byte, r *Record) []byte {
 		b = strconv.AppendInt(b, int64(r.Retries), 10)
 	}
 	b = textField(b, "policy", r.Policy)
+	b = textField(b, "fault", r.Fault)
 	b = textField(b, "dry_run", strings.Join(r.DryRun, ","))
 	b = textField(b, "cause", r.Cause)
 	b = textField(b, "hint", r.Hint)

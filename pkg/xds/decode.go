@@ -132,7 +132,10 @@ func decodeService(in *workloadapi.Service) (*model.Service, error) {
 	if err := decodeBalancing(s, in.GetLoadBalancing()); err != nil {
 		return nil, err
 	}
-	return s, decodePortNames(s, in.GetExtensions())
+	if err := decodePortNames(s, in.GetExtensions()); err != nil {
+		return nil, err
+	}
+	return s, decodeTraffic(s, in.GetExtensions())
 }
 
 func decodeBalancing(s *model.Service, lb *workloadapi.LoadBalancing) error {

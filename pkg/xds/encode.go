@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"istio.io/istio/pkg/workloadapi"
@@ -85,13 +86,16 @@ func EncodeService(s *model.Service) *workloadapi.Address {
 	if len(names) > 0 {
 		out.Extensions = append(out.Extensions, encodeExtension(extPortNames, &structpb.Struct{Fields: names}))
 	}
+	if t := encodeTraffic(s); t != nil {
+		out.Extensions = append(out.Extensions, encodeExtension(extTraffic, t))
+	}
 	return &workloadapi.Address{Type: &workloadapi.Address_Service{Service: out}}
 }
 
-func encodeExtension(name string, config *structpb.Struct) *workloadapi.Extension {
+func encodeExtension(name string, config proto.Message) *workloadapi.Extension {
 	any := &anypb.Any{}
 	if err := anypb.MarshalFrom(any, config, deterministic); err != nil {
-		panic(fmt.Sprintf("a struct of strings always encodes: %v", err))
+		panic(fmt.Sprintf("%s: only what is not UTF-8 does not encode, and names of objects are: %v", name, err))
 	}
 	return &workloadapi.Extension{Name: name, Config: any}
 }

@@ -29,7 +29,12 @@ func sameGateway(a, b *model.Gateway) bool {
 func sameService(a, b *model.Service) bool {
 	return a.Name == b.Name && a.Namespace == b.Namespace && a.Hostname == b.Hostname && slices.Equal(a.Addresses, b.Addresses) &&
 		slices.Equal(a.Ports, b.Ports) && slices.Equal(a.SubjectAltNames, b.SubjectAltNames) && sameGateway(a.Waypoint, b.Waypoint) &&
-		slices.Equal(a.Preference, b.Preference) && a.StrictPreference == b.StrictPreference && a.PublishNotReady == b.PublishNotReady && a.Canonical == b.Canonical
+		slices.Equal(a.Preference, b.Preference) && a.StrictPreference == b.StrictPreference && a.PublishNotReady == b.PublishNotReady && a.Canonical == b.Canonical && sameTraffic(a, b)
+}
+
+// sameTraffic compares what few services have.
+func sameTraffic(a, b *model.Service) bool {
+	return len(a.Faults)|len(b.Faults) == 0 || reflect.DeepEqual(a.Faults, b.Faults)
 }
 
 func samePolicy(a, b *model.Policy) bool { return reflect.DeepEqual(a, b) }

@@ -2,10 +2,12 @@ package xds
 
 import (
 	"errors"
+	"math"
 	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -14,6 +16,7 @@ import (
 	"istio.io/istio/pkg/workloadapi/security"
 
 	"github.com/weftmesh/weft/pkg/model"
+	weftv1 "github.com/weftmesh/weft/proto/weft/v1"
 )
 
 var sameAddr = cmp.Options{
@@ -43,6 +46,9 @@ func fullService() *model.Service {
 		SubjectAltNames: []string{"spiffe://cluster.local/ns/shop/sa/cart"}, Waypoint: &model.Gateway{Address: netip.MustParseAddr("10.96.0.9"), Port: 15009},
 		Preference:       []model.Scope{model.ScopeNetwork, model.ScopeRegion, model.ScopeZone, model.ScopeSubzone, model.ScopeNode, model.ScopeCluster},
 		StrictPreference: true, PublishNotReady: true, Canonical: true,
+		Faults: []model.ConnFault{{Name: "shop/f", From: []model.CallerMatch{{Namespaces: []string{"shop"}, ServiceAccounts: []model.ServiceAccountMatch{{Namespace: "shop", ServiceAccount: "cart"}}}},
+			Until: time.Date(2026, 11, 21, 1, 2, 3, 4, time.UTC), DelayPercent: 1.5, Delay: time.Second, RefusePercent: 2, ResetPercent: 3, ResetAfter: 1 << 40,
+			BandwidthPercent: 100, Bandwidth: 1 << 20}, {Name: "shop/g"}},
 	}
 }
 
@@ -123,6 +129,8 @@ func TestEveryFieldRoundTrips(t *testing.T) {
 	everySet(t, s)
 	everySet(t, p, "Unsupported")
 	everySet(t, &p.Rules[1].Clauses[1].Matches[1])
+	everySet(t, &s.Faults[0])
+	everySet(t, &s.Faults[0].From[0])
 	roundTripWorkload(t, w)
 	roundTripService(t, s)
 	roundTripPolicy(t, p)
@@ -221,6 +229,13 @@ func TestUnreadable(t *testing.T) {
 		change(a.GetService())
 		return a
 	}
+	extended := func(change func(*weftv1.Traffic)) *workloadapi.Address {
+		return service(func(s *workloadapi.Service) {
+			m := encodeTraffic(fullService())
+			change(m)
+			s.Extensions[1] = encodeExtension(extTraffic, m)
+		})
+	}
 	for name, a := range map[string]*workloadapi.Address{
 		"neither":            {},
 		"no uid":             workload(func(w *workloadapi.Workload) { w.Uid = "" }),
@@ -235,6 +250,12 @@ func TestUnreadable(t *testing.T) {
 		"unknown preference":  service(func(s *workloadapi.Service) { s.LoadBalancing.RoutingPreference[0] = 99 }),
 		"unknown mode":        service(func(s *workloadapi.Service) { s.LoadBalancing.Mode = 99 }),
 		"empty VIP":           service(func(s *workloadapi.Service) { s.Addresses[0].Address = nil }),
+		"traffic":             extended(func(t *weftv1.Traffic) { t.Faults[0].Until.Nanos = -1 }),
+		"garbage for traffic": service(func(s *workloadapi.Service) { s.Extensions[1].Config.Value = []byte{0xff} }),
+		"another message":     service(func(s *workloadapi.Service) { s.Extensions[1].Config = s.Extensions[0].Config }),
+		"120 percent":         extended(func(t *weftv1.Traffic) { t.Faults[0].RefusePercent = 120 }),
+		"no number":           extended(func(t *weftv1.Traffic) { t.Faults[0].DelayPercent = math.NaN() }),
+		"negative delay":      extended(func(t *weftv1.Traffic) { t.Faults[0].Delay.Seconds = -1 }),
 		"port names":          service(func(s *workloadapi.Service) { s.Extensions[0].Config.Value = []byte{0xff} }),
 	} {
 		if w, s, err := DecodeAddress(a); !errors.Is(err, ErrUnreadable) {
@@ -268,6 +289,12 @@ func FuzzDecodeAddress(f *testing.F) {
 		w, s, err := DecodeAddress(a)
 		if err == nil && (w == nil) == (s == nil) {
 			t.Errorf("decoded to %v and %v", w, s)
+		}
+		if s != nil && encodeTraffic(s) != nil {
+			again := &model.Service{}
+			if err := decodeTraffic(again, []*workloadapi.Extension{encodeExtension(extTraffic, encodeTraffic(s))}); err != nil || !sameTraffic(s, again) {
+				t.Errorf("%+v was read, written and read as %+v: %v", s, again, err)
+			}
 		}
 	})
 }

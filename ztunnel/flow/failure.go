@@ -53,6 +53,12 @@ func Denied(policy, reason string) *Failure {
 		Hint: "weftctl why SOURCE DESTINATION:PORT shows which rule decides and where"}
 }
 
+// Injected is what a Fault did.
+func Injected(fault, did string) *Failure {
+	return &Failure{Flag: telemetry.FlagFault, Cause: did + " by Fault " + fault,
+		Hint: "somebody tests how callers take it; to end it delete the Fault, or let it expire"}
+}
+
 // Draining is the end of a graceful stop.
 func Draining() *Failure {
 	return &Failure{Flag: telemetry.FlagDuration, Cause: "ztunnel stopped and the drain time is over"}

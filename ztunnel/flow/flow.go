@@ -39,7 +39,8 @@ type Flow struct {
 	Via       string         // waypoint
 	Labels    telemetry.Labels
 	DryRun    []string
-	Retries   int // endpoints that could not be reached before the last one
+	Retries   int    // endpoints that could not be reached before the last one
+	Fault     string // Fault that acts on it, and how
 
 	// Sent and Received count bytes from the source to the destination and back, while they move.
 	Sent, Received atomic.Uint64
@@ -183,7 +184,7 @@ func (f *Flow) record(cause *Failure) *telemetry.Record {
 	r := &telemetry.Record{
 		Time: f.Start, Duration: f.table.now().Sub(f.Start), Direction: string(f.Direction), Source: f.Source, Dest: f.Dest,
 		Service: f.Service, Via: f.Via, Host: f.Host, Security: f.Labels.Security, Flags: telemetry.FlagNone,
-		Sent: f.Sent.Load(), Received: f.Received.Load(), DryRun: f.DryRun, Retries: f.Retries,
+		Sent: f.Sent.Load(), Received: f.Received.Load(), DryRun: f.DryRun, Retries: f.Retries, Fault: f.Fault,
 	}
 	if cause != nil {
 		r.Flags, r.Cause, r.Hint, r.Policy = cause.Flag, cause.Cause, cause.Hint, cause.Policy

@@ -49,6 +49,8 @@ type Options struct {
 	DNS func(ctx context.Context, c relay.Conn, to netip.AddrPort)
 	// Retries counts connections offered to another endpoint. nil: nobody does.
 	Retries prometheus.Counter
+	// Faults counts what Faults did, by fault and kind. nil: nobody does.
+	Faults *prometheus.CounterVec
 	// Log of oddities. nil: none.
 	Log *zap.Logger
 }
@@ -100,9 +102,14 @@ func (h *Handler) carry(ctx context.Context, f *flow.Flow, c relay.Conn, dst net
 			Hint: "ports 15001, 15006, 15008 and 15053 of a pod belong to the mesh"}
 	}
 	t := tries{Mesh: h.o.Mesh}
-	for r := Decide(h.o.Mesh, w, dst); ; {
+	r := Decide(h.o.Mesh, w, dst)
+	if t.fault, failure = h.harm(ctx, f, r); failure != nil {
 		describe(f, r)
-		failure := h.follow(ctx, f, c, w, dst, r, t.timeout(r))
+		return failure
+	}
+	for {
+		describe(f, r)
+		failure := h.follow(ctx, f, c, w, dst, r, &t)
 		if f.IsEstablished() || ctx.Err() != nil {
 			return failure
 		}
@@ -120,7 +127,7 @@ func (h *Handler) carry(ctx context.Context, f *flow.Flow, c relay.Conn, dst net
 }
 
 // follow takes one route. The connection is over when it returns, unless it was not even established.
-func (h *Handler) follow(ctx context.Context, f *flow.Flow, c relay.Conn, w *model.Workload, dst netip.AddrPort, r Route, limit time.Duration) *flow.Failure {
+func (h *Handler) follow(ctx context.Context, f *flow.Flow, c relay.Conn, w *model.Workload, dst netip.AddrPort, r Route, t *tries) *flow.Failure {
 	if e := r.end(); e != nil {
 		defer h.o.Pod.State.Carry(e)()
 	}
@@ -130,11 +137,11 @@ func (h *Handler) follow(ctx context.Context, f *flow.Flow, c relay.Conn, w *mod
 			h.o.DNS(ctx, c, dst)
 			return nil
 		}
-		return h.plain(ctx, f, c, r)
+		return h.plain(ctx, f, c, r, t)
 	case Hairpin:
-		return h.hairpin(ctx, f, c, w, r)
+		return h.hairpin(ctx, f, c, w, r, t)
 	case Tunnel:
-		return h.tunnel(ctx, f, c, w, r, limit)
+		return h.tunnel(ctx, f, c, w, r, t)
 	}
 	return r.Refusal
 }
@@ -157,17 +164,17 @@ func describe(f *flow.Flow, r Route) {
 	}
 }
 
-func (h *Handler) plain(ctx context.Context, f *flow.Flow, c relay.Conn, r Route) *flow.Failure {
+func (h *Handler) plain(ctx context.Context, f *flow.Flow, c relay.Conn, r Route, t *tries) *flow.Failure {
 	server, err := dial(ctx, func(ctx context.Context) (relay.Conn, error) { return h.o.Pod.Network.Dial(ctx, r.Dial) })
 	if err != nil {
 		return flow.Dial(r.Dial.String(), err)
 	}
-	return move(f, c, server)
+	return h.move(f, c, server, r, t)
 }
 
 // hairpin reaches the pod's own application, which a service of its own led back to. It stays inside the
 // pod, and so is no mutual TLS, but the pod's policies hold as for any other client.
-func (h *Handler) hairpin(ctx context.Context, f *flow.Flow, c relay.Conn, w *model.Workload, r Route) *flow.Failure {
+func (h *Handler) hairpin(ctx context.Context, f *flow.Flow, c relay.Conn, w *model.Workload, r Route, t *tries) *flow.Failure {
 	conn := policy.Conn{Source: h.o.Pod.Identity, SourceIP: r.Dial.Addr(), Dest: r.Dial}
 	f.Govern(conn)
 	v := h.o.Pod.State.Decide(w, conn)
@@ -181,11 +188,11 @@ func (h *Handler) hairpin(ctx context.Context, f *flow.Flow, c relay.Conn, w *mo
 	if err != nil {
 		return flow.Dial("the pod's own application at "+r.Dial.String(), err)
 	}
-	return move(f, c, server)
+	return h.move(f, c, server, r, t)
 }
 
-func (h *Handler) tunnel(ctx context.Context, f *flow.Flow, c relay.Conn, w *model.Workload, r Route, limit time.Duration) *flow.Failure {
-	dctx, cancel := context.WithTimeout(ctx, limit)
+func (h *Handler) tunnel(ctx context.Context, f *flow.Flow, c relay.Conn, w *model.Workload, r Route, t *tries) *flow.Failure {
+	dctx, cancel := context.WithTimeout(ctx, t.timeout(r))
 	stream, err := h.o.Tunnels.Open(dctx, Request{
 		Source: h.o.Pod.Identity, Client: f.Source.Address, From: w, Dial: r.Dial, Authority: r.Authority, Expect: r.Expect, Service: f.Service,
 	})
@@ -202,15 +209,21 @@ func (h *Handler) tunnel(ctx context.Context, f *flow.Flow, c relay.Conn, w *mod
 		relay.Reset(c)
 	})
 	f.Established()
+	if t.fault.Slow() {
+		return h.paced(f, c, stream, r, t.fault)
+	}
 	return flow.Broken(stream.Splice(c, &f.Sent, &f.Received))
 }
 
-func move(f *flow.Flow, c, server relay.Conn) *flow.Failure {
+func (h *Handler) move(f *flow.Flow, c, server relay.Conn, r Route, t *tries) *flow.Failure {
 	f.OnKill(func() {
 		relay.Reset(c)
 		relay.Reset(server)
 	})
 	f.Established()
+	if t.fault.Slow() {
+		return h.paced(f, c, server, r, t.fault)
+	}
 	return flow.Broken(relay.TCP(c, server, &f.Sent, &f.Received))
 }
 

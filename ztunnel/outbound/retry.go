@@ -8,6 +8,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/hbone"
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/ztunnel/fault"
 	"github.com/weftmesh/weft/ztunnel/flow"
 )
 
@@ -23,6 +24,7 @@ const (
 type tries struct {
 	Mesh
 	failed []*model.Workload
+	fault  fault.Plan
 }
 
 // Pick is of Mesh.

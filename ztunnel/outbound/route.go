@@ -45,6 +45,7 @@ type Route struct {
 	Service   *model.Service    // service dialled, nil without
 	Waypoint  *model.Workload   // waypoint's pod that the tunnel ends at, nil without
 	Others    bool              // other healthy ones could take its place
+	Faults    []model.ConnFault // of the service, whose first that concerns the caller counts
 	Refusal   *flow.Failure
 }
 
@@ -69,7 +70,7 @@ func toService(m Mesh, client *model.Workload, s *model.Service, dst netip.AddrP
 			"its ports are "+portList(s)+"; see the Service's spec.ports")
 	}
 	if s.Waypoint != nil && !runsWaypoint(client, s.Waypoint) {
-		return throughWaypoint(m, client, s.Waypoint, Route{Service: s, Authority: dst})
+		return throughWaypoint(m, client, s.Waypoint, Route{Service: s, Authority: dst, Faults: s.Faults})
 	}
 	all := m.Endpoints(s.Key())
 	candidates := having(all, s, dst.Port())
@@ -78,7 +79,7 @@ func toService(m Mesh, client *model.Workload, s *model.Service, dst netip.AddrP
 		return refuse(Route{Service: s}, telemetry.FlagNoEndpoint, noEndpoint(s, dst.Port(), len(all), len(candidates)),
 			"see whether its pods run and are ready, and whether its selector and target port match them")
 	}
-	return toEndpoint(client, w, Route{Service: s, Dest: w, Others: others(s, w, candidates)}, endpointAddr(w, dst.Addr(), targetPort(w, s, dst.Port())))
+	return toEndpoint(client, w, Route{Service: s, Dest: w, Faults: s.Faults, Others: others(s, w, candidates)}, endpointAddr(w, dst.Addr(), targetPort(w, s, dst.Port())))
 }
 
 // having keeps the endpoints with a port: all of them in the usual case, and then nothing is copied.
@@ -108,8 +109,11 @@ func noEndpoint(s *model.Service, port uint16, all, candidates int) string {
 
 func toWorkload(m Mesh, client, w *model.Workload, dst netip.AddrPort) Route {
 	r := Route{Dest: w, Service: flow.ServiceOf(m.ServiceByHostname, w, dst.Port())}
+	if r.Service != nil && r.Service.Headless() {
+		r.Faults = r.Service.Faults // such a service is called by its pods' addresses
+	}
 	if w.Waypoint != nil && !runsWaypoint(client, w.Waypoint) {
-		return throughWaypoint(m, client, w.Waypoint, Route{Service: r.Service, Authority: dst})
+		return throughWaypoint(m, client, w.Waypoint, Route{Service: r.Service, Authority: dst, Faults: r.Faults})
 	}
 	return toEndpoint(client, w, r, dst)
 }

@@ -25,6 +25,8 @@ type Request struct {
 
 // Stream is an open tunnel stream whose far end has connected to its destination.
 type Stream interface {
+	// Duplex moves the bytes of a connection that a Fault slows down or cuts short.
+	relay.Duplex
 	// Splice moves bytes between the stream and client until both directions have ended, and closes both.
 	Splice(client relay.Conn, sent, received *atomic.Uint64) error
 	// Reset cuts the stream. It may be called at any time.

@@ -62,13 +62,11 @@ func (t *Tunnel) renew() {
 }
 
 // opened is an outbound.Stream.
-type opened struct{ s *hbone.Stream }
+type opened struct{ *hbone.Stream }
 
 func (o opened) Splice(client relay.Conn, sent, received *atomic.Uint64) error {
-	return broken(o.s.Splice(context.Background(), client, hbone.SpliceOptions{ToTunnel: sent, ToApp: received}), true)
+	return broken(o.Stream.Splice(context.Background(), client, hbone.SpliceOptions{ToTunnel: sent, ToApp: received}), true)
 }
-
-func (o opened) Reset() { o.s.Reset() }
 
 // headerCache holds the baggage of the pod's workload, made once for each version of it.
 type headerCache struct{ p atomic.Pointer[cachedBaggage] }
