@@ -2,7 +2,7 @@ package api
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// Fault injects delays and aborts into requests of services, at their waypoint.
+// Fault injects failures: into requests of services at their waypoint, into connections at their callers' nodes.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -20,6 +20,8 @@ type Fault struct {
 }
 
 // FaultSpec is what a person writes.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.expires) || self.rules.all(r, has(r.connection))",fieldPath=".expires",message="faults of requests do not expire by themselves: leave expires out"
 type FaultSpec struct {
 	// TargetRefs are Services of the fault's namespace.
 	//
@@ -28,6 +30,8 @@ type FaultSpec struct {
 	// +kubebuilder:validation:items:XValidation:rule="self.kind == 'Service' && (!has(self.group) || self.group in ['', 'core'])",message="no target: name a Service"
 	// +kubebuilder:validation:items:XValidation:rule="!has(self.sectionName)",message="sectionName is not understood here: leave it out"
 	TargetRefs []TargetRef `json:"targetRefs"`
+	// Expires is when the fault ends by itself, in RFC 3339, e.g. 2026-01-31T18:00:00Z. Left out: when it is deleted.
+	Expires *metav1.Time `json:"expires,omitempty"`
 	// Rules are tried in order; the first whose match holds applies.
 	//
 	// +kubebuilder:validation:MinItems=1
@@ -35,10 +39,18 @@ type FaultSpec struct {
 	Rules []FaultRule `json:"rules"`
 }
 
-// FaultRule is what to do to which requests.
+// FaultRule is what to do to which requests, or to which connections.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.abort) || has(self.delay)",message="the rule does nothing: add abort or delay"
+// +kubebuilder:validation:XValidation:rule="has(self.abort) || has(self.delay) || has(self.connection)",message="the rule does nothing: add abort, delay or connection"
+// +kubebuilder:validation:XValidation:rule="!has(self.connection) || !has(self.matches) && !has(self.abort) && !has(self.delay)",fieldPath=".connection",message="connections are not requests: give connection a rule of its own, without matches, abort and delay"
+// +kubebuilder:validation:XValidation:rule="!has(self.from) || has(self.connection)",fieldPath=".from",message="requests are not told apart by their caller: leave from out, or write connection"
 type FaultRule struct {
+	// From: any of these callers (none: every caller).
+	//
+	// +kubebuilder:validation:MaxItems=16
+	From []FaultSource `json:"from,omitempty"`
+	// Connection does harm to connections.
+	Connection *FaultConnection `json:"connection,omitempty"`
 	// Matches: any of them (none: every request).
 	//
 	// +kubebuilder:validation:MaxItems=16

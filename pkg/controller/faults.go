@@ -11,8 +11,9 @@ import (
 )
 
 func (c *compiler) compileFaults() {
-	for _, o := range c.objs.Faults {
+	for _, o := range oldestFirst(c.objs.Faults) {
 		f := o.Value
+		requests, connections := faultTargets(f)
 		st := c.status("Fault", f, o.Origin)
 		rules := faultRules(f.Spec.Rules)
 		for i, t := range f.Spec.TargetRefs {
@@ -26,6 +27,13 @@ func (c *compiler) compileFaults() {
 			if info == nil {
 				st.set(conditionAccepted, false, "TargetNotFound", "there is no Service %s/%s", f.Namespace, t.Name)
 				st.fail(path, "there is no Service "+f.Namespace+"/"+t.Name, "make the Service, or correct the name")
+				continue
+			}
+			if connections {
+				faultConnections(f, info.model)
+				st.set(conditionEnforced, true, "Enforced", "for connections to Service %s by their callers' ztunnels", t.Name)
+			}
+			if !requests {
 				continue
 			}
 			if !info.served() {
@@ -45,6 +53,9 @@ func (c *compiler) compileFaults() {
 func faultRules(in []api.FaultRule) []model.FaultRule {
 	var out []model.FaultRule
 	for _, r := range in {
+		if r.Connection != nil {
+			continue
+		}
 		var rule model.FaultRule
 		for _, m := range r.Matches {
 			rule.Matches = append(rule.Matches, faultMatch(m))

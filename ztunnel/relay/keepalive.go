@@ -6,9 +6,9 @@ import (
 	"github.com/weftmesh/weft/pkg/model"
 )
 
-// KeepAlive has the kernel look after an idle connection as k says; what k leaves open is Go's default. nil, or a
+// KeepAlive has the kernel look after an idle connection as k says. nil, or a
 // connection that cannot: nothing is changed.
-func KeepAlive(c net.Conn, k *model.KeepAlive) {
+func KeepAlive(c net.Conn, k *model.Keepalive) {
 	t, ok := c.(interface {
 		SetKeepAliveConfig(net.KeepAliveConfig) error
 	})
@@ -16,5 +16,5 @@ func KeepAlive(c net.Conn, k *model.KeepAlive) {
 		return
 	}
 	// It fails only on a connection that is gone already, and whoever uses it will see.
-	_ = t.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: k.Idle, Interval: k.Interval, Count: int(k.Count)})
+	_ = t.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: k.Time, Interval: k.Interval, Count: int(k.Probes)})
 }
