@@ -126,7 +126,7 @@ func roundTripPolicy(t *testing.T, p *model.Policy) {
 func TestEveryFieldRoundTrips(t *testing.T) {
 	w, s, p := fullWorkload(), fullService(), fullPolicy()
 	everySet(t, w, "Labels") // for waypoints alone
-	everySet(t, s)
+	everySet(t, s, "Draining") // of a waypoint
 	everySet(t, p, "Unsupported")
 	everySet(t, &p.Rules[1].Clauses[1].Matches[1])
 	everySet(t, &s.Faults[0])
