@@ -30,6 +30,7 @@ import (
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/server/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/weftmesh/weft/waypoint/bootstrap"
 	"github.com/weftmesh/weft/waypoint/translate"
@@ -82,6 +83,8 @@ type Envoy struct {
 	sent  map[string]string // system version by nonce
 	asked map[string]bool   // types that Envoy subscribed to
 	logs  []*accesslogv3.StreamAccessLogsMessage
+	names []string // of resources sent
+	bytes int      // of responses sent
 
 	// OnNack, when set before the start, is told of each refusal.
 	OnNack func(Nack)
@@ -167,6 +170,15 @@ func (e *Envoy) Logs() []*accesslogv3.StreamAccessLogsMessage {
 	return append([]*accesslogv3.StreamAccessLogsMessage(nil), e.logs...)
 }
 
+// Sent takes what was sent to Envoy since it was last asked: the names of resources, and bytes in all.
+func (e *Envoy) Sent() (names []string, bytes int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	names, bytes = e.names, e.bytes
+	e.names, e.bytes = nil, 0
+	return names, bytes
+}
+
 // Output is what Envoy printed.
 func (e *Envoy) Output() string { return e.out.String() }
 
@@ -209,6 +221,10 @@ func (e *Envoy) callbacks() server.Callbacks {
 			e.mu.Lock()
 			defer e.mu.Unlock()
 			e.sent[r.GetTypeUrl()+r.GetNonce()] = r.GetSystemVersionInfo()
+			for _, res := range r.GetResources() {
+				e.names = append(e.names, res.GetName())
+			}
+			e.bytes += proto.Size(r)
 		},
 	}
 }
