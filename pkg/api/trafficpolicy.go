@@ -107,11 +107,11 @@ type Retries struct {
 	//
 	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 25",message="not a number of retries: write 0 to 25"
 	Attempts *int32 `json:"attempts,omitempty"`
-	// On which failures. Default ConnectFailure, RefusedStream and Reset.
+	// Conditions are failures that are retried. Default ConnectFailure, RefusedStream and Reset.
 	//
 	// +kubebuilder:validation:MaxItems=5
 	// +listType=set
-	On []RetryCondition `json:"on,omitempty"`
+	Conditions []RetryCondition `json:"conditions,omitempty"`
 	// StatusCodes of answers that are retried as well.
 	//
 	// +kubebuilder:validation:MaxItems=32

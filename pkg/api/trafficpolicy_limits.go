@@ -106,11 +106,11 @@ type HTTP2 struct {
 	//
 	// +kubebuilder:validation:XValidation:rule="self >= 1 && self <= 2147483647",message="not a number of streams: write 1 or more"
 	MaxConcurrentStreams *int32 `json:"maxConcurrentStreams,omitempty"`
-	// InitialStreamWindow in bytes. Default 256 KiB.
+	// InitialStreamWindow in bytes. Default 1 MiB.
 	//
 	// +kubebuilder:validation:XValidation:rule="self >= 65535 && self <= 2147483647",message="not a window in bytes: write 65535 or more"
 	InitialStreamWindow *int32 `json:"initialStreamWindow,omitempty"`
-	// InitialConnectionWindow in bytes. Default 1 MiB.
+	// InitialConnectionWindow in bytes. Default 16 MiB.
 	//
 	// +kubebuilder:validation:XValidation:rule="self >= 65535 && self <= 2147483647",message="not a window in bytes: write 65535 or more"
 	InitialConnectionWindow *int32 `json:"initialConnectionWindow,omitempty"`

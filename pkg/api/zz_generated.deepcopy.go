@@ -1519,8 +1519,8 @@ func (in *Retries) DeepCopyInto(out *Retries) {
 		*out = new(int32)
 		**out = **in
 	}
-	if in.On != nil {
-		in, out := &in.On, &out.On
+	if in.Conditions != nil {
+		in, out := &in.Conditions, &out.Conditions
 		*out = make([]RetryCondition, len(*in))
 		copy(*out, *in)
 	}

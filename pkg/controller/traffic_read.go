@@ -64,12 +64,12 @@ func retries(in *api.Retries) *model.Retries {
 		return nil
 	}
 	out := &model.Retries{Attempts: count(in.Attempts, 2), Methods: []string{"GET", "HEAD", "OPTIONS"}}
-	for _, on := range in.On {
+	for _, on := range in.Conditions {
 		if c := retryConditions[on]; c != "" {
 			out.On = append(out.On, c)
 		}
 	}
-	if len(in.On) == 0 {
+	if len(in.Conditions) == 0 {
 		out.On = []model.RetryCondition{model.RetryConnectFailure, model.RetryRefusedStream, model.RetryReset}
 	}
 	for _, code := range in.StatusCodes {
@@ -90,7 +90,8 @@ func retries(in *api.Retries) *model.Retries {
 	}
 	if b := in.Backoff; b != nil {
 		out.Base = b.Base.Value()
-		out.Max = lasting(b.Max, 10*out.Base)
+		out.Max = lasting(b.Max, 10*min(out.Base, time.Hour))
+		out.Max = max(out.Max, out.Base)
 	}
 	if b := in.Budget; b != nil {
 		out.Budget = &model.RetryBudget{Percent: or(b.Percent, 20), MinConcurrent: count(b.MinConcurrent, 3)}

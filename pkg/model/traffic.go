@@ -48,7 +48,7 @@ const (
 // Retries of failed tries.
 type Retries struct {
 	Attempts uint32           `json:"attempts"` // after the first; 0 none
-	On       []RetryCondition `json:"on,omitempty"`
+	On       []RetryCondition `json:"conditions,omitempty"`
 	Codes    []uint32         `json:"codes,omitempty"`   // statuses of answers, sorted
 	GRPC     []string         `json:"grpc,omitempty"`    // cancelled, deadline-exceeded, internal, resource-exhausted, unavailable
 	Methods  []string         `json:"methods,omitempty"` // none: all

@@ -61,6 +61,7 @@ func (b *builder) onRoute(t *target, e *entry) []Source {
 	var owners []Source
 	for _, feature := range []func(*target, *entry) []Source{
 		b.draining,
+		b.trafficOnRoute,
 		b.extend,
 	} {
 		owners = append(owners, feature(t, e)...)
@@ -71,7 +72,7 @@ func (b *builder) onRoute(t *target, e *entry) []Source {
 // onCluster says on a target's cluster what the policies attached to its service ask for.
 func (b *builder) onCluster(t *target, c *clusterv3.Cluster) []Source {
 	var owners []Source
-	for _, feature := range []func(*target, *clusterv3.Cluster) []Source{} {
+	for _, feature := range []func(*target, *clusterv3.Cluster) []Source{b.trafficOnCluster} {
 		owners = append(owners, feature(t, c)...)
 	}
 	return owners

@@ -1,6 +1,9 @@
 package translate
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -12,6 +15,7 @@ import (
 	metadatav3 "github.com/envoyproxy/go-control-plane/envoy/type/metadata/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -29,6 +33,8 @@ const (
 
 	plainKey   = "plain" // endpoint metadata that picks the plaintext transport
 	autoPrefix = "auto|" // + address:port: the TCP half of a sniffed port
+
+	assignmentMark = "~" // before the hash in the name of endpoints whose cluster policies have changed
 
 	httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 )
@@ -81,16 +87,36 @@ func tunnelCluster() *clusterv3.Cluster {
 
 // cluster makes a target's cluster and load assignment, once.
 func (b *builder) cluster(t *target) {
-	if b.clusters[t.name] {
+	if b.assigned[t.name] != "" {
 		return
 	}
-	b.clusters[t.name] = true
 	c := edsCluster(t.name, t.name, t.app)
-	owners := b.onCluster(t, c)
+	plain := proto.Clone(c)
+	owners := append(b.onCluster(t, c), t.source)
+	eds := t.name
+	if !proto.Equal(c, plain) {
+		eds = assignmentName(c)
+		c.EdsClusterConfig.ServiceName = eds
+	}
+	b.assigned[t.name] = eds
 	b.res.Clusters = append(b.res.Clusters, c)
-	b.res.own(resource.ClusterType, t.name, append(owners, t.source)...)
+	b.res.own(resource.ClusterType, t.name, owners...)
 	b.res.Endpoints = append(b.res.Endpoints, b.loadAssignment(t))
-	b.res.own(resource.EndpointType, t.name, t.source)
+	b.res.own(resource.EndpointType, eds, owners...)
+}
+
+// assignmentName names the endpoints of a cluster that policies have changed. Such a cluster waits for its
+// endpoints as a new one does; those that have not changed would not be sent again, and for 15 s it would
+// stay as it was. So each form of it has endpoints of another name.
+func assignmentName(c *clusterv3.Cluster) string {
+	sum := sha256.Sum256(pack(c).Value)
+	return c.Name + assignmentMark + hex.EncodeToString(sum[:6])
+}
+
+// assignedTo is the cluster whose endpoints a load assignment holds.
+func assignedTo(a *endpointv3.ClusterLoadAssignment) string {
+	name, _, _ := strings.Cut(a.GetClusterName(), assignmentMark)
+	return name
 }
 
 // autoClusters are aliases by address of a sniffed port's cluster, for what is not HTTP. A TCP proxy picks
@@ -98,7 +124,7 @@ func (b *builder) cluster(t *target) {
 func (b *builder) autoClusters(t *target) {
 	for _, vip := range t.vips {
 		name := autoPrefix + vip
-		c := edsCluster(name, t.name, model.AppTCP)
+		c := edsCluster(name, b.assigned[t.name], model.AppTCP)
 		owners := b.onCluster(t, c)
 		b.res.Clusters = append(b.res.Clusters, c)
 		b.res.own(resource.ClusterType, name, append(owners, t.source)...)

@@ -21,6 +21,9 @@ func (b *builder) connectTable(targets []*target) *routev3.RouteConfiguration {
 		routes, by := b.connectRoutes(t)
 		vh.Routes = routes
 		owners = append(append(owners, by...), t.owners...)
+		if t.kind == kindTCP {
+			owners = append(owners, b.trafficOnConnections(t, routes)...)
+		}
 		rc.VirtualHosts = append(rc.VirtualHosts, vh)
 		b.res.own(resource.RouteType, rc.Name, owners...)
 	}

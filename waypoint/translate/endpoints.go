@@ -2,7 +2,6 @@ package translate
 
 import (
 	"net/netip"
-	"sort"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -13,44 +12,40 @@ import (
 
 // loadAssignment lists who serves a target. Without endpoints Envoy answers 503.
 func (b *builder) loadAssignment(t *target) *endpointv3.ClusterLoadAssignment {
-	out := &endpointv3.ClusterLoadAssignment{ClusterName: t.name}
+	out := &endpointv3.ClusterLoadAssignment{ClusterName: b.assigned[t.name]}
+	p, _ := b.trafficPolicy(t, nil, nil)
+	via := b.tunnelOf(p)
 	if t.workload != nil {
-		if e := b.endpoint(t.workload, t.port, t.anyPort); e != nil {
+		if e := b.endpoint(t.workload, t.port, t.anyPort, via); e != nil {
 			out.Endpoints = []*endpointv3.LocalityLbEndpoints{{LbEndpoints: []*endpointv3.LbEndpoint{e}}}
 		}
 		return out
 	}
-	byRank := map[int][]*endpointv3.LbEndpoint{}
+	groups := b.groups(t.service, p)
 	for _, w := range b.workloads[t.serviceKey()] {
-		if w.Unhealthy && !t.service.PublishNotReady {
+		down := w.Unhealthy && !t.service.PublishNotReady
+		if down && !listsUnready(p) {
 			continue
 		}
-		rank, ok := b.rank(t.service, w)
-		if !ok {
-			continue
-		}
-		for _, p := range w.Services[t.serviceKey()] {
-			if p.ServicePort != t.port {
+		for _, port := range w.Services[t.serviceKey()] {
+			if port.ServicePort != t.port {
 				continue
 			}
-			if e := b.endpoint(w, p.TargetPort, false); e != nil {
-				byRank[rank] = append(byRank[rank], e)
+			if e := b.endpoint(w, port.TargetPort, false, via); e != nil {
+				if down {
+					e.HealthStatus = corev3.HealthStatus_UNHEALTHY
+				}
+				groups.add(w, e)
 			}
 		}
 	}
-	ranks := make([]int, 0, len(byRank))
-	for r := range byRank {
-		ranks = append(ranks, r)
-	}
-	sort.Ints(ranks)
-	for priority, r := range ranks {
-		out.Endpoints = append(out.Endpoints, &endpointv3.LocalityLbEndpoints{Priority: uint32(priority), LbEndpoints: byRank[r]})
-	}
+	out.Endpoints = groups.list()
 	return out
 }
 
-// endpoint is one port of one pod: through the tunnel where the pod is in the mesh, else plainly.
-func (b *builder) endpoint(w *model.Workload, port uint16, anyPort bool) *endpointv3.LbEndpoint {
+// endpoint is one port of one pod: through the tunnel where the pod is in the mesh, else plainly. Via is the
+// cluster of the tunnel's connections where it is not the common one.
+func (b *builder) endpoint(w *model.Workload, port uint16, anyPort bool, via string) *endpointv3.LbEndpoint {
 	if len(w.Addresses) == 0 || (port == 0 && !anyPort) {
 		return nil
 	}
@@ -61,6 +56,7 @@ func (b *builder) endpoint(w *model.Workload, port uint16, anyPort bool) *endpoi
 		meta.FilterMetadata["envoy.transport_socket_match"] = &structpb.Struct{
 			Fields: map[string]*structpb.Value{plainKey: structpb.NewBoolValue(true)},
 		}
+		label(meta, w)
 		return lbEndpoint(socketAddress(addr, port), meta)
 	}
 	fields := map[string]string{
@@ -68,11 +64,16 @@ func (b *builder) endpoint(w *model.Workload, port uint16, anyPort bool) *endpoi
 		metaSAN:      w.Identity().String(),
 		metaWorkload: ownerName(w),
 	}
+	if via != "" {
+		fields[metaVia] = via
+	}
 	if anyPort {
 		return lbEndpoint(internalAddress(listenTunnel, addr.String()), strMeta(metaNS, fields))
 	}
 	fields[metaAuthority] = app
-	return lbEndpoint(internalAddress(listenTunnel, app), strMeta(metaNS, fields))
+	meta := strMeta(metaNS, fields)
+	label(meta, w)
+	return lbEndpoint(internalAddress(listenTunnel, app), meta)
 }
 
 // ownerName is what telemetry calls a workload: its Deployment, or the pod itself.

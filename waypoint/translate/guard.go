@@ -19,9 +19,9 @@ import (
 func (r *Resources) guarded(prev, both *Resources) []*Resources {
 	second := *both
 	second.Endpoints = make([]*endpointv3.ClusterLoadAssignment, len(both.Endpoints))
-	old := index(prev.Endpoints, (*endpointv3.ClusterLoadAssignment).GetClusterName)
+	old := index(prev.Endpoints, assignedTo)
 	for i, a := range both.Endpoints {
-		if was := old[a.ClusterName]; was != nil {
+		if was := old[assignedTo(a)]; was != nil {
 			a = meet(a, was)
 		}
 		second.Endpoints[i] = a
@@ -34,9 +34,9 @@ func (r *Resources) guarded(prev, both *Resources) []*Resources {
 // changesGuard reports whether a route configuration's policies and some endpoints have both changed.
 func (r *Resources) changesGuard(prev *Resources) bool {
 	moved := false
-	old := index(prev.Endpoints, (*endpointv3.ClusterLoadAssignment).GetClusterName)
+	old := index(prev.Endpoints, assignedTo)
 	for _, a := range r.Endpoints {
-		was := old[a.ClusterName]
+		was := old[assignedTo(a)]
 		moved = moved || was != nil && !proto.Equal(a, was)
 	}
 	if !moved {
@@ -86,11 +86,23 @@ func meet(a, other *endpointv3.ClusterLoadAssignment) *endpointv3.ClusterLoadAss
 	for _, l := range out.Endpoints {
 		var kept []*endpointv3.LbEndpoint
 		for _, e := range l.LbEndpoints {
-			if proto.Equal(e, have[e.GetEndpoint().GetAddress().String()]) {
+			if was := have[e.GetEndpoint().GetAddress().String()]; was != nil && sameEndpoint(e, was) {
 				kept = append(kept, e)
 			}
 		}
 		l.LbEndpoints = kept
 	}
 	return out
+}
+
+// sameEndpoint reports whether two endpoints with one address are the same pod. What policies say of how it
+// is used may differ.
+func sameEndpoint(a, b *endpointv3.LbEndpoint) bool {
+	x, y := a.GetMetadata().GetFilterMetadata(), b.GetMetadata().GetFilterMetadata()
+	for _, field := range []string{metaTunnel, metaAuthority, metaSAN} {
+		if x[metaNS].GetFields()[field].GetStringValue() != y[metaNS].GetFields()[field].GetStringValue() {
+			return false
+		}
+	}
+	return true
 }

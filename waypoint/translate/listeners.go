@@ -104,13 +104,17 @@ func (b *builder) autoListener() *listenerv3.Listener {
 func (b *builder) tunnelListener() *listenerv3.Listener {
 	l := internalListener(listenTunnel)
 	authority := stateValue(stateAuthority, "envoy.string", "%DYNAMIC_METADATA("+metaNS+":"+metaAuthority+")%")
-	authority.SkipIfEmpty = true
-	authority.GetFormatString().OmitEmptyValues = true
+	via := stateValue("envoy.tcp_proxy.cluster", "", "%DYNAMIC_METADATA("+metaNS+":"+metaVia+")%")
+	for _, v := range []*statev3.FilterStateValue{authority, via} {
+		v.SkipIfEmpty = true
+		v.GetFormatString().OmitEmptyValues = true
+	}
 	l.FilterChains = []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{
 		networkFilter("expect", &netstatev3.Config{OnNewConnection: []*statev3.FilterStateValue{
 			stateValue("envoy.network.upstream_subject_alt_names", "", "%DYNAMIC_METADATA("+metaNS+":"+metaSAN+")%"),
 			stateValue(stateAuthority, "envoy.string", "%FILTER_STATE("+stateDst+":PLAIN)%"),
 			authority,
+			via,
 		}}),
 		networkFilter("tcp", &tcpproxyv3.TcpProxy{
 			StatPrefix:       listenTunnel,

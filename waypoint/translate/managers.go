@@ -33,6 +33,7 @@ const (
 	metaTunnel    = "tunnel"    // address of the pod's HBONE port
 	metaAuthority = "authority" // address:port of the application
 	metaSAN       = "san"       // SPIFFE URI expected
+	metaVia       = "via"       // cluster of the tunnel's connections, where it is not the common one
 	metaWorkload  = "workload"  // namespace/owner, for telemetry
 	metaSource    = "source"    // of the forwarded header: the application's socket
 )

@@ -102,7 +102,7 @@ func (b *builder) act(route *routev3.Route, t *target, r *model.Route, rule *mod
 	if rule.Timeout < 0 || rule.TryTimeout < 0 {
 		return fmt.Errorf("timeouts %v and %v: neither may be negative; 0 is none", rule.Timeout, rule.TryTimeout)
 	}
-	action := &routev3.RouteAction{Timeout: seconds(rule.Timeout), RetryPolicy: retry(rule)}
+	action := &routev3.RouteAction{Timeout: seconds(rule.Timeout), RetryPolicy: retryPolicy(rule, &model.TrafficPolicy{})}
 	if err := rewrite(action, rule.Rewrite, host, rule.Matches); err != nil {
 		return err
 	}

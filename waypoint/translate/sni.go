@@ -77,6 +77,9 @@ func (b *builder) sniTable(targets []*target) *routev3.RouteConfiguration {
 		t.enforced, owners = b.enforce(t, onHello, b.layers(t))
 		t.owners = owners
 		rows, by := b.sniRows(t)
+		for _, row := range rows {
+			by = append(by, b.trafficOnConnections(t, row.Routes)...)
+		}
 		rc.VirtualHosts = append(rc.VirtualHosts, rows...)
 		b.res.own(resource.RouteType, rc.Name, append(append(by, t.owners...), t.source)...)
 	}

@@ -24,7 +24,7 @@ const (
 // A target is something that ztunnels address through this waypoint: a service port with all the
 // service's addresses, or a port of one pod.
 type target struct {
-	name    string   // of its cluster, load assignment and route configuration
+	name    string   // of its cluster and route configuration
 	vips    []string // address:port, IPv6 in brackets; "address:*" for every other port of a pod
 	kind    kind
 	port    uint16 // service port, or the pod's

@@ -57,7 +57,7 @@ func (c Config) withDefaults() Config {
 // Translate makes the configuration of the waypoint with the given key (namespace/name of its Gateway).
 // An unknown key gives the configuration of a waypoint that serves nothing.
 func Translate(snap *model.Snapshot, key string, cfg Config) (*Resources, []Problem) {
-	b := &builder{snap: snap, cfg: cfg.withDefaults(), res: newResources(), clusters: map[string]bool{}}
+	b := &builder{snap: snap, cfg: cfg.withDefaults(), res: newResources(), assigned: map[string]string{}, hashes: map[string]*model.Hash{}, tunnels: map[string]bool{}}
 	b.waypoint = snap.Waypoints[key]
 	if b.waypoint == nil {
 		ns, name, _ := strings.Cut(key, "/")
@@ -89,7 +89,7 @@ type builder struct {
 	res      *Resources
 	problems []Problem
 
-	clusters  map[string]bool              // service port clusters already made
+	assigned  map[string]string            // names of load assignments, by the cluster already made
 	workloads map[string][]*model.Workload // by Service.Key(), sorted by UID
 	routes    map[string][]*model.Route    // by Service.Key(), sorted by age and name; of requests
 	routesL4  map[string][]*model.Route    // the same, of connections
@@ -98,6 +98,10 @@ type builder struct {
 
 	attachments []*model.Attachment // the narrowest first
 	refused     []*model.Attachment // those that Envoy refused
+
+	subsetsOf map[string]*clusterSubsets // by cluster
+	hashes    map[string]*model.Hash     // of clusters that choose by one
+	tunnels   map[string]bool            // clusters like tunnel that were made already
 }
 
 func (b *builder) problem(s Source, format string, args ...any) {
@@ -107,6 +111,7 @@ func (b *builder) problem(s Source, format string, args ...any) {
 // index sorts the snapshot's objects by the service they concern.
 func (b *builder) index() {
 	b.indexAttachments()
+	b.indexSubsets()
 	b.workloads = map[string][]*model.Workload{}
 	for _, w := range sorted(b.snap.Workloads) {
 		for svc := range w.Services {

@@ -31,14 +31,16 @@ const (
 type Pod struct {
 	Name string
 	Addr netip.Addr
-	// Requests counts what the application answered.
-	Requests atomic.Int64
+	// Seen counts requests that reached the application, Requests those that it answered.
+	Seen, Requests atomic.Int64
 	// Tunnels counts accepted CONNECTs, Conns the TLS connections they came on.
 	Tunnels, Conns atomic.Int64
 	// Peer is the URI of the last TLS peer.
 	Peer atomic.Value
-	// Flaky makes so many next requests to /flaky fail with 503.
+	// Flaky makes so many next requests to /flaky fail with 503, and gRPC calls with UNAVAILABLE.
 	Flaky atomic.Int64
+	// Hold keeps requests to /hold waiting while it is true.
+	Hold atomic.Bool
 
 	hbone net.Listener
 }
@@ -163,8 +165,15 @@ func (p *Pod) handler() http.Handler {
 		case <-r.Context().Done():
 		}
 	})
+	mux.HandleFunc("/hold", func(w http.ResponseWriter, r *http.Request) {
+		for p.Hold.Load() && r.Context().Err() == nil {
+			time.Sleep(5 * time.Millisecond)
+		}
+		p.echo(w, r)
+	})
 	mux.HandleFunc("/flaky", func(w http.ResponseWriter, r *http.Request) {
 		p.Requests.Add(1)
+		w.Header().Set("X-Pod", p.Name)
 		if p.Flaky.Add(-1) >= 0 {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
@@ -176,7 +185,13 @@ func (p *Pod) handler() http.Handler {
 	mux.HandleFunc("/ws", upgrade)
 	mux.HandleFunc("/", p.echo)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.Seen.Add(1)
 		if r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+			if p.Flaky.Add(-1) >= 0 {
+				w.Header().Set("Content-Type", "application/grpc")
+				w.Header().Set("Grpc-Status", "14") // at once, without an answer's body or trailers
+				return
+			}
 			gs.ServeHTTP(w, r)
 			return
 		}
