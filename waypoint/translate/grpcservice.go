@@ -30,9 +30,9 @@ func (b *builder) grpcService(ref model.ServicePort, timeout time.Duration) (*co
 	t := &target{name: clusterName(s.Key(), ref.Port), port: ref.Port, app: p.App, service: s, source: serviceSource(s)}
 	b.cluster(t) // with its endpoints
 	name := grpcPrefix + t.name
-	if !b.clusters[name] {
-		b.clusters[name] = true
-		c := edsCluster(name, t.name, model.AppGRPC)
+	if b.assigned[name] == "" {
+		b.assigned[name] = b.assigned[t.name]
+		c := edsCluster(name, b.assigned[t.name], model.AppGRPC)
 		owners := b.onCluster(t, c)
 		b.res.Clusters = append(b.res.Clusters, c)
 		b.res.own(resource.ClusterType, name, append(owners, t.source)...)

@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"strings"
+
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
@@ -30,7 +32,7 @@ func (b *builder) trafficOnCluster(t *target, c *clusterv3.Cluster) []Source {
 	if p.Keepalive != nil {
 		c.UpstreamConnectionOptions = keepaliveOptions(p.Keepalive)
 	}
-	protocol(c, t.app, p)
+	protocol(c, p)
 	return append(owners, b.subsets(t, c)...)
 }
 
@@ -91,7 +93,7 @@ func enforcing(threshold uint32) *wrapperspb.UInt32Value {
 }
 
 // protocol says what is spoken to the application, and how.
-func protocol(c *clusterv3.Cluster, app model.AppProtocol, p *model.TrafficPolicy) {
+func protocol(c *clusterv3.Cluster, p *model.TrafficPolicy) {
 	perConnection := uint32(0)
 	if p.Limits != nil {
 		perConnection = p.Limits.RequestsPerConnection
@@ -99,11 +101,15 @@ func protocol(c *clusterv3.Cluster, app model.AppProtocol, p *model.TrafficPolic
 	if c.TypedExtensionProtocolOptions == nil || p.Protocol == "" && p.HTTP2 == nil && perConnection == 0 {
 		return // not HTTP, or nothing is asked for
 	}
-	opts := appOptions(app)
-	switch p.Protocol {
-	case model.AppHTTP2:
+	opts := &httpv3.HttpProtocolOptions{}
+	if err := c.TypedExtensionProtocolOptions[httpOptions].UnmarshalTo(opts); err != nil {
+		return
+	}
+	switch {
+	case strings.HasPrefix(c.Name, grpcPrefix): // what Envoy itself calls speaks gRPC
+	case p.Protocol == model.AppHTTP2:
 		opts = appOptions(model.AppHTTP2)
-	case model.AppHTTP:
+	case p.Protocol == model.AppHTTP:
 		opts = &httpv3.HttpProtocolOptions{UpstreamProtocolOptions: explicitHTTP1()}
 	}
 	if p.HTTP2 != nil {
