@@ -19,7 +19,7 @@ type FaultSource struct {
 	// ServiceAccounts of callers: namespace/name, or name for one in the fault's own namespace.
 	//
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:MaxItems=8
 	// +kubebuilder:validation:items:MaxLength=317
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^([-a-z0-9]+/)?[-a-z0-9.]+$')",message="not a service account: write name or namespace/name"
 	// +listType=set
