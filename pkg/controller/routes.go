@@ -31,6 +31,7 @@ type routeCompiler struct {
 }
 
 func (c *compiler) compileRoutes() {
+	c.compileHTTPFilters()
 	for _, o := range c.objs.HTTPRoutes {
 		r := c.routeCompiler("HTTPRoute", o.Value.ObjectMeta, &o.Value.ObjectMeta, o.Origin)
 		r.parents = parentServices(o.Value.Namespace, o.Value.Spec.ParentRefs)
@@ -50,6 +51,7 @@ func (c *compiler) compileRoutes() {
 		r.attach(o.Value.Spec.ParentRefs, o.Value.Spec.Hostnames, rules)
 	}
 	c.compileL4Routes()
+	c.finishHTTPFilters()
 }
 
 func (c *compiler) routeCompiler(kind string, meta metav1.ObjectMeta, o metav1.Object, at source.Origin) *routeCompiler {

@@ -20,7 +20,7 @@ func (r *routeCompiler) grpcRule(path string, in gatewayv1.GRPCRouteRule) model.
 	seen := map[gatewayv1.GRPCRouteFilterType]bool{}
 	for i, f := range in.Filters {
 		at := fmt.Sprintf("%s.filters[%d]", path, i)
-		if seen[f.Type] && f.Type != gatewayv1.GRPCRouteFilterRequestMirror {
+		if seen[f.Type] && f.Type != gatewayv1.GRPCRouteFilterRequestMirror && f.Type != gatewayv1.GRPCRouteFilterExtensionRef {
 			r.unserved(&out, at, fmt.Sprintf("filter %s is there twice", f.Type), "join the two")
 		}
 		seen[f.Type] = true
@@ -31,6 +31,8 @@ func (r *routeCompiler) grpcRule(path string, in gatewayv1.GRPCRouteRule) model.
 			out.ResponseHdr = headerChange(f.ResponseHeaderModifier)
 		case f.RequestMirror != nil:
 			r.mirror(&out, at, f.RequestMirror)
+		case f.Type == gatewayv1.GRPCRouteFilterExtensionRef:
+			r.extension(&out, at, f.ExtensionRef)
 		default:
 			r.unserved(&out, at, fmt.Sprintf("filter %s is not supported", f.Type), "leave it out")
 		}
@@ -50,7 +52,8 @@ func (r *routeCompiler) grpcRule(path string, in gatewayv1.GRPCRouteRule) model.
 		}
 		out.Backends = append(out.Backends, be)
 	}
-	if len(out.Backends) == 0 && out.Invalid == "" {
+	r.excludes(&out, path)
+	if !answersItself(&out) && len(out.Backends) == 0 && out.Invalid == "" {
 		r.status.warn(path, "the rule has no backends; its requests are answered with an error", "add backendRefs")
 	}
 	if in.SessionPersistence != nil {

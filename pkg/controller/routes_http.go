@@ -28,7 +28,8 @@ func (r *routeCompiler) httpRule(path string, in gatewayv1.HTTPRouteRule) model.
 	if out.Redirect != nil && len(out.Backends) > 0 {
 		r.unserved(&out, path+".backendRefs", "a redirect and backends exclude each other", "leave one of them out")
 	}
-	if out.Redirect == nil && len(out.Backends) == 0 && out.Invalid == "" {
+	r.excludes(&out, path)
+	if !answersItself(&out) && len(out.Backends) == 0 && out.Invalid == "" {
 		r.status.warn(path, "the rule has no backends; its requests are answered 500", "add backendRefs")
 	}
 	r.httpTimeouts(&out, path, in)
@@ -92,7 +93,7 @@ func (r *routeCompiler) httpFilters(rule *model.RouteRule, path string, filters 
 	seen := map[gatewayv1.HTTPRouteFilterType]bool{}
 	for i, f := range filters {
 		at := fmt.Sprintf("%s.filters[%d]", path, i)
-		if seen[f.Type] && f.Type != gatewayv1.HTTPRouteFilterRequestMirror {
+		if seen[f.Type] && f.Type != gatewayv1.HTTPRouteFilterRequestMirror && f.Type != gatewayv1.HTTPRouteFilterExtensionRef {
 			r.unserved(rule, at, fmt.Sprintf("filter %s is there twice", f.Type), "join the two")
 		}
 		seen[f.Type] = true
@@ -107,6 +108,10 @@ func (r *routeCompiler) httpFilters(rule *model.RouteRule, path string, filters 
 			r.rewrite(rule, at, f.URLRewrite)
 		case f.RequestMirror != nil:
 			r.mirror(rule, at, f.RequestMirror)
+		case f.CORS != nil:
+			rule.CORS = cors(f.CORS)
+		case f.Type == gatewayv1.HTTPRouteFilterExtensionRef:
+			r.extension(rule, at, f.ExtensionRef)
 		default:
 			r.unserved(rule, at, fmt.Sprintf("filter %s is not supported", f.Type), "leave it out")
 		}

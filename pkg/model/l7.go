@@ -49,6 +49,8 @@ type RouteRule struct {
 	ResponseHdr HeaderChange  `json:"responseHeaders,omitzero"`
 	Redirect    *Redirect     `json:"redirect,omitempty"`
 	Rewrite     *Rewrite      `json:"rewrite,omitempty"`
+	CORS        *CORS         `json:"cors,omitempty"`
+	Filters     []HTTPFilter  `json:"filters,omitempty"` // no two of one kind but changes of headers
 	Mirrors     []Backend     `json:"mirrors,omitempty"` // Weight is a percentage ×1000 of requests
 	Backends    []Backend     `json:"backends,omitempty"`
 	Timeout     time.Duration `json:"timeout,omitempty"`        // whole request; 0 none

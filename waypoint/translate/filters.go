@@ -3,14 +3,12 @@ package translate
 import (
 	"slices"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	gzipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/compression/gzip/compressor/v3"
 	bandwidthv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/bandwidth_limit/v3"
+	bufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/buffer/v3"
 	compositev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/composite/v3"
-	compressorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/compressor/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
-	grpcwebv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_web/v3"
+	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	localv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
 	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
@@ -23,14 +21,17 @@ import (
 // reverse. Who a caller is comes before what he may do, that before what it costs, and what changes or
 // delays a request comes after all that may refuse it.
 const (
+	filterAnswer     = "answer"     // the last to see an answer's headers
 	filterCORS       = "cors"       // preflights carry no credentials, so they are answered before any are asked for
-	filterCompressor = "compressor" // first of those that see the body, so the last on the way back
+	filterCompressor = "compressor" // + "." + algorithm; first of those that see the body, so the last on the way back
 	filterGRPCWeb    = "grpc_web"
 	filterTokens     = "tokens" // who the end user is
 	filterDeny       = "rbac.deny"
 	filterAllow      = "rbac.allow"
 	filterLocalLimit = "ratelimit.local"
 	filterExtension  = "extension" // .1 to .8: foreign code, in the order of its priorities
+	filterBuffer     = "buffer"
+	filterTranscoder = "transcoder" // what is before it sees the request that the client made
 	filterBandwidth  = "bandwidth"
 	filterFault      = "fault"
 	filterMissing    = "fault.missing" // answers for backends that do not exist
@@ -42,14 +43,19 @@ const (
 // listener changes.
 func (b *builder) httpFilters() []*hcmv3.HttpFilter {
 	return slices.Concat([]*hcmv3.HttpFilter{
+		httpFilterOff(filterAnswer, &headermutationv3.HeaderMutation{}),
 		httpFilterOff(filterCORS, &corsv3.Cors{}),
-		httpFilterOff(filterCompressor, gzip()),
-		httpFilterOff(filterGRPCWeb, &grpcwebv3.GrpcWeb{}),
+		httpFilterOff(compressorSlot("zstd"), &compositev3.Composite{}),
+		httpFilterOff(compressorSlot("br"), &compositev3.Composite{}),
+		httpFilterOff(compressorSlot("gzip"), &compositev3.Composite{}),
+		httpFilterOff(filterGRPCWeb, &compositev3.Composite{}),
 		httpFilterOff(filterTokens, &compositev3.Composite{}),
 		httpFilterOff(filterDeny, &rbacv3.RBAC{}),
 		httpFilterOff(filterAllow, &rbacv3.RBAC{}),
 		httpFilterOff(filterLocalLimit, &localv3.LocalRateLimit{StatPrefix: "local"}),
 	}, extensionFilters(), []*hcmv3.HttpFilter{
+		httpFilterOff(filterBuffer, &bufferv3.Buffer{MaxRequestBytes: u32(1 << 20)}),
+		httpFilterOff(filterTranscoder, &compositev3.Composite{}),
 		httpFilterOff(filterBandwidth, &bandwidthv3.BandwidthLimit{StatPrefix: "bandwidth"}),
 		httpFilterOff(filterFault, &faultv3.HTTPFault{}),
 		httpFilterOff(filterMissing, &faultv3.HTTPFault{}),
@@ -57,10 +63,6 @@ func (b *builder) httpFilters() []*hcmv3.HttpFilter {
 		httpFilterOff(filterDrain, &luav3.Lua{}),
 		routerFilter(),
 	})
-}
-
-func gzip() *compressorv3.Compressor {
-	return &compressorv3.Compressor{CompressorLibrary: &corev3.TypedExtensionConfig{Name: "gzip", TypedConfig: pack(&gzipv3.Gzip{})}}
 }
 
 func httpFilter(name string, m proto.Message) *hcmv3.HttpFilter {

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"fmt"
 	"time"
 
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
@@ -19,6 +20,8 @@ import (
 // Filter state that hbone hands to the inner listeners, and the header that carries the scope's key.
 const (
 	statePeer      = "weft.peer"      // the caller's SPIFFE URI, from its certificate
+	stateNamespace = "weft.namespace" // of that
+	stateAccount   = "weft.account"   // of that
 	stateDst       = "weft.dst"       // address:port that the caller asked for
 	stateBaggage   = "weft.baggage"   // what the caller's ztunnel says of its workload, for telemetry only
 	stateAuthority = "weft.authority" // address:port to ask of the pod
@@ -36,6 +39,8 @@ const (
 	metaVia       = "via"       // cluster of the tunnel's connections, where it is not the common one
 	metaWorkload  = "workload"  // namespace/owner, for telemetry
 	metaSource    = "source"    // of the forwarded header: the application's socket
+	metaNamespace = "namespace" // of the caller
+	metaAccount   = "account"   // of the caller
 )
 
 // Names of the route configurations of hbone and sni.
@@ -76,7 +81,7 @@ func (b *builder) hboneManager() *hcmv3.HttpConnectionManager {
 		HttpFilters: []*hcmv3.HttpFilter{
 			httpFilterOff(filterDeny, &rbacv3.RBAC{}),
 			httpFilterOff(filterAllow, &rbacv3.RBAC{}),
-			httpFilter("forwarded", &headermetav3.Config{RequestRules: []*headermetav3.Config_Rule{forwardedRule()}}),
+			httpFilter("forwarded", &headermetav3.Config{RequestRules: []*headermetav3.Config_Rule{forwardedRule(), peerRule(metaNamespace, 1), peerRule(metaAccount, 2)}}),
 			httpFilter("flow", &httpstatev3.Config{OnRequestHeaders: flowState()}),
 			routerFilter(),
 		},
@@ -96,6 +101,20 @@ func forwardedRule() *headermetav3.Config_Rule {
 	}
 }
 
+// peerRule reads a part of the caller's identity, its namespace or its service account.
+func peerRule(key string, part int) *headermetav3.Config_Rule {
+	return &headermetav3.Config_Rule{
+		Header: headerPeer,
+		OnHeaderPresent: &headermetav3.Config_KeyValuePair{
+			MetadataNamespace: metaNS,
+			Key:               key,
+			RegexValueRewrite: &matcherv3.RegexMatchAndSubstitute{
+				Pattern: regex(`^` + spiffe + `[^/]+/ns/([^/]+)/sa/([^/]+)$`), Substitution: fmt.Sprintf(`\%d`, part),
+			},
+		},
+	}
+}
+
 // flowState is what an inner connection inherits. Every object must be hashable: Envoy's pools tell
 // connections apart by hashable objects only, and with any other would mix callers. ONCE ends the
 // inheritance at the inner listener, so that connections to pods are shared by all callers.
@@ -109,6 +128,8 @@ func flowState() []*statev3.FilterStateValue {
 	baggage.GetFormatString().OmitEmptyValues = true
 	return []*statev3.FilterStateValue{
 		shared(statePeer, hashable, "%DOWNSTREAM_PEER_URI_SAN%"),
+		shared(stateNamespace, hashable, "%DYNAMIC_METADATA("+metaNS+":"+metaNamespace+")%"),
+		shared(stateAccount, hashable, "%DYNAMIC_METADATA("+metaNS+":"+metaAccount+")%"),
 		shared(stateDst, hashable, "%REQ(:AUTHORITY)%"),
 		shared("envoy.filters.listener.original_dst.local_ip", "", "%REQ(:AUTHORITY)%"),
 		// The peer's own address, unless it says on whose behalf it calls.

@@ -44,7 +44,7 @@ func (b *builder) routeConfiguration(t *target) routeConfig {
 		RequestHeadersToAdd: []*corev3.HeaderValueOption{
 			setHeader(headerXFCC, "By="+escapePercent(b.identity().String())+";URI=%FILTER_STATE("+statePeer+":PLAIN)%"),
 		},
-		ValidateClusters: boolValue(false),
+		ValidateClusters: boolValue(false), MaxDirectResponseBodySizeBytes: u32(maxDirectBody),
 	}}
 }
 

@@ -96,6 +96,12 @@ func (b *builder) act(route *routev3.Route, t *target, r *model.Route, rule *mod
 	if err := responseHeaders(rule.ResponseHdr, &route.ResponseHeadersToAdd, &route.ResponseHeadersToRemove); err != nil {
 		return err
 	}
+	if err := further(route, rule); err != nil {
+		return err
+	}
+	if route.Action != nil {
+		return nil
+	}
 	if rule.Redirect != nil {
 		return redirect(route, rule.Redirect, rule.Matches)
 	}
@@ -104,6 +110,9 @@ func (b *builder) act(route *routev3.Route, t *target, r *model.Route, rule *mod
 	}
 	action := &routev3.RouteAction{Timeout: seconds(rule.Timeout), RetryPolicy: retryPolicy(rule, &model.TrafficPolicy{})}
 	if err := rewrite(action, rule.Rewrite, host, rule.Matches); err != nil {
+		return err
+	}
+	if err := rewriteByRegex(action, rule.Filters); err != nil {
 		return err
 	}
 	if !b.backends(t, route, action, r, rule) {

@@ -51,7 +51,10 @@ func (s *Source) builtin() []*store {
 	}
 	maps := newStore(s, "ConfigMap", trimConfigMap, core.ConfigMaps(metav1.NamespaceAll), func(o *metav1.ListOptions) { o.LabelSelector = api.LabelWaypointParameters })
 	maps.optional = true // what they say concerns comfort, so it is not worth waiting for the right to read them
-	return append(out, maps,
+	data := newStore(s, "ConfigMap", trimConfigMap, core.ConfigMaps(metav1.NamespaceAll), func(o *metav1.ListOptions) {
+		o.LabelSelector = api.LabelFilterData + ",!" + api.LabelWaypointParameters
+	})
+	return append(out, maps, data,
 		newStore(s, "Node", trimNode, core.Nodes(), all),
 		newStore(s, "Service", trimService, core.Services(metav1.NamespaceAll), all),
 		newStore(s, "EndpointSlice", trimSlice, s.clients.DiscoveryV1().EndpointSlices(metav1.NamespaceAll), slices),

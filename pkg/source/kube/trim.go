@@ -54,7 +54,7 @@ func trimService(o metav1.Object) metav1.Object {
 
 func trimConfigMap(o metav1.Object) metav1.Object {
 	c := o.(*corev1.ConfigMap)
-	return &corev1.ConfigMap{ObjectMeta: trimMeta(c.ObjectMeta), Data: c.Data}
+	return &corev1.ConfigMap{ObjectMeta: trimMeta(c.ObjectMeta), Data: c.Data, BinaryData: c.BinaryData}
 }
 
 func trimSlice(o metav1.Object) metav1.Object {
