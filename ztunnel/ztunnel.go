@@ -105,12 +105,14 @@ func New(o Options) *Ztunnel {
 		Zone:        &dns.Zone{Names: z.State, ClusterDomain: o.ClusterDomain, Authoritative: o.DNSAuthoritative},
 		Retries:     o.Metrics.Counter("outbound_retries_total", "Connections offered to another endpoint because no tunnel to the one before could be made."),
 		Faults:      o.Metrics.CounterVec("faults_injected_total", "What Faults did to connections at their caller's node: delay, refuse, reset, bandwidth.", "fault", "kind"),
+		Ejections:   o.Metrics.CounterVec("endpoint_ejections_total", "Endpoints taken out of the choice for a while because they could not be connected to.", "service"),
 		DNSUpstream: o.DNSUpstream, DNSMetrics: &o.Metrics.DNS, Log: o.Log,
 	})
 	o.Metrics.GaugeFunc("ztunnel_pods", "Enrolled pods served by this ztunnel.", func() float64 { return float64(z.Pods.Pods()) })
 	o.Metrics.GaugeFunc("ztunnel_workloads", "Workloads of the mesh that this ztunnel has been told of.", func() float64 { return float64(z.State.Index.Counts().Workloads) })
 	o.Metrics.GaugeFunc("ztunnel_services", "Services that this ztunnel has been told of.", func() float64 { return float64(z.State.Index.Counts().Services) })
 	o.Metrics.GaugeFunc("ztunnel_policies", "Policies that this ztunnel has been told of.", func() float64 { return float64(z.State.Index.Counts().Policies) })
+	o.Metrics.GaugeFunc("endpoints_ejected", "Endpoints that are out of the choice now, each service's apart.", func() float64 { return float64(z.State.Ejected()) })
 	o.Metrics.CounterFunc("access_log_lost_total", "Access log lines that could not be written.", func() float64 { return float64(o.AccessLog.Lost()) })
 	return z
 }

@@ -112,6 +112,7 @@ func (x *explainer) leave() {
 		h.say("its ztunnel speaks for it as %s", x.src.Identity())
 	}
 	x.sayConnFault(&h)
+	x.sayCarriage(&h)
 	if t.service != nil && t.noPort {
 		h.say("service %s has no port %d, only %s", serviceName(t.service), t.port, join(t.service.Ports, portText))
 		x.worsen(refused)

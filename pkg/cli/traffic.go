@@ -113,6 +113,10 @@ func flagText(flag string) string {
 		return "fault injected"
 	case "DI":
 		return "ok, delayed by a fault"
+	case "UO":
+		return "limit reached"
+	case "SI":
+		return "idle too long"
 	case "UF":
 		return "destination unreachable"
 	case "UH":

@@ -8,11 +8,17 @@ import (
 // compileTraffic attaches TrafficPolicies to what they name: waypoints carry them out, and where a service
 // asks for none, its callers' ztunnels do what makes sense there.
 func (c *compiler) compileTraffic() {
+	ztunnel := byZtunnel{}
+	defer ztunnel.finish()
 	for _, o := range oldestFirst(c.objs.TrafficPolicies) {
 		spec := &o.Value.Spec
 		p := policyObject{Policy: o.Value, kind: "TrafficPolicy", at: o.Origin, refs: spec.TargetRefs}
 		policy := trafficPolicy(spec)
 		for _, t := range c.attachPolicy(p, targetKinds{service: true, route: true}) {
+			if ztunnel.concerns(t) {
+				ztunnel.attach(c.status(p.kind, p, p.at), t, policy)
+				continue
+			}
 			if !c.byWaypoint(p, t) {
 				continue
 			}

@@ -10,10 +10,7 @@ import "github.com/weftmesh/weft/pkg/model"
 // number in [0,n), such as rand.IntN. s and client may be nil: nothing is preferred then. Nothing is
 // allocated.
 func Pick(s *model.Service, client *model.Workload, candidates []*model.Workload, intn func(n int) int) *model.Workload {
-	var p preference
-	if s != nil {
-		p = preference{s.Preference, s.StrictPreference, s.PublishNotReady, client}
-	}
+	p := prefer(s, client)
 	best, count := -1, 0
 	for _, w := range candidates {
 		switch r := p.rank(w); {
@@ -37,6 +34,13 @@ func Pick(s *model.Service, client *model.Workload, candidates []*model.Workload
 		}
 	}
 	return nil
+}
+
+func prefer(s *model.Service, client *model.Workload) preference {
+	if s == nil {
+		return preference{}
+	}
+	return preference{s.Preference, s.StrictPreference, s.PublishNotReady, client}
 }
 
 type preference struct {

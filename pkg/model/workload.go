@@ -112,6 +112,8 @@ type Service struct {
 	Draining bool `json:"draining,omitempty"`
 	// Faults are done to connections by their callers' ztunnels: the first that concerns a caller counts.
 	Faults []ConnFault `json:"faults,omitempty"`
+	// Carriage is what callers' ztunnels do, for the service or a port of it.
+	Carriage []Carriage `json:"carriage,omitempty"`
 }
 
 // Key identifies a service in the mesh: namespace/hostname.

@@ -34,6 +34,7 @@ const (
 	FlagDuration       Flag = "DT"   // cut at the end of a drain
 	FlagProtocol       Flag = "DPE"  // the other side broke the protocol
 	FlagOverload       Flag = "UO"   // no descriptors or a limit reached
+	FlagIdle           Flag = "SI"   // nothing moved for as long as a policy allows
 	FlagFault          Flag = "FI"   // a Fault refused or reset it
 )
 

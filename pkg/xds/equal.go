@@ -34,7 +34,8 @@ func sameService(a, b *model.Service) bool {
 
 // sameTraffic compares what few services have.
 func sameTraffic(a, b *model.Service) bool {
-	return len(a.Faults)|len(b.Faults) == 0 || reflect.DeepEqual(a.Faults, b.Faults)
+	return (len(a.Faults)|len(b.Faults) == 0 || reflect.DeepEqual(a.Faults, b.Faults)) &&
+		(len(a.Carriage)|len(b.Carriage) == 0 || reflect.DeepEqual(a.Carriage, b.Carriage))
 }
 
 func samePolicy(a, b *model.Policy) bool { return reflect.DeepEqual(a, b) }

@@ -26,6 +26,9 @@ func decodeTraffic(s *model.Service, exts []*workloadapi.Extension) error {
 		for _, f := range t.GetFaults() {
 			s.Faults = append(s.Faults, r.fault(f))
 		}
+		for _, c := range t.GetCarriage() {
+			s.Carriage = append(s.Carriage, r.carriage(c))
+		}
 		if r.err != nil {
 			return r.err
 		}

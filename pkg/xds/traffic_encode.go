@@ -16,12 +16,15 @@ const extTraffic = "weft.v1.Traffic"
 
 // encodeTraffic is nil for a service that nothing is said of: nearly all.
 func encodeTraffic(s *model.Service) *weftv1.Traffic {
-	if len(s.Faults) == 0 {
+	if len(s.Faults)+len(s.Carriage) == 0 {
 		return nil
 	}
 	out := &weftv1.Traffic{}
 	for i := range s.Faults {
 		out.Faults = append(out.Faults, encodeFault(&s.Faults[i]))
+	}
+	for i := range s.Carriage {
+		out.Carriage = append(out.Carriage, encodeCarriage(&s.Carriage[i]))
 	}
 	return out
 }

@@ -49,6 +49,10 @@ func fullService() *model.Service {
 		Faults: []model.ConnFault{{Name: "shop/f", From: []model.CallerMatch{{Namespaces: []string{"shop"}, ServiceAccounts: []model.ServiceAccountMatch{{Namespace: "shop", ServiceAccount: "cart"}}}},
 			Until: time.Date(2026, 11, 21, 1, 2, 3, 4, time.UTC), DelayPercent: 1.5, Delay: time.Second, RefusePercent: 2, ResetPercent: 3, ResetAfter: 1 << 40,
 			BandwidthPercent: 100, Bandwidth: 1 << 20}, {Name: "shop/g"}},
+		Carriage: []model.Carriage{{Port: 80, Connect: time.Second, Idle: time.Minute,
+			Balance: &model.Balance{Algorithm: model.RoundRobin, SlowStart: &model.SlowStart{Window: time.Hour, Aggression: 1.5, MinPercent: 10}},
+			Limits:  &model.ConnectionLimits{Connections: new(uint32(5)), PerEndpoint: new(uint32(6))}, Keepalive: &model.Keepalive{Time: 1, Interval: 2, Probes: 3},
+			Outliers: &model.Outliers{ConnectFailures: 1, BaseEjection: 2, MaxEjection: 3, MaxPercent: 4}}, {}},
 	}
 }
 
@@ -125,12 +129,13 @@ func roundTripPolicy(t *testing.T, p *model.Policy) {
 
 func TestEveryFieldRoundTrips(t *testing.T) {
 	w, s, p := fullWorkload(), fullService(), fullPolicy()
-	everySet(t, w, "Labels") // for waypoints alone
+	everySet(t, w, "Labels")   // for waypoints alone
 	everySet(t, s, "Draining") // of a waypoint
 	everySet(t, p, "Unsupported")
 	everySet(t, &p.Rules[1].Clauses[1].Matches[1])
 	everySet(t, &s.Faults[0])
 	everySet(t, &s.Faults[0].From[0])
+	everySet(t, &s.Carriage[0])
 	roundTripWorkload(t, w)
 	roundTripService(t, s)
 	roundTripPolicy(t, p)
@@ -154,6 +159,12 @@ func TestVariantsRoundTrip(t *testing.T) {
 		func(s *model.Service) { s.Preference = nil },
 		func(s *model.Service) { s.Preference, s.StrictPreference = nil, false },
 		func(s *model.Service) { s.PublishNotReady = false },
+		func(s *model.Service) { s.Carriage[0].Balance.Algorithm = model.LeastConnections },
+		func(s *model.Service) { s.Carriage[0].Balance = &model.Balance{Algorithm: model.RandomEndpoint} },
+		func(s *model.Service) {
+			s.Carriage[0].Balance = &model.Balance{Algorithm: model.Maglev, Hash: &model.Hash{SourceIP: true}}
+			s.Carriage[1].Balance = &model.Balance{Algorithm: model.Maglev, Hash: &model.Hash{Identity: true}}
+		},
 		func(s *model.Service) { s.Ports[1].Name, s.Ports[2].App = "", model.AppUnknown },
 	} {
 		s := fullService()
@@ -253,6 +264,9 @@ func TestUnreadable(t *testing.T) {
 		"traffic":             extended(func(t *weftv1.Traffic) { t.Faults[0].Until.Nanos = -1 }),
 		"garbage for traffic": service(func(s *workloadapi.Service) { s.Extensions[1].Config.Value = []byte{0xff} }),
 		"another message":     service(func(s *workloadapi.Service) { s.Extensions[1].Config = s.Extensions[0].Config }),
+		"carriage's port":     extended(func(t *weftv1.Traffic) { t.Carriage[0].Port = 70000 }),
+		"no failures":         extended(func(t *weftv1.Traffic) { t.Carriage[0].Outliers.ConnectFailures = 0 }),
+		"slow start":          extended(func(t *weftv1.Traffic) { t.Carriage[0].SlowStart.Aggression = math.Inf(1) }),
 		"120 percent":         extended(func(t *weftv1.Traffic) { t.Faults[0].RefusePercent = 120 }),
 		"no number":           extended(func(t *weftv1.Traffic) { t.Faults[0].DelayPercent = math.NaN() }),
 		"negative delay":      extended(func(t *weftv1.Traffic) { t.Faults[0].Delay.Seconds = -1 }),

@@ -64,6 +64,8 @@ type Options struct {
 	DNSMetrics *telemetry.DNSMetrics
 	// Retries counts connections that were offered to another endpoint. nil: nobody does.
 	Retries prometheus.Counter
+	// Ejections counts endpoints that were ejected because they could not be connected to, by service. nil: nobody does.
+	Ejections *prometheus.CounterVec
 	// Faults counts what Faults did to connections, by fault and kind. nil: nobody does.
 	Faults *prometheus.CounterVec
 	// Log; nil: none.
@@ -166,7 +168,7 @@ func (m *Manager) proxy(pd *pod.Pod, sockets Sockets) *proxy {
 		Upstream: m.o.DNSUpstream, Metrics: m.o.DNSMetrics, Log: m.o.Log})
 	p.in = inbound.New(inbound.Options{Pod: pd, Flows: m.o.Flows, Log: m.o.Log})
 	p.tunnel = m.o.Tunnel(pd, p.in.Tunnelled)
-	p.out = outbound.New(outbound.Options{Pod: pd, Flows: m.o.Flows, Tunnels: p.tunnel, Retries: m.o.Retries, Faults: m.o.Faults, Log: m.o.Log,
+	p.out = outbound.New(outbound.Options{Pod: pd, Flows: m.o.Flows, Tunnels: p.tunnel, Retries: m.o.Retries, Faults: m.o.Faults, Ejections: m.o.Ejections, Log: m.o.Log,
 		DNS: func(ctx context.Context, c relay.Conn, to netip.AddrPort) { p.names.ServeConn(ctx, net.Conn(c), to) }})
 	return p
 }

@@ -9,6 +9,7 @@ package outbound
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -49,6 +50,8 @@ type Options struct {
 	DNS func(ctx context.Context, c relay.Conn, to netip.AddrPort)
 	// Retries counts connections offered to another endpoint. nil: nobody does.
 	Retries prometheus.Counter
+	// Ejections counts endpoints that were ejected, by service. nil: nobody does.
+	Ejections *prometheus.CounterVec
 	// Faults counts what Faults did, by fault and kind. nil: nobody does.
 	Faults *prometheus.CounterVec
 	// Log of oddities. nil: none.
@@ -103,13 +106,22 @@ func (h *Handler) carry(ctx context.Context, f *flow.Flow, c relay.Conn, dst net
 	}
 	t := tries{Mesh: h.o.Mesh}
 	r := Decide(h.o.Mesh, w, dst)
-	if t.fault, failure = h.harm(ctx, f, r); failure != nil {
-		describe(f, r)
+	describe(f, r)
+	leave, failure := h.enter(r)
+	if failure != nil {
 		return failure
+	}
+	defer leave()
+	if t.fault, failure = h.harm(ctx, f, r); failure != nil {
+		return failure
+	}
+	if t.fault.Delay > 0 {
+		r = Decide(h.o.Mesh, w, dst) // much may have changed meanwhile
 	}
 	for {
 		describe(f, r)
 		failure := h.follow(ctx, f, c, w, dst, r, &t)
+		h.judge(ctx, f, r, failure)
 		if f.IsEstablished() || ctx.Err() != nil {
 			return failure
 		}
@@ -129,7 +141,11 @@ func (h *Handler) carry(ctx context.Context, f *flow.Flow, c relay.Conn, dst net
 // follow takes one route. The connection is over when it returns, unless it was not even established.
 func (h *Handler) follow(ctx context.Context, f *flow.Flow, c relay.Conn, w *model.Workload, dst netip.AddrPort, r Route, t *tries) *flow.Failure {
 	if e := r.end(); e != nil {
-		defer h.o.Pod.State.Carry(e)()
+		end, ok := h.o.Pod.State.Carry(e, r.Carriage.PerEndpoint())
+		if !ok { // others came first since it was chosen
+			return full(r.Service, fmt.Sprintf("its chosen endpoint has %d connections", r.Carriage.PerEndpoint()), "maxConnectionsPerEndpoint")
+		}
+		defer end()
 	}
 	switch r.Kind {
 	case Plain:
@@ -165,7 +181,7 @@ func describe(f *flow.Flow, r Route) {
 }
 
 func (h *Handler) plain(ctx context.Context, f *flow.Flow, c relay.Conn, r Route, t *tries) *flow.Failure {
-	server, err := dial(ctx, func(ctx context.Context) (relay.Conn, error) { return h.o.Pod.Network.Dial(ctx, r.Dial) })
+	server, err := dial(ctx, t.timeout(r), func(ctx context.Context) (relay.Conn, error) { return h.o.Pod.Network.Dial(ctx, r.Dial) })
 	if err != nil {
 		return flow.Dial(r.Dial.String(), err)
 	}
@@ -182,7 +198,7 @@ func (h *Handler) hairpin(ctx context.Context, f *flow.Flow, c relay.Conn, w *mo
 	if !v.Allowed {
 		return flow.Denied(v.Policy, v.Reason)
 	}
-	server, err := dial(ctx, func(ctx context.Context) (relay.Conn, error) {
+	server, err := dial(ctx, dialTimeout, func(ctx context.Context) (relay.Conn, error) {
 		return h.o.Pod.Network.DialApp(ctx, netip.Addr{}, r.Dial)
 	})
 	if err != nil {
@@ -209,6 +225,9 @@ func (h *Handler) tunnel(ctx context.Context, f *flow.Flow, c relay.Conn, w *mod
 		relay.Reset(c)
 	})
 	f.Established()
+	if r.Carriage != nil {
+		defer h.attend(f, r, c)()
+	}
 	if t.fault.Slow() {
 		return h.paced(f, c, stream, r, t.fault)
 	}
@@ -221,14 +240,17 @@ func (h *Handler) move(f *flow.Flow, c, server relay.Conn, r Route, t *tries) *f
 		relay.Reset(server)
 	})
 	f.Established()
+	if r.Carriage != nil {
+		defer h.attend(f, r, c, server)()
+	}
 	if t.fault.Slow() {
 		return h.paced(f, c, server, r, t.fault)
 	}
 	return flow.Broken(relay.TCP(c, server, &f.Sent, &f.Received))
 }
 
-func dial(ctx context.Context, f func(context.Context) (relay.Conn, error)) (relay.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+func dial(ctx context.Context, limit time.Duration, f func(context.Context) (relay.Conn, error)) (relay.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return f(ctx)
 }

@@ -28,17 +28,21 @@ type tries struct {
 }
 
 // Pick is of Mesh.
-func (t *tries) Pick(s *model.Service, client *model.Workload, candidates []*model.Workload) *model.Workload {
+func (t *tries) Pick(s *model.Service, how *model.Carriage, client *model.Workload, candidates []*model.Workload) *model.Workload {
 	rest := slices.DeleteFunc(slices.Clone(candidates), func(w *model.Workload) bool { return slices.Contains(t.failed, w) })
-	return t.Mesh.Pick(s, client, rest)
+	return t.Mesh.Pick(s, how, client, rest)
 }
 
 // timeout is how long r may take to connect.
 func (t *tries) timeout(r Route) time.Duration {
+	limit := dialTimeout
 	if r.Others && len(t.failed)+1 < maxTries {
-		return tryTimeout
+		limit = tryTimeout
 	}
-	return dialTimeout
+	if r.Carriage != nil && r.Carriage.Connect > 0 {
+		limit = r.Carriage.Connect
+	}
+	return limit
 }
 
 // next is where to go after r failed with f, if anywhere: only when no tunnel could be made, so that

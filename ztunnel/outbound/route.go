@@ -20,8 +20,8 @@ type Mesh interface {
 	// Gone names the pod of the mesh, or the service, that had an address until lately, or "".
 	Gone(netip.Addr) string
 	Endpoints(serviceKey string) []*model.Workload
-	// Pick chooses one of candidates for a client: healthy, near, then with few connections. nil: none is healthy.
-	Pick(s *model.Service, client *model.Workload, candidates []*model.Workload) *model.Workload
+	// Pick chooses one of candidates for a client: healthy, near, then as how says, which may be nil. nil: none will do.
+	Pick(s *model.Service, how *model.Carriage, client *model.Workload, candidates []*model.Workload) *model.Workload
 }
 
 // Kind of a route.
@@ -46,6 +46,7 @@ type Route struct {
 	Waypoint  *model.Workload   // waypoint's pod that the tunnel ends at, nil without
 	Others    bool              // other healthy ones could take its place
 	Faults    []model.ConnFault // of the service, whose first that concerns the caller counts
+	Carriage  *model.Carriage   // how connections to this port of the service are carried; nil: nothing is said
 	Refusal   *flow.Failure
 }
 
@@ -74,12 +75,16 @@ func toService(m Mesh, client *model.Workload, s *model.Service, dst netip.AddrP
 	}
 	all := m.Endpoints(s.Key())
 	candidates := having(all, s, dst.Port())
-	w := m.Pick(s, client, candidates)
+	how := s.Carried(dst.Port())
+	w := m.Pick(s, how, client, candidates)
+	if w == nil && how.PerEndpoint() > 0 && others(s, nil, candidates) {
+		return Route{Service: s, Refusal: full(s, fmt.Sprintf("every endpoint has %d connections", how.PerEndpoint()), "maxConnectionsPerEndpoint")}
+	}
 	if w == nil {
 		return refuse(Route{Service: s}, telemetry.FlagNoEndpoint, noEndpoint(s, dst.Port(), len(all), len(candidates)),
 			"see whether its pods run and are ready, and whether its selector and target port match them")
 	}
-	return toEndpoint(client, w, Route{Service: s, Dest: w, Faults: s.Faults, Others: others(s, w, candidates)}, endpointAddr(w, dst.Addr(), targetPort(w, s, dst.Port())))
+	return toEndpoint(client, w, Route{Service: s, Dest: w, Faults: s.Faults, Carriage: how, Others: others(s, w, candidates)}, endpointAddr(w, dst.Addr(), targetPort(w, s, dst.Port())))
 }
 
 // having keeps the endpoints with a port: all of them in the usual case, and then nothing is copied.
@@ -137,7 +142,7 @@ func toEndpoint(client, w *model.Workload, r Route, addr netip.AddrPort) Route {
 // throughWaypoint tunnels to the waypoint that must be passed, and nowhere else when it is missing.
 func throughWaypoint(m Mesh, client *model.Workload, g *model.Gateway, r Route) Route {
 	s, pods := gatewayPods(m, g)
-	w := m.Pick(s, client, pods)
+	w := m.Pick(s, nil, client, pods)
 	if w == nil || len(w.Addresses) == 0 {
 		what := "has no ready pod"
 		if len(pods) == 0 {

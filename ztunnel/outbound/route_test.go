@@ -56,7 +56,7 @@ func (m *town) Endpoints(key string) (out []*model.Workload) {
 	return out
 }
 
-func (m *town) Pick(_ *model.Service, _ *model.Workload, candidates []*model.Workload) *model.Workload {
+func (m *town) Pick(_ *model.Service, _ *model.Carriage, _ *model.Workload, candidates []*model.Workload) *model.Workload {
 	for _, w := range candidates {
 		if !w.Unhealthy {
 			return w

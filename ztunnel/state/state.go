@@ -14,6 +14,7 @@ import (
 	"github.com/weftmesh/weft/pkg/index"
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/policy"
+	"github.com/weftmesh/weft/ztunnel/balance"
 )
 
 // Delta is one change of the mesh.
@@ -30,8 +31,9 @@ type State struct {
 	*index.Index
 	node   string
 	synced atomic.Bool
-	loads  loads
 	gone   gone
+	// Balancer chooses endpoints, by what connections of this node have met.
+	*balance.Balancer
 
 	mu      sync.RWMutex
 	local   map[string]*model.Workload // pods of this node by "namespace/name"
@@ -48,7 +50,7 @@ type compiled struct {
 
 // New makes an empty state for the ztunnel of node.
 func New(node string) *State {
-	return &State{Index: index.New(), node: node, gone: newGone(), local: map[string]*model.Workload{}, sets: map[string]compiled{}, changed: make(chan struct{})}
+	return &State{Index: index.New(), Balancer: balance.New(nil), node: node, gone: newGone(), local: map[string]*model.Workload{}, sets: map[string]compiled{}, changed: make(chan struct{})}
 }
 
 // Synced reports that the first full configuration has arrived.
@@ -71,8 +73,10 @@ func (s *State) Apply(d Delta) {
 			s.gone.note("service "+v.Hostname, v.Addresses)
 		}
 		s.RemoveAddress(key)
+		s.Left(key)
 	}
 	for _, w := range d.Workloads {
+		s.welcome(w)
 		s.UpsertWorkload(w)
 	}
 	for _, v := range d.Services {
@@ -91,6 +95,23 @@ func (s *State) Apply(d Delta) {
 		clear(s.sets)
 	}
 	s.announce()
+}
+
+// welcome notes that an endpoint has come, or is healthy again, where a service starts slowly. Of those that were
+// there when this ztunnel started it is not known.
+func (s *State) welcome(w *model.Workload) {
+	if w.Unhealthy || !s.Synced() {
+		return
+	}
+	if old := s.ByUID(w.UID); old != nil && !old.Unhealthy {
+		return
+	}
+	for key := range w.Services {
+		if v := s.ServiceByKey(key); v != nil && len(v.Carriage) > 0 {
+			s.Came(w)
+			return
+		}
+	}
 }
 
 // applyLocal keeps the pods of this node findable by name. s.mu is held.

@@ -149,37 +149,3 @@ func BenchmarkDecide(b *testing.B) {
 		s.Decide(w, c)
 	}
 }
-
-// Connections that stay are spread evenly, whichever end first; near endpoints come before idle ones.
-func TestPickSpreadsLivingConnections(t *testing.T) {
-	s := New("n1")
-	var pods []*model.Workload
-	for _, name := range []string{"a", "b", "c"} {
-		pods = append(pods, &model.Workload{UID: name, Node: "n2"})
-	}
-	count, ends := map[string]int{}, []func(){}
-	for range 300 {
-		w := s.Pick(nil, nil, pods)
-		count[w.UID]++
-		ends = append(ends, s.Carry(w))
-	}
-	for uid, n := range count { // at random alone some 8 more or less would be usual
-		if n < 96 || n > 104 {
-			t.Errorf("%s has %d of 300 connections", uid, n)
-		}
-	}
-	svc := &model.Service{Preference: []model.Scope{model.ScopeNode}}
-	pods[0].Node = "n1"
-	if w := s.Pick(svc, &model.Workload{Node: "n1"}, pods); w != pods[0] {
-		t.Errorf("%s was preferred to the near one", w.UID)
-	}
-	for _, end := range ends {
-		end()
-	}
-	if len(s.loads.n) != 0 {
-		t.Errorf("still counted: %v", s.loads.n)
-	}
-	if w := s.Pick(nil, nil, nil); w != nil {
-		t.Errorf("%v out of nothing", w)
-	}
-}

@@ -26,10 +26,67 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type Carriage_Balance int32
+
+const (
+	Carriage_LEAST_CONNECTIONS Carriage_Balance = 0
+	Carriage_ROUND_ROBIN       Carriage_Balance = 1
+	Carriage_RANDOM            Carriage_Balance = 2
+	// By a hash: always the same endpoint for a caller, as long as it is there.
+	Carriage_CALLER_ADDRESS  Carriage_Balance = 3
+	Carriage_CALLER_IDENTITY Carriage_Balance = 4
+)
+
+// Enum value maps for Carriage_Balance.
+var (
+	Carriage_Balance_name = map[int32]string{
+		0: "LEAST_CONNECTIONS",
+		1: "ROUND_ROBIN",
+		2: "RANDOM",
+		3: "CALLER_ADDRESS",
+		4: "CALLER_IDENTITY",
+	}
+	Carriage_Balance_value = map[string]int32{
+		"LEAST_CONNECTIONS": 0,
+		"ROUND_ROBIN":       1,
+		"RANDOM":            2,
+		"CALLER_ADDRESS":    3,
+		"CALLER_IDENTITY":   4,
+	}
+)
+
+func (x Carriage_Balance) Enum() *Carriage_Balance {
+	p := new(Carriage_Balance)
+	*p = x
+	return p
+}
+
+func (x Carriage_Balance) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Carriage_Balance) Descriptor() protoreflect.EnumDescriptor {
+	return file_weft_v1_traffic_proto_enumTypes[0].Descriptor()
+}
+
+func (Carriage_Balance) Type() protoreflect.EnumType {
+	return &file_weft_v1_traffic_proto_enumTypes[0]
+}
+
+func (x Carriage_Balance) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Carriage_Balance.Descriptor instead.
+func (Carriage_Balance) EnumDescriptor() ([]byte, []int) {
+	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{4, 0}
+}
+
 // Traffic is an extension of istio.workload.Service: what ztunnels do for it.
 type Traffic struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Faults        []*ConnectionFault     `protobuf:"bytes,1,rep,name=faults,proto3" json:"faults,omitempty"`
+	Carriage      []*Carriage            `protobuf:"bytes,2,rep,name=carriage,proto3" json:"carriage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -67,6 +124,13 @@ func (*Traffic) Descriptor() ([]byte, []int) {
 func (x *Traffic) GetFaults() []*ConnectionFault {
 	if x != nil {
 		return x.Faults
+	}
+	return nil
+}
+
+func (x *Traffic) GetCarriage() []*Carriage {
+	if x != nil {
+		return x.Carriage
 	}
 	return nil
 }
@@ -299,13 +363,317 @@ func (x *ServiceAccount) GetName() string {
 	return ""
 }
 
+// Carriage is how the ztunnels of callers carry connections.
+type Carriage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Port of the service. 0: those that have no entry of their own.
+	Port      uint32           `protobuf:"varint,1,opt,name=port,proto3" json:"port,omitempty"`
+	Balance   Carriage_Balance `protobuf:"varint,2,opt,name=balance,proto3,enum=weft.v1.Carriage_Balance" json:"balance,omitempty"`
+	SlowStart *SlowStart       `protobuf:"bytes,3,opt,name=slow_start,json=slowStart,proto3" json:"slow_start,omitempty"`
+	// Of the pods of one ztunnel together. 0: no limit.
+	MaxConnections            uint32               `protobuf:"varint,4,opt,name=max_connections,json=maxConnections,proto3" json:"max_connections,omitempty"`
+	MaxConnectionsPerEndpoint uint32               `protobuf:"varint,5,opt,name=max_connections_per_endpoint,json=maxConnectionsPerEndpoint,proto3" json:"max_connections_per_endpoint,omitempty"`
+	Outliers                  *Outliers            `protobuf:"bytes,6,opt,name=outliers,proto3" json:"outliers,omitempty"`
+	ConnectTimeout            *durationpb.Duration `protobuf:"bytes,7,opt,name=connect_timeout,json=connectTimeout,proto3" json:"connect_timeout,omitempty"`
+	IdleTimeout               *durationpb.Duration `protobuf:"bytes,8,opt,name=idle_timeout,json=idleTimeout,proto3" json:"idle_timeout,omitempty"`
+	KeepAlive                 *KeepAlive           `protobuf:"bytes,9,opt,name=keep_alive,json=keepAlive,proto3" json:"keep_alive,omitempty"`
+	unknownFields             protoimpl.UnknownFields
+	sizeCache                 protoimpl.SizeCache
+}
+
+func (x *Carriage) Reset() {
+	*x = Carriage{}
+	mi := &file_weft_v1_traffic_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Carriage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Carriage) ProtoMessage() {}
+
+func (x *Carriage) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_traffic_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Carriage.ProtoReflect.Descriptor instead.
+func (*Carriage) Descriptor() ([]byte, []int) {
+	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Carriage) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *Carriage) GetBalance() Carriage_Balance {
+	if x != nil {
+		return x.Balance
+	}
+	return Carriage_LEAST_CONNECTIONS
+}
+
+func (x *Carriage) GetSlowStart() *SlowStart {
+	if x != nil {
+		return x.SlowStart
+	}
+	return nil
+}
+
+func (x *Carriage) GetMaxConnections() uint32 {
+	if x != nil {
+		return x.MaxConnections
+	}
+	return 0
+}
+
+func (x *Carriage) GetMaxConnectionsPerEndpoint() uint32 {
+	if x != nil {
+		return x.MaxConnectionsPerEndpoint
+	}
+	return 0
+}
+
+func (x *Carriage) GetOutliers() *Outliers {
+	if x != nil {
+		return x.Outliers
+	}
+	return nil
+}
+
+func (x *Carriage) GetConnectTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.ConnectTimeout
+	}
+	return nil
+}
+
+func (x *Carriage) GetIdleTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.IdleTimeout
+	}
+	return nil
+}
+
+func (x *Carriage) GetKeepAlive() *KeepAlive {
+	if x != nil {
+		return x.KeepAlive
+	}
+	return nil
+}
+
+// SlowStart sends less to endpoints that have just come.
+type SlowStart struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Window        *durationpb.Duration   `protobuf:"bytes,1,opt,name=window,proto3" json:"window,omitempty"`
+	Aggression    float64                `protobuf:"fixed64,2,opt,name=aggression,proto3" json:"aggression,omitempty"`
+	MinPercent    uint32                 `protobuf:"varint,3,opt,name=min_percent,json=minPercent,proto3" json:"min_percent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SlowStart) Reset() {
+	*x = SlowStart{}
+	mi := &file_weft_v1_traffic_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SlowStart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SlowStart) ProtoMessage() {}
+
+func (x *SlowStart) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_traffic_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SlowStart.ProtoReflect.Descriptor instead.
+func (*SlowStart) Descriptor() ([]byte, []int) {
+	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *SlowStart) GetWindow() *durationpb.Duration {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+func (x *SlowStart) GetAggression() float64 {
+	if x != nil {
+		return x.Aggression
+	}
+	return 0
+}
+
+func (x *SlowStart) GetMinPercent() uint32 {
+	if x != nil {
+		return x.MinPercent
+	}
+	return 0
+}
+
+// Outliers takes endpoints that cannot be connected to out of the choice for a while.
+type Outliers struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Failures in a row.
+	ConnectFailures uint32               `protobuf:"varint,1,opt,name=connect_failures,json=connectFailures,proto3" json:"connect_failures,omitempty"`
+	BaseEjection    *durationpb.Duration `protobuf:"bytes,2,opt,name=base_ejection,json=baseEjection,proto3" json:"base_ejection,omitempty"`
+	MaxEjection     *durationpb.Duration `protobuf:"bytes,3,opt,name=max_ejection,json=maxEjection,proto3" json:"max_ejection,omitempty"`
+	MaxPercent      uint32               `protobuf:"varint,4,opt,name=max_percent,json=maxPercent,proto3" json:"max_percent,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Outliers) Reset() {
+	*x = Outliers{}
+	mi := &file_weft_v1_traffic_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Outliers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Outliers) ProtoMessage() {}
+
+func (x *Outliers) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_traffic_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Outliers.ProtoReflect.Descriptor instead.
+func (*Outliers) Descriptor() ([]byte, []int) {
+	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Outliers) GetConnectFailures() uint32 {
+	if x != nil {
+		return x.ConnectFailures
+	}
+	return 0
+}
+
+func (x *Outliers) GetBaseEjection() *durationpb.Duration {
+	if x != nil {
+		return x.BaseEjection
+	}
+	return nil
+}
+
+func (x *Outliers) GetMaxEjection() *durationpb.Duration {
+	if x != nil {
+		return x.MaxEjection
+	}
+	return nil
+}
+
+func (x *Outliers) GetMaxPercent() uint32 {
+	if x != nil {
+		return x.MaxPercent
+	}
+	return 0
+}
+
+// KeepAlive of TCP.
+type KeepAlive struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Time          *durationpb.Duration   `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	Interval      *durationpb.Duration   `protobuf:"bytes,2,opt,name=interval,proto3" json:"interval,omitempty"`
+	Probes        uint32                 `protobuf:"varint,3,opt,name=probes,proto3" json:"probes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeepAlive) Reset() {
+	*x = KeepAlive{}
+	mi := &file_weft_v1_traffic_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeepAlive) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeepAlive) ProtoMessage() {}
+
+func (x *KeepAlive) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_traffic_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeepAlive.ProtoReflect.Descriptor instead.
+func (*KeepAlive) Descriptor() ([]byte, []int) {
+	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *KeepAlive) GetTime() *durationpb.Duration {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *KeepAlive) GetInterval() *durationpb.Duration {
+	if x != nil {
+		return x.Interval
+	}
+	return nil
+}
+
+func (x *KeepAlive) GetProbes() uint32 {
+	if x != nil {
+		return x.Probes
+	}
+	return 0
+}
+
 var File_weft_v1_traffic_proto protoreflect.FileDescriptor
 
 const file_weft_v1_traffic_proto_rawDesc = "" +
 	"\n" +
-	"\x15weft/v1/traffic.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\";\n" +
+	"\x15weft/v1/traffic.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"j\n" +
 	"\aTraffic\x120\n" +
-	"\x06faults\x18\x01 \x03(\v2\x18.weft.v1.ConnectionFaultR\x06faults\"\x8a\x03\n" +
+	"\x06faults\x18\x01 \x03(\v2\x18.weft.v1.ConnectionFaultR\x06faults\x12-\n" +
+	"\bcarriage\x18\x02 \x03(\v2\x11.weft.v1.CarriageR\bcarriage\"\x8a\x03\n" +
 	"\x0fConnectionFault\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
 	"\x04from\x18\x02 \x03(\v2\x0f.weft.v1.CallerR\x04from\x120\n" +
@@ -326,7 +694,43 @@ const file_weft_v1_traffic_proto_rawDesc = "" +
 	"\x10service_accounts\x18\x02 \x03(\v2\x17.weft.v1.ServiceAccountR\x0fserviceAccounts\"B\n" +
 	"\x0eServiceAccount\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04nameB/Z-github.com/weftmesh/weft/proto/weft/v1;weftv1b\x06proto3"
+	"\x04name\x18\x02 \x01(\tR\x04name\"\xbc\x04\n" +
+	"\bCarriage\x12\x12\n" +
+	"\x04port\x18\x01 \x01(\rR\x04port\x123\n" +
+	"\abalance\x18\x02 \x01(\x0e2\x19.weft.v1.Carriage.BalanceR\abalance\x121\n" +
+	"\n" +
+	"slow_start\x18\x03 \x01(\v2\x12.weft.v1.SlowStartR\tslowStart\x12'\n" +
+	"\x0fmax_connections\x18\x04 \x01(\rR\x0emaxConnections\x12?\n" +
+	"\x1cmax_connections_per_endpoint\x18\x05 \x01(\rR\x19maxConnectionsPerEndpoint\x12-\n" +
+	"\boutliers\x18\x06 \x01(\v2\x11.weft.v1.OutliersR\boutliers\x12B\n" +
+	"\x0fconnect_timeout\x18\a \x01(\v2\x19.google.protobuf.DurationR\x0econnectTimeout\x12<\n" +
+	"\fidle_timeout\x18\b \x01(\v2\x19.google.protobuf.DurationR\vidleTimeout\x121\n" +
+	"\n" +
+	"keep_alive\x18\t \x01(\v2\x12.weft.v1.KeepAliveR\tkeepAlive\"f\n" +
+	"\aBalance\x12\x15\n" +
+	"\x11LEAST_CONNECTIONS\x10\x00\x12\x0f\n" +
+	"\vROUND_ROBIN\x10\x01\x12\n" +
+	"\n" +
+	"\x06RANDOM\x10\x02\x12\x12\n" +
+	"\x0eCALLER_ADDRESS\x10\x03\x12\x13\n" +
+	"\x0fCALLER_IDENTITY\x10\x04\"\x7f\n" +
+	"\tSlowStart\x121\n" +
+	"\x06window\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x06window\x12\x1e\n" +
+	"\n" +
+	"aggression\x18\x02 \x01(\x01R\n" +
+	"aggression\x12\x1f\n" +
+	"\vmin_percent\x18\x03 \x01(\rR\n" +
+	"minPercent\"\xd4\x01\n" +
+	"\bOutliers\x12)\n" +
+	"\x10connect_failures\x18\x01 \x01(\rR\x0fconnectFailures\x12>\n" +
+	"\rbase_ejection\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\fbaseEjection\x12<\n" +
+	"\fmax_ejection\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\vmaxEjection\x12\x1f\n" +
+	"\vmax_percent\x18\x04 \x01(\rR\n" +
+	"maxPercent\"\x89\x01\n" +
+	"\tKeepAlive\x12-\n" +
+	"\x04time\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x04time\x125\n" +
+	"\binterval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12\x16\n" +
+	"\x06probes\x18\x03 \x01(\rR\x06probesB/Z-github.com/weftmesh/weft/proto/weft/v1;weftv1b\x06proto3"
 
 var (
 	file_weft_v1_traffic_proto_rawDescOnce sync.Once
@@ -340,26 +744,44 @@ func file_weft_v1_traffic_proto_rawDescGZIP() []byte {
 	return file_weft_v1_traffic_proto_rawDescData
 }
 
-var file_weft_v1_traffic_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_weft_v1_traffic_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_weft_v1_traffic_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_weft_v1_traffic_proto_goTypes = []any{
-	(*Traffic)(nil),               // 0: weft.v1.Traffic
-	(*ConnectionFault)(nil),       // 1: weft.v1.ConnectionFault
-	(*Caller)(nil),                // 2: weft.v1.Caller
-	(*ServiceAccount)(nil),        // 3: weft.v1.ServiceAccount
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 5: google.protobuf.Duration
+	(Carriage_Balance)(0),         // 0: weft.v1.Carriage.Balance
+	(*Traffic)(nil),               // 1: weft.v1.Traffic
+	(*ConnectionFault)(nil),       // 2: weft.v1.ConnectionFault
+	(*Caller)(nil),                // 3: weft.v1.Caller
+	(*ServiceAccount)(nil),        // 4: weft.v1.ServiceAccount
+	(*Carriage)(nil),              // 5: weft.v1.Carriage
+	(*SlowStart)(nil),             // 6: weft.v1.SlowStart
+	(*Outliers)(nil),              // 7: weft.v1.Outliers
+	(*KeepAlive)(nil),             // 8: weft.v1.KeepAlive
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
 }
 var file_weft_v1_traffic_proto_depIdxs = []int32{
-	1, // 0: weft.v1.Traffic.faults:type_name -> weft.v1.ConnectionFault
-	2, // 1: weft.v1.ConnectionFault.from:type_name -> weft.v1.Caller
-	4, // 2: weft.v1.ConnectionFault.until:type_name -> google.protobuf.Timestamp
-	5, // 3: weft.v1.ConnectionFault.delay:type_name -> google.protobuf.Duration
-	3, // 4: weft.v1.Caller.service_accounts:type_name -> weft.v1.ServiceAccount
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	2,  // 0: weft.v1.Traffic.faults:type_name -> weft.v1.ConnectionFault
+	5,  // 1: weft.v1.Traffic.carriage:type_name -> weft.v1.Carriage
+	3,  // 2: weft.v1.ConnectionFault.from:type_name -> weft.v1.Caller
+	9,  // 3: weft.v1.ConnectionFault.until:type_name -> google.protobuf.Timestamp
+	10, // 4: weft.v1.ConnectionFault.delay:type_name -> google.protobuf.Duration
+	4,  // 5: weft.v1.Caller.service_accounts:type_name -> weft.v1.ServiceAccount
+	0,  // 6: weft.v1.Carriage.balance:type_name -> weft.v1.Carriage.Balance
+	6,  // 7: weft.v1.Carriage.slow_start:type_name -> weft.v1.SlowStart
+	7,  // 8: weft.v1.Carriage.outliers:type_name -> weft.v1.Outliers
+	10, // 9: weft.v1.Carriage.connect_timeout:type_name -> google.protobuf.Duration
+	10, // 10: weft.v1.Carriage.idle_timeout:type_name -> google.protobuf.Duration
+	8,  // 11: weft.v1.Carriage.keep_alive:type_name -> weft.v1.KeepAlive
+	10, // 12: weft.v1.SlowStart.window:type_name -> google.protobuf.Duration
+	10, // 13: weft.v1.Outliers.base_ejection:type_name -> google.protobuf.Duration
+	10, // 14: weft.v1.Outliers.max_ejection:type_name -> google.protobuf.Duration
+	10, // 15: weft.v1.KeepAlive.time:type_name -> google.protobuf.Duration
+	10, // 16: weft.v1.KeepAlive.interval:type_name -> google.protobuf.Duration
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_traffic_proto_init() }
@@ -372,13 +794,14 @@ func file_weft_v1_traffic_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_traffic_proto_rawDesc), len(file_weft_v1_traffic_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   4,
+			NumEnums:      1,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_weft_v1_traffic_proto_goTypes,
 		DependencyIndexes: file_weft_v1_traffic_proto_depIdxs,
+		EnumInfos:         file_weft_v1_traffic_proto_enumTypes,
 		MessageInfos:      file_weft_v1_traffic_proto_msgTypes,
 	}.Build()
 	File_weft_v1_traffic_proto = out.File
