@@ -56,9 +56,7 @@ func (r *routeCompiler) grpcRule(path string, in gatewayv1.GRPCRouteRule) model.
 	if !answersItself(&out) && len(out.Backends) == 0 && out.Invalid == "" {
 		r.status.warn(path, "the rule has no backends; its requests are answered with an error", "add backendRefs")
 	}
-	if in.SessionPersistence != nil {
-		r.unserved(&out, path+".sessionPersistence", "session persistence is not supported", "leave it out")
-	}
+	r.session(&out, path, in.SessionPersistence)
 	return out
 }
 

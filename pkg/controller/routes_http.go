@@ -33,9 +33,7 @@ func (r *routeCompiler) httpRule(path string, in gatewayv1.HTTPRouteRule) model.
 		r.status.warn(path, "the rule has no backends; its requests are answered 500", "add backendRefs")
 	}
 	r.httpTimeouts(&out, path, in)
-	if in.SessionPersistence != nil {
-		r.unserved(&out, path+".sessionPersistence", "session persistence is not supported", "leave it out")
-	}
+	r.session(&out, path, in.SessionPersistence)
 	return out
 }
 

@@ -56,6 +56,7 @@ type RouteRule struct {
 	Timeout     time.Duration `json:"timeout,omitempty"`        // whole request; 0 none
 	TryTimeout  time.Duration `json:"backendTimeout,omitempty"` // one attempt; 0 none
 	Retry       *Retry        `json:"retry,omitempty"`
+	Session     *Session      `json:"session,omitempty"`
 	// Invalid says why this rule cannot be served; its requests are answered 500.
 	Invalid string `json:"invalid,omitempty"`
 }
@@ -65,6 +66,13 @@ type Retry struct {
 	Attempts uint32        `json:"attempts"`
 	Codes    []uint32      `json:"codes,omitempty"`
 	Backoff  time.Duration `json:"backoff,omitempty"`
+}
+
+// Session keeps a caller at the endpoint that answered it first, which a cookie or a header names.
+type Session struct {
+	Cookie string        `json:"cookie,omitempty"`
+	TTL    time.Duration `json:"ttl,omitempty"` // of the cookie; 0 until the browser is closed
+	Header string        `json:"header,omitempty"`
 }
 
 // RouteMatch is a conjunction of conditions on a request.

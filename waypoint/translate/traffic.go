@@ -53,6 +53,9 @@ func (b *builder) trafficOnRoute(t *target, e *entry) []Source {
 	}
 	action.HashPolicy = b.hashPolicies(action)
 	b.restrict(action, t, e)
+	if rule.Session != nil {
+		perFilter(e.route, filterSession, session(rule.Session))
+	}
 	return owners
 }
 
