@@ -15,9 +15,16 @@ import (
 	"github.com/weftmesh/weft/pkg/model"
 )
 
+func echoMessages(c *websocket.Conn) {
+	var m string
+	for websocket.Message.Receive(c, &m) == nil && websocket.Message.Send(c, m) == nil {
+		continue
+	}
+}
+
 func TestWebSocketLibrary(t *testing.T) {
 	m := newMesh(t)
-	addr := m.app(websocket.Handler(func(c *websocket.Conn) { _, _ = io.Copy(c, c) }), model.AppHTTP)
+	addr := m.app(websocket.Handler(echoMessages), model.AppHTTP)
 	c, err := websocket.Dial("ws://"+addr+"/chat", "", "http://shop.example")
 	if err != nil {
 		t.Fatal(err)

@@ -170,14 +170,19 @@ func appOptions(app model.AppProtocol) *httpv3.HttpProtocolOptions {
 	case model.AppTCP, model.AppTLS:
 		return nil
 	case model.AppHTTP2, model.AppGRPC:
-		return &httpv3.HttpProtocolOptions{UpstreamProtocolOptions: explicitHTTP2(h2)}
+		return &httpv3.HttpProtocolOptions{CommonHttpProtocolOptions: headerLimits(), UpstreamProtocolOptions: explicitHTTP2(h2)}
 	}
-	return &httpv3.HttpProtocolOptions{UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig{
+	return &httpv3.HttpProtocolOptions{CommonHttpProtocolOptions: headerLimits(), UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig{
 		UseDownstreamProtocolConfig: &httpv3.HttpProtocolOptions_UseDownstreamHttpConfig{
-			HttpProtocolOptions:  &corev3.Http1ProtocolOptions{},
+			HttpProtocolOptions:  &corev3.Http1ProtocolOptions{EnableTrailers: true},
 			Http2ProtocolOptions: h2,
 		},
 	}}
+}
+
+// headerLimits are those of answers.
+func headerLimits() *corev3.HttpProtocolOptions {
+	return &corev3.HttpProtocolOptions{MaxHeadersCount: u32(maxHeaderFields), MaxResponseHeadersKb: u32(maxHeaders)}
 }
 
 func explicitHTTP2(h2 *corev3.Http2ProtocolOptions) *httpv3.HttpProtocolOptions_ExplicitHttpConfig_ {

@@ -161,15 +161,21 @@ func (b *builder) httpManager() *hcmv3.HttpConnectionManager {
 		PathWithEscapedSlashesAction: escaped,
 		PreserveExternalRequestId:    true,
 		ServerHeaderTransformation:   hcmv3.HttpConnectionManager_PASS_THROUGH,
-		HttpProtocolOptions:          &corev3.Http1ProtocolOptions{AcceptHttp_10: true},
+		HttpProtocolOptions: &corev3.Http1ProtocolOptions{
+			AcceptHttp_10:         true,
+			DefaultHostForHttp_10: "localhost", // such a client need not name one
+			EnableTrailers:        true,
+		},
+		MaxRequestHeadersKb: u32(maxHeaders),
+		Proxy_100Continue:   true, // whether a body is wanted is for the application to say
 		Http2ProtocolOptions: &corev3.Http2ProtocolOptions{
 			InitialStreamWindowSize:     u32(streamWindow),
 			InitialConnectionWindowSize: u32(connectionWindow),
 		},
 		StreamIdleTimeout: seconds(0),
 		// A connection without a request ends by itself before its service, if that leaves, is forgotten here.
-		CommonHttpProtocolOptions:     &corev3.HttpProtocolOptions{IdleTimeout: seconds(ClientIdle)},
-		UpgradeConfigs:                []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
+		CommonHttpProtocolOptions:     &corev3.HttpProtocolOptions{IdleTimeout: seconds(ClientIdle), MaxHeadersCount: u32(maxHeaderFields)},
+		UpgradeConfigs:                upgrades(),
 		AccessLog:                     b.httpAccessLog(),
 		EarlyHeaderMutationExtensions: earlyHeader(headerDst, "%FILTER_STATE("+stateDst+":PLAIN)%"),
 		HttpFilters:                   b.httpFilters(),
@@ -187,6 +193,18 @@ func (b *builder) httpManager() *hcmv3.HttpConnectionManager {
 			ConfigSpecifier: &hcmv3.ScopedRoutes_ScopedRds{ScopedRds: &hcmv3.ScopedRds{ScopedRdsConfigSource: ads()}},
 		}},
 	}
+}
+
+// Limits of headers, in both directions: KiB in all, and fields.
+const (
+	maxHeaders      = 128
+	maxHeaderFields = 500
+)
+
+// upgrades are the protocols that a request may begin: WebSocket, and those by which containers are attached to.
+// Any other is answered 403.
+func upgrades() []*hcmv3.HttpConnectionManager_UpgradeConfig {
+	return []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}, {UpgradeType: "tcp"}, {UpgradeType: "spdy/3.1"}}
 }
 
 // earlyHeader overwrites a header before a route is looked for.

@@ -110,20 +110,21 @@ func protocol(c *clusterv3.Cluster, p *model.TrafficPolicy) {
 	case p.Protocol == model.AppHTTP2:
 		opts = appOptions(model.AppHTTP2)
 	case p.Protocol == model.AppHTTP:
-		opts = &httpv3.HttpProtocolOptions{UpstreamProtocolOptions: explicitHTTP1()}
+		opts = &httpv3.HttpProtocolOptions{CommonHttpProtocolOptions: headerLimits(), UpstreamProtocolOptions: explicitHTTP1()}
 	}
 	if p.HTTP2 != nil {
 		tune(opts, p.HTTP2)
 	}
 	if perConnection > 0 {
-		opts.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{MaxRequestsPerConnection: u32(perConnection)}
+		opts.CommonHttpProtocolOptions = headerLimits()
+		opts.CommonHttpProtocolOptions.MaxRequestsPerConnection = u32(perConnection)
 	}
 	c.TypedExtensionProtocolOptions = map[string]*anypb.Any{httpOptions: pack(opts)}
 }
 
 func explicitHTTP1() *httpv3.HttpProtocolOptions_ExplicitHttpConfig_ {
 	return &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
-		ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}},
+		ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{EnableTrailers: true}},
 	}}
 }
 
