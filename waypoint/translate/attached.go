@@ -60,6 +60,7 @@ func (b *builder) concerns(a model.Target, t *target, r *model.Route, rule *mode
 func (b *builder) onRoute(t *target, e *entry) []Source {
 	var owners []Source
 	for _, feature := range []func(*target, *entry) []Source{
+		b.limitRequests,
 		b.draining,
 		b.trafficOnRoute,
 		b.extend,

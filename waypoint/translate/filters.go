@@ -9,6 +9,7 @@ import (
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
+	headermetav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_to_metadata/v3"
 	localv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
 	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
@@ -28,8 +29,10 @@ const (
 	filterTokens     = "tokens" // who the end user is
 	filterDeny       = "rbac.deny"
 	filterAllow      = "rbac.allow"
+	filterCaller     = "caller" // takes apart what limits count by
 	filterLocalLimit = "ratelimit.local"
-	filterExtension  = "extension" // .1 to .8: foreign code, in the order of its priorities
+	filterGlobal     = "ratelimit.global" // asks a service, so after what is decided here
+	filterExtension  = "extension"        // .1 to .8: foreign code, in the order of its priorities
 	filterBuffer     = "buffer"
 	filterTranscoder = "transcoder" // what is before it sees the request that the client made
 	filterBandwidth  = "bandwidth"
@@ -52,7 +55,9 @@ func (b *builder) httpFilters() []*hcmv3.HttpFilter {
 		httpFilterOff(filterTokens, &compositev3.Composite{}),
 		httpFilterOff(filterDeny, &rbacv3.RBAC{}),
 		httpFilterOff(filterAllow, &rbacv3.RBAC{}),
+		httpFilterOff(filterCaller, &headermetav3.Config{}),
 		httpFilterOff(filterLocalLimit, &localv3.LocalRateLimit{StatPrefix: "local"}),
+		httpFilterOff(filterGlobal, &compositev3.Composite{}),
 	}, extensionFilters(), []*hcmv3.HttpFilter{
 		httpFilterOff(filterBuffer, &bufferv3.Buffer{MaxRequestBytes: u32(1 << 20)}),
 		httpFilterOff(filterTranscoder, &compositev3.Composite{}),

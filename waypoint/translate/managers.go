@@ -26,7 +26,7 @@ const (
 	stateBaggage   = "weft.baggage"   // what the caller's ztunnel says of its workload, for telemetry only
 	stateAuthority = "weft.authority" // address:port to ask of the pod
 	headerDst      = "x-weft-dst"
-	headerPeer     = "x-weft-peer" // in hbone: the caller, for routes of connections
+	headerPeer     = "x-weft-peer" // the caller, for what only reads headers; services do not see it
 	headerXFCC     = "x-forwarded-client-cert"
 )
 
@@ -77,7 +77,7 @@ func (b *builder) hboneManager() *hcmv3.HttpConnectionManager {
 		ServerHeaderTransformation:    hcmv3.HttpConnectionManager_PASS_THROUGH,
 		AccessLog:                     b.tcpAccessLog(),
 		AccessLogOptions:              &hcmv3.HttpConnectionManager_HcmAccessLogOptions{FlushLogOnTunnelSuccessfullyEstablished: true},
-		EarlyHeaderMutationExtensions: earlyHeader(headerPeer, "%DOWNSTREAM_PEER_URI_SAN%"),
+		EarlyHeaderMutationExtensions: earlyHeaders(setHeader(headerPeer, "%DOWNSTREAM_PEER_URI_SAN%")),
 		HttpFilters: []*hcmv3.HttpFilter{
 			httpFilterOff(filterDeny, &rbacv3.RBAC{}),
 			httpFilterOff(filterAllow, &rbacv3.RBAC{}),
@@ -174,11 +174,12 @@ func (b *builder) httpManager() *hcmv3.HttpConnectionManager {
 		},
 		StreamIdleTimeout: seconds(0),
 		// A connection without a request ends by itself before its service, if that leaves, is forgotten here.
-		CommonHttpProtocolOptions:     &corev3.HttpProtocolOptions{IdleTimeout: seconds(ClientIdle), MaxHeadersCount: u32(maxHeaderFields)},
-		UpgradeConfigs:                upgrades(),
-		AccessLog:                     b.httpAccessLog(),
-		EarlyHeaderMutationExtensions: earlyHeader(headerDst, "%FILTER_STATE("+stateDst+":PLAIN)%"),
-		HttpFilters:                   b.httpFilters(),
+		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: seconds(ClientIdle), MaxHeadersCount: u32(maxHeaderFields)},
+		UpgradeConfigs:            upgrades(),
+		AccessLog:                 b.httpAccessLog(),
+		EarlyHeaderMutationExtensions: earlyHeaders(
+			setHeader(headerDst, "%FILTER_STATE("+stateDst+":PLAIN)%"), setHeader(headerPeer, "%FILTER_STATE("+statePeer+":PLAIN)%")),
+		HttpFilters: b.httpFilters(),
 		RouteSpecifier: &hcmv3.HttpConnectionManager_ScopedRoutes{ScopedRoutes: &hcmv3.ScopedRoutes{
 			Name: "services",
 			ScopeKeyBuilder: &hcmv3.ScopedRoutes_ScopeKeyBuilder{Fragments: []*hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder{{
@@ -207,11 +208,13 @@ func upgrades() []*hcmv3.HttpConnectionManager_UpgradeConfig {
 	return []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}, {UpgradeType: "tcp"}, {UpgradeType: "spdy/3.1"}}
 }
 
-// earlyHeader overwrites a header before a route is looked for.
-func earlyHeader(name, value string) []*corev3.TypedExtensionConfig {
-	return []*corev3.TypedExtensionConfig{{Name: "early", TypedConfig: pack(&earlyv3.HeaderMutation{
-		Mutations: []*mutationv3.HeaderMutation{{Action: &mutationv3.HeaderMutation_Append{Append: setHeader(name, value)}}},
-	})}}
+// earlyHeaders overwrites headers before a route is looked for.
+func earlyHeaders(headers ...*corev3.HeaderValueOption) []*corev3.TypedExtensionConfig {
+	m := &earlyv3.HeaderMutation{}
+	for _, h := range headers {
+		m.Mutations = append(m.Mutations, &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Append{Append: h}})
+	}
+	return []*corev3.TypedExtensionConfig{{Name: "early", TypedConfig: pack(m)}}
 }
 
 func setHeader(name, value string) *corev3.HeaderValueOption {

@@ -37,10 +37,11 @@ func (b *builder) routeConfiguration(t *target) routeConfig {
 		vh.Routes = append(vh.Routes, withFaults(e.route, faults)...)
 	}
 	hoistExtensions(vh)
+	t.buckets(vh)
 	return routeConfig{owners: owners, config: &routev3.RouteConfiguration{
 		Name:                   t.name,
 		VirtualHosts:           []*routev3.VirtualHost{vh},
-		RequestHeadersToRemove: []string{headerDst, "x-envoy-external-address"},
+		RequestHeadersToRemove: []string{headerDst, headerPeer, "x-envoy-external-address"},
 		RequestHeadersToAdd: []*corev3.HeaderValueOption{
 			setHeader(headerXFCC, "By="+escapePercent(b.identity().String())+";URI=%FILTER_STATE("+statePeer+":PLAIN)%"),
 		},

@@ -35,8 +35,9 @@ type target struct {
 	workload *model.Workload // nil for a service
 	anyPort  bool            // every port of workload that no other target has
 
-	enforced map[string]*anypb.Any // on requests to the target itself
-	owners   []Source              // of the policies on requests, its routes' included
+	limits   map[string]*model.Attachment // rate limits that this pod counts, by their keys
+	enforced map[string]*anypb.Any        // on requests to the target itself
+	owners   []Source                     // of the policies on requests, its routes' included
 }
 
 // clusterName names the cluster of a service port.
