@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -114,4 +115,23 @@ func TestLocalRateLimit(t *testing.T) {
 
 	step(6, anHour(2, model.LimitKey{Type: model.LimitAddress}, model.LimitKey{Type: model.LimitHost}))
 	expect("an address and host", 2, 4, m.http, "GET", "/")
+}
+
+// Nothing is refused in dry run, and what would have been is counted.
+func TestDryRunOfLimits(t *testing.T) {
+	m := newMesh(t)
+	m.limit("cart", model.RateLimit{DryRun: true, Headers: true, Rules: []model.LimitRule{anHour(2)}})
+	m.eventually("the limit is in force", func() error {
+		_, _, h, err := ask(m.http, "GET", "/")
+		if err == nil && h.Get("x-ratelimit-limit") != "2" {
+			err = fmt.Errorf("headers %v", h)
+		}
+		return err
+	})
+	if got := m.passed(5, m.http, "GET", "/"); got != 5 {
+		t.Errorf("%d of 5 passed", got)
+	}
+	if _, stats := m.envoy.Admin("GET", "/stats?usedonly&filter=^limit[.].*shadow_mode"); !strings.Contains(stats, "shadow_mode: ") {
+		t.Errorf("the dry run is not counted: %q", stats)
+	}
 }
