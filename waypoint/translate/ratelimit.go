@@ -20,10 +20,10 @@ import (
 const (
 	kindRateLimit = "RateLimit"
 
-	limitKey      = "limit" // namespace/name/index of the rule
-	limitMatch    = "match"
-	metaNamespace = "namespace" // metadata: the caller's namespace
-	metaPath      = "path"      // metadata: the path without its query
+	limitKey     = "limit" // namespace/name/index of the rule
+	limitMatch   = "match"
+	metaCallerNS = "caller_namespace" // metadata: the caller's namespace
+	metaPath     = "path"             // metadata: the path without its query
 )
 
 // limitRequests counts a route's requests by the narrowest policy that concerns them.
@@ -137,7 +137,7 @@ func limitBy(k model.LimitKey) *routev3.RateLimit_Action {
 	case model.LimitAddress:
 		return &routev3.RateLimit_Action{ActionSpecifier: &routev3.RateLimit_Action_RemoteAddress_{RemoteAddress: &routev3.RateLimit_Action_RemoteAddress{}}}
 	case model.LimitNamespace:
-		return limitMetadata(k, metaNamespace)
+		return limitMetadata(k, metaCallerNS)
 	case model.LimitPath:
 		return limitMetadata(k, metaPath)
 	}
@@ -170,7 +170,7 @@ func callerMetadata() *anypb.Any {
 		}}
 	}
 	return pack(&headermetav3.Config{RequestRules: []*headermetav3.Config_Rule{
-		part(headerPeer, metaNamespace, `^`+spiffe+`[^/]+/ns/([^/]+)/.*$`),
+		part(headerPeer, metaCallerNS, `^`+spiffe+`[^/]+/ns/([^/]+)/.*$`),
 		part(":path", metaPath, `^([^?]*).*$`),
 	}})
 }
