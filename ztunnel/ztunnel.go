@@ -29,6 +29,7 @@ import (
 	"github.com/weftmesh/weft/pkg/telemetry"
 	"github.com/weftmesh/weft/ztunnel/dns"
 	"github.com/weftmesh/weft/ztunnel/flow"
+	"github.com/weftmesh/weft/ztunnel/health"
 	"github.com/weftmesh/weft/ztunnel/inbound"
 	"github.com/weftmesh/weft/ztunnel/inpod"
 	"github.com/weftmesh/weft/ztunnel/pod"
@@ -69,6 +70,8 @@ type Ztunnel struct {
 	Flows   *flow.Table
 	Pods    *inpod.Manager
 	Metrics *telemetry.Metrics
+	// Health of the node's pods, as their services want it checked.
+	Health *health.Prober
 
 	o       Options
 	mu      sync.Mutex // protects what follows
@@ -108,6 +111,11 @@ func New(o Options) *Ztunnel {
 		Ejections:   o.Metrics.CounterVec("endpoint_ejections_total", "Endpoints taken out of the choice for a while because they could not be connected to.", "service"),
 		DNSUpstream: o.DNSUpstream, DNSMetrics: &o.Metrics.DNS, Log: o.Log,
 	})
+	z.Health = health.New(health.Options{State: z.State, Pods: z.Pods.List, Log: o.Log})
+	o.Metrics.GaugeFunc("pods_unhealthy", "Pods of this node that fail a health check of their service.", func() float64 {
+		uids, _ := z.Health.Unhealthy()
+		return float64(len(uids))
+	})
 	o.Metrics.GaugeFunc("ztunnel_pods", "Enrolled pods served by this ztunnel.", func() float64 { return float64(z.Pods.Pods()) })
 	o.Metrics.GaugeFunc("ztunnel_workloads", "Workloads of the mesh that this ztunnel has been told of.", func() float64 { return float64(z.State.Index.Counts().Workloads) })
 	o.Metrics.GaugeFunc("ztunnel_services", "Services that this ztunnel has been told of.", func() float64 { return float64(z.State.Index.Counts().Services) })
@@ -120,6 +128,7 @@ func New(o Options) *Ztunnel {
 // Run keeps connections in step with the configuration until ctx ends.
 func (z *Ztunnel) Run(ctx context.Context) {
 	go z.Metrics.Run(ctx)
+	go z.Health.Run(ctx)
 	revise(ctx, z.State, z.Flows)
 }
 

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/weftmesh/weft/pkg/api"
 	"github.com/weftmesh/weft/pkg/ca"
 	"github.com/weftmesh/weft/pkg/controller"
 	"github.com/weftmesh/weft/pkg/model"
@@ -37,9 +38,11 @@ type pipeline struct {
 	nacks   chan xds.NACK
 
 	publisher *publisher
+	health    *xds.HealthReports // of pods, by their nodes
 
-	latest atomic.Pointer[model.Snapshot]
-	read   atomic.Pointer[source.Objects]
+	changing sync.Mutex // held while a change goes through
+	latest   atomic.Pointer[model.Snapshot]
+	read     atomic.Pointer[source.Objects]
 
 	mu        sync.Mutex // protects all below; an isolator calls back with its own lock held, so never call one with mu held
 	waypoints map[string]*isolate.Isolator
@@ -54,16 +57,44 @@ type pipeline struct {
 func newPipeline(c config, nodes *ca.NodePolicy, m metrics, out output, log *zap.Logger) *pipeline {
 	p := &pipeline{
 		c: c, log: log, nodes: nodes, metrics: m, out: out, nacks: make(chan xds.NACK, 256), stamps: stamps{},
+		health:    xds.NewHealthReports(api.SystemNamespace+"/weft-ztunnel", nil),
 		waypoints: map[string]*isolate.Isolator{}, refusals: map[string][]translate.Problem{},
 	}
 	p.publisher = newPublisher(p)
 	return p
 }
 
-// changed is called by the source, never twice at a time.
+// changed is called by the source.
 func (p *pipeline) changed(objs *source.Objects, problems []source.Problem) {
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	p.change(objs, problems)
+}
+
+// hearHealth puts what the nodes say of their pods' health into effect.
+func (p *pipeline) hearHealth(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.health.Changed():
+		}
+		p.changing.Lock()
+		if objs := p.read.Load(); objs != nil {
+			p.mu.Lock()
+			problems := p.problems
+			p.mu.Unlock()
+			p.change(objs, problems)
+		}
+		p.changing.Unlock()
+	}
+}
+
+// change compiles and publishes. Call with changing held.
+func (p *pipeline) change(objs *source.Objects, problems []source.Problem) {
 	start := time.Now()
 	snap, status := controller.Compile(objs, controller.Config{TrustDomain: p.c.trustDomain, ClusterDomain: p.c.clusterDomain})
+	p.health.Apply(snap)
 	p.metrics.build.Observe(time.Since(start).Seconds())
 	p.read.Store(objs)
 	p.latest.Store(snap)

@@ -76,6 +76,8 @@ func run(ctx context.Context, c config) error {
 	g.Go(func() error { return authority.Run(ctx) })
 	g.Go(func() error { return server.Serve(ctx, listener) })
 	g.Go(func() error { p.hearRefusals(ctx); return nil })
+	g.Go(func() error { p.health.Run(ctx); return nil })
+	g.Go(func() error { p.hearHealth(ctx); return nil })
 	g.Go(func() error { p.publisher.run(ctx); return nil })
 	g.Go(func() error { return src.Run(ctx, p.changed) })
 	g.Go(func() error { return servePages(ctx, c, p, reg, log) })
@@ -107,7 +109,7 @@ func newServer(c config, authority *ca.Authority, tokens *ca.JWTAuthenticator, p
 			IPs:      []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 		}),
 		Authenticator: counted{ca.Any(ca.PodAuthenticator{Authenticator: tokens, Find: p.podUID}, ca.PeerCertAuthenticator{Authority: authority}), p.metrics.strangers},
-		Register:      []func(grpc.ServiceRegistrar){svc.Register},
+		Register:      []func(grpc.ServiceRegistrar){svc.Register, p.health.Register},
 		OnNACK:        p.refused,
 		Registerer:    reg,
 		Logger:        log,

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
 
 	"github.com/weftmesh/weft/pkg/ca"
 	"github.com/weftmesh/weft/pkg/identity"
@@ -63,7 +64,7 @@ func run(ctx context.Context, c config) error {
 	if err != nil {
 		return err
 	}
-	return serve(ctx, c, z, client, certs, log, level)
+	return serve(ctx, c, z, client, conn, certs, log, level)
 }
 
 // apply carries deltas from the wire's package to the state, which stands on the same floor. A pod of this
@@ -80,7 +81,7 @@ func apply(s *state.State, node string, certs *ca.Manager) func(xds.Delta) error
 	}
 }
 
-func serve(ctx context.Context, c config, z *ztunnel.Ztunnel, client *xds.Client, certs *ca.Manager, log *zap.Logger, level zap.AtomicLevel) error {
+func serve(ctx context.Context, c config, z *ztunnel.Ztunnel, client *xds.Client, conn *grpc.ClientConn, certs *ca.Manager, log *zap.Logger, level zap.AtomicLevel) error {
 	stopping, stop := context.WithCancel(ctx) // ends when the drain begins
 	defer stop()
 	running, end := context.WithCancel(context.Background()) // ends after the drain
@@ -91,6 +92,8 @@ func serve(ctx context.Context, c config, z *ztunnel.Ztunnel, client *xds.Client
 	}
 	g.Go(func() error { return client.Run(running) })
 	g.Go(func() error { z.Run(running); return nil })
+	reporter := &healthReporter{c: c, z: z, conn: conn, log: log}
+	g.Go(func() error { reporter.run(running); return nil })
 	g.Go(func() error {
 		select {
 		case <-client.Synced():

@@ -15,6 +15,7 @@ func (c *compiler) compileTraffic() {
 		p := policyObject{Policy: o.Value, kind: "TrafficPolicy", at: o.Origin, refs: spec.TargetRefs}
 		policy := trafficPolicy(spec)
 		for _, t := range c.attachPolicy(p, targetKinds{service: true, route: true}) {
+			addProbes(t, policy.Checks)
 			if ztunnel.concerns(t) {
 				ztunnel.attach(c.status(p.kind, p, p.at), t, policy)
 				continue

@@ -118,3 +118,13 @@ func connBalance(b *model.Balance) *model.Balance {
 	}
 	return nil
 }
+
+// addProbes has the nodes of a service's endpoints check their health, with a waypoint or without.
+func addProbes(t attached, checks []model.HealthCheck) {
+	if t.Route != "" || t.info == nil {
+		return
+	}
+	for _, h := range checks {
+		t.info.model.Probes = append(t.info.model.Probes, model.Probe{ServicePort: t.Port, HealthCheck: h})
+	}
+}

@@ -114,6 +114,8 @@ type Service struct {
 	Faults []ConnFault `json:"faults,omitempty"`
 	// Carriage is what callers' ztunnels do, for the service or a port of it.
 	Carriage []Carriage `json:"carriage,omitempty"`
+	// Probes are made by the ztunnels of the endpoints' nodes.
+	Probes []Probe `json:"probes,omitempty"`
 }
 
 // Key identifies a service in the mesh: namespace/hostname.

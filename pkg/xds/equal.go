@@ -35,7 +35,8 @@ func sameService(a, b *model.Service) bool {
 // sameTraffic compares what few services have.
 func sameTraffic(a, b *model.Service) bool {
 	return (len(a.Faults)|len(b.Faults) == 0 || reflect.DeepEqual(a.Faults, b.Faults)) &&
-		(len(a.Carriage)|len(b.Carriage) == 0 || reflect.DeepEqual(a.Carriage, b.Carriage))
+		(len(a.Carriage)|len(b.Carriage) == 0 || reflect.DeepEqual(a.Carriage, b.Carriage)) &&
+		(len(a.Probes)|len(b.Probes) == 0 || reflect.DeepEqual(a.Probes, b.Probes))
 }
 
 func samePolicy(a, b *model.Policy) bool { return reflect.DeepEqual(a, b) }

@@ -29,6 +29,9 @@ func decodeTraffic(s *model.Service, exts []*workloadapi.Extension) error {
 		for _, c := range t.GetCarriage() {
 			s.Carriage = append(s.Carriage, r.carriage(c))
 		}
+		for _, h := range t.GetHealthChecks() {
+			s.Probes = append(s.Probes, r.probe(h))
+		}
 		if r.err != nil {
 			return r.err
 		}

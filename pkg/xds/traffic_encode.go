@@ -16,7 +16,7 @@ const extTraffic = "weft.v1.Traffic"
 
 // encodeTraffic is nil for a service that nothing is said of: nearly all.
 func encodeTraffic(s *model.Service) *weftv1.Traffic {
-	if len(s.Faults)+len(s.Carriage) == 0 {
+	if len(s.Faults)+len(s.Carriage)+len(s.Probes) == 0 {
 		return nil
 	}
 	out := &weftv1.Traffic{}
@@ -25,6 +25,9 @@ func encodeTraffic(s *model.Service) *weftv1.Traffic {
 	}
 	for i := range s.Carriage {
 		out.Carriage = append(out.Carriage, encodeCarriage(&s.Carriage[i]))
+	}
+	for i := range s.Probes {
+		out.HealthChecks = append(out.HealthChecks, encodeProbe(&s.Probes[i]))
 	}
 	return out
 }

@@ -53,6 +53,8 @@ func fullService() *model.Service {
 			Balance: &model.Balance{Algorithm: model.RoundRobin, SlowStart: &model.SlowStart{Window: time.Hour, Aggression: 1.5, MinPercent: 10}},
 			Limits:  &model.ConnectionLimits{Connections: new(uint32(5)), PerEndpoint: new(uint32(6))}, Keepalive: &model.Keepalive{Time: 1, Interval: 2, Probes: 3},
 			Outliers: &model.Outliers{ConnectFailures: 1, BaseEjection: 2, MaxEjection: 3, MaxPercent: 4}}, {}},
+		Probes: []model.Probe{{ServicePort: 80, HealthCheck: model.HealthCheck{Kind: model.CheckHTTP, Port: 8080, Path: "/ok", Host: "h", Statuses: []uint32{200, 204},
+			Service: "s", Interval: time.Second, Timeout: time.Millisecond, Unhealthy: 2, Healthy: 1}}},
 	}
 }
 
@@ -136,6 +138,7 @@ func TestEveryFieldRoundTrips(t *testing.T) {
 	everySet(t, &s.Faults[0])
 	everySet(t, &s.Faults[0].From[0])
 	everySet(t, &s.Carriage[0])
+	everySet(t, &s.Probes[0].HealthCheck)
 	roundTripWorkload(t, w)
 	roundTripService(t, s)
 	roundTripPolicy(t, p)
@@ -267,6 +270,8 @@ func TestUnreadable(t *testing.T) {
 		"carriage's port":     extended(func(t *weftv1.Traffic) { t.Carriage[0].Port = 70000 }),
 		"no failures":         extended(func(t *weftv1.Traffic) { t.Carriage[0].Outliers.ConnectFailures = 0 }),
 		"slow start":          extended(func(t *weftv1.Traffic) { t.Carriage[0].SlowStart.Aggression = math.Inf(1) }),
+		"unknown check":       extended(func(t *weftv1.Traffic) { t.HealthChecks[0].Kind = 77 }),
+		"no interval":         extended(func(t *weftv1.Traffic) { t.HealthChecks[0].Interval = nil }),
 		"120 percent":         extended(func(t *weftv1.Traffic) { t.Faults[0].RefusePercent = 120 }),
 		"no number":           extended(func(t *weftv1.Traffic) { t.Faults[0].DelayPercent = math.NaN() }),
 		"negative delay":      extended(func(t *weftv1.Traffic) { t.Faults[0].Delay.Seconds = -1 }),

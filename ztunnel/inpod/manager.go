@@ -240,6 +240,17 @@ func (m *Manager) Pods() int {
 	return len(m.pods)
 }
 
+// List are the pods served, in no order.
+func (m *Manager) List() []*pod.Pod {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make([]*pod.Pod, 0, len(m.pods))
+	for _, p := range m.pods {
+		out = append(out, p.pod)
+	}
+	return out
+}
+
 // View is one pod as the admin page shows it.
 type View struct {
 	UID       string `json:"uid"`

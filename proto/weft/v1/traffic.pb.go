@@ -82,11 +82,64 @@ func (Carriage_Balance) EnumDescriptor() ([]byte, []int) {
 	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{4, 0}
 }
 
+type HealthCheck_Kind int32
+
+const (
+	HealthCheck_UNKNOWN HealthCheck_Kind = 0
+	HealthCheck_TCP     HealthCheck_Kind = 1
+	HealthCheck_HTTP    HealthCheck_Kind = 2
+	HealthCheck_GRPC    HealthCheck_Kind = 3
+)
+
+// Enum value maps for HealthCheck_Kind.
+var (
+	HealthCheck_Kind_name = map[int32]string{
+		0: "UNKNOWN",
+		1: "TCP",
+		2: "HTTP",
+		3: "GRPC",
+	}
+	HealthCheck_Kind_value = map[string]int32{
+		"UNKNOWN": 0,
+		"TCP":     1,
+		"HTTP":    2,
+		"GRPC":    3,
+	}
+)
+
+func (x HealthCheck_Kind) Enum() *HealthCheck_Kind {
+	p := new(HealthCheck_Kind)
+	*p = x
+	return p
+}
+
+func (x HealthCheck_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (HealthCheck_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_weft_v1_traffic_proto_enumTypes[1].Descriptor()
+}
+
+func (HealthCheck_Kind) Type() protoreflect.EnumType {
+	return &file_weft_v1_traffic_proto_enumTypes[1]
+}
+
+func (x HealthCheck_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use HealthCheck_Kind.Descriptor instead.
+func (HealthCheck_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{8, 0}
+}
+
 // Traffic is an extension of istio.workload.Service: what ztunnels do for it.
 type Traffic struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Faults        []*ConnectionFault     `protobuf:"bytes,1,rep,name=faults,proto3" json:"faults,omitempty"`
 	Carriage      []*Carriage            `protobuf:"bytes,2,rep,name=carriage,proto3" json:"carriage,omitempty"`
+	HealthChecks  []*HealthCheck         `protobuf:"bytes,3,rep,name=health_checks,json=healthChecks,proto3" json:"health_checks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -131,6 +184,13 @@ func (x *Traffic) GetFaults() []*ConnectionFault {
 func (x *Traffic) GetCarriage() []*Carriage {
 	if x != nil {
 		return x.Carriage
+	}
+	return nil
+}
+
+func (x *Traffic) GetHealthChecks() []*HealthCheck {
+	if x != nil {
+		return x.HealthChecks
 	}
 	return nil
 }
@@ -666,14 +726,143 @@ func (x *KeepAlive) GetProbes() uint32 {
 	return 0
 }
 
+// HealthCheck is what the ztunnel of an endpoint's node asks its application.
+type HealthCheck struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Port of the service, whose target is asked. 0: that of the first.
+	ServicePort uint32 `protobuf:"varint,1,opt,name=service_port,json=servicePort,proto3" json:"service_port,omitempty"`
+	// Port of the pod; before service_port.
+	Port uint32           `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	Kind HealthCheck_Kind `protobuf:"varint,3,opt,name=kind,proto3,enum=weft.v1.HealthCheck_Kind" json:"kind,omitempty"`
+	Path string           `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`
+	Host string           `protobuf:"bytes,5,opt,name=host,proto3" json:"host,omitempty"`
+	// Statuses that are well. None: 200 to 399.
+	Statuses           []uint32             `protobuf:"varint,6,rep,packed,name=statuses,proto3" json:"statuses,omitempty"`
+	GrpcService        string               `protobuf:"bytes,7,opt,name=grpc_service,json=grpcService,proto3" json:"grpc_service,omitempty"`
+	Interval           *durationpb.Duration `protobuf:"bytes,8,opt,name=interval,proto3" json:"interval,omitempty"`
+	Timeout            *durationpb.Duration `protobuf:"bytes,9,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	UnhealthyThreshold uint32               `protobuf:"varint,10,opt,name=unhealthy_threshold,json=unhealthyThreshold,proto3" json:"unhealthy_threshold,omitempty"`
+	HealthyThreshold   uint32               `protobuf:"varint,11,opt,name=healthy_threshold,json=healthyThreshold,proto3" json:"healthy_threshold,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *HealthCheck) Reset() {
+	*x = HealthCheck{}
+	mi := &file_weft_v1_traffic_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HealthCheck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HealthCheck) ProtoMessage() {}
+
+func (x *HealthCheck) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_traffic_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HealthCheck.ProtoReflect.Descriptor instead.
+func (*HealthCheck) Descriptor() ([]byte, []int) {
+	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *HealthCheck) GetServicePort() uint32 {
+	if x != nil {
+		return x.ServicePort
+	}
+	return 0
+}
+
+func (x *HealthCheck) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *HealthCheck) GetKind() HealthCheck_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return HealthCheck_UNKNOWN
+}
+
+func (x *HealthCheck) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *HealthCheck) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *HealthCheck) GetStatuses() []uint32 {
+	if x != nil {
+		return x.Statuses
+	}
+	return nil
+}
+
+func (x *HealthCheck) GetGrpcService() string {
+	if x != nil {
+		return x.GrpcService
+	}
+	return ""
+}
+
+func (x *HealthCheck) GetInterval() *durationpb.Duration {
+	if x != nil {
+		return x.Interval
+	}
+	return nil
+}
+
+func (x *HealthCheck) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *HealthCheck) GetUnhealthyThreshold() uint32 {
+	if x != nil {
+		return x.UnhealthyThreshold
+	}
+	return 0
+}
+
+func (x *HealthCheck) GetHealthyThreshold() uint32 {
+	if x != nil {
+		return x.HealthyThreshold
+	}
+	return 0
+}
+
 var File_weft_v1_traffic_proto protoreflect.FileDescriptor
 
 const file_weft_v1_traffic_proto_rawDesc = "" +
 	"\n" +
-	"\x15weft/v1/traffic.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"j\n" +
+	"\x15weft/v1/traffic.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x01\n" +
 	"\aTraffic\x120\n" +
 	"\x06faults\x18\x01 \x03(\v2\x18.weft.v1.ConnectionFaultR\x06faults\x12-\n" +
-	"\bcarriage\x18\x02 \x03(\v2\x11.weft.v1.CarriageR\bcarriage\"\x8a\x03\n" +
+	"\bcarriage\x18\x02 \x03(\v2\x11.weft.v1.CarriageR\bcarriage\x129\n" +
+	"\rhealth_checks\x18\x03 \x03(\v2\x14.weft.v1.HealthCheckR\fhealthChecks\"\x8a\x03\n" +
 	"\x0fConnectionFault\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
 	"\x04from\x18\x02 \x03(\v2\x0f.weft.v1.CallerR\x04from\x120\n" +
@@ -730,7 +919,25 @@ const file_weft_v1_traffic_proto_rawDesc = "" +
 	"\tKeepAlive\x12-\n" +
 	"\x04time\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x04time\x125\n" +
 	"\binterval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12\x16\n" +
-	"\x06probes\x18\x03 \x01(\rR\x06probesB/Z-github.com/weftmesh/weft/proto/weft/v1;weftv1b\x06proto3"
+	"\x06probes\x18\x03 \x01(\rR\x06probes\"\xd6\x03\n" +
+	"\vHealthCheck\x12!\n" +
+	"\fservice_port\x18\x01 \x01(\rR\vservicePort\x12\x12\n" +
+	"\x04port\x18\x02 \x01(\rR\x04port\x12-\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x19.weft.v1.HealthCheck.KindR\x04kind\x12\x12\n" +
+	"\x04path\x18\x04 \x01(\tR\x04path\x12\x12\n" +
+	"\x04host\x18\x05 \x01(\tR\x04host\x12\x1a\n" +
+	"\bstatuses\x18\x06 \x03(\rR\bstatuses\x12!\n" +
+	"\fgrpc_service\x18\a \x01(\tR\vgrpcService\x125\n" +
+	"\binterval\x18\b \x01(\v2\x19.google.protobuf.DurationR\binterval\x123\n" +
+	"\atimeout\x18\t \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12/\n" +
+	"\x13unhealthy_threshold\x18\n" +
+	" \x01(\rR\x12unhealthyThreshold\x12+\n" +
+	"\x11healthy_threshold\x18\v \x01(\rR\x10healthyThreshold\"0\n" +
+	"\x04Kind\x12\v\n" +
+	"\aUNKNOWN\x10\x00\x12\a\n" +
+	"\x03TCP\x10\x01\x12\b\n" +
+	"\x04HTTP\x10\x02\x12\b\n" +
+	"\x04GRPC\x10\x03B/Z-github.com/weftmesh/weft/proto/weft/v1;weftv1b\x06proto3"
 
 var (
 	file_weft_v1_traffic_proto_rawDescOnce sync.Once
@@ -744,44 +951,50 @@ func file_weft_v1_traffic_proto_rawDescGZIP() []byte {
 	return file_weft_v1_traffic_proto_rawDescData
 }
 
-var file_weft_v1_traffic_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_weft_v1_traffic_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_weft_v1_traffic_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_weft_v1_traffic_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_weft_v1_traffic_proto_goTypes = []any{
 	(Carriage_Balance)(0),         // 0: weft.v1.Carriage.Balance
-	(*Traffic)(nil),               // 1: weft.v1.Traffic
-	(*ConnectionFault)(nil),       // 2: weft.v1.ConnectionFault
-	(*Caller)(nil),                // 3: weft.v1.Caller
-	(*ServiceAccount)(nil),        // 4: weft.v1.ServiceAccount
-	(*Carriage)(nil),              // 5: weft.v1.Carriage
-	(*SlowStart)(nil),             // 6: weft.v1.SlowStart
-	(*Outliers)(nil),              // 7: weft.v1.Outliers
-	(*KeepAlive)(nil),             // 8: weft.v1.KeepAlive
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
+	(HealthCheck_Kind)(0),         // 1: weft.v1.HealthCheck.Kind
+	(*Traffic)(nil),               // 2: weft.v1.Traffic
+	(*ConnectionFault)(nil),       // 3: weft.v1.ConnectionFault
+	(*Caller)(nil),                // 4: weft.v1.Caller
+	(*ServiceAccount)(nil),        // 5: weft.v1.ServiceAccount
+	(*Carriage)(nil),              // 6: weft.v1.Carriage
+	(*SlowStart)(nil),             // 7: weft.v1.SlowStart
+	(*Outliers)(nil),              // 8: weft.v1.Outliers
+	(*KeepAlive)(nil),             // 9: weft.v1.KeepAlive
+	(*HealthCheck)(nil),           // 10: weft.v1.HealthCheck
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 12: google.protobuf.Duration
 }
 var file_weft_v1_traffic_proto_depIdxs = []int32{
-	2,  // 0: weft.v1.Traffic.faults:type_name -> weft.v1.ConnectionFault
-	5,  // 1: weft.v1.Traffic.carriage:type_name -> weft.v1.Carriage
-	3,  // 2: weft.v1.ConnectionFault.from:type_name -> weft.v1.Caller
-	9,  // 3: weft.v1.ConnectionFault.until:type_name -> google.protobuf.Timestamp
-	10, // 4: weft.v1.ConnectionFault.delay:type_name -> google.protobuf.Duration
-	4,  // 5: weft.v1.Caller.service_accounts:type_name -> weft.v1.ServiceAccount
-	0,  // 6: weft.v1.Carriage.balance:type_name -> weft.v1.Carriage.Balance
-	6,  // 7: weft.v1.Carriage.slow_start:type_name -> weft.v1.SlowStart
-	7,  // 8: weft.v1.Carriage.outliers:type_name -> weft.v1.Outliers
-	10, // 9: weft.v1.Carriage.connect_timeout:type_name -> google.protobuf.Duration
-	10, // 10: weft.v1.Carriage.idle_timeout:type_name -> google.protobuf.Duration
-	8,  // 11: weft.v1.Carriage.keep_alive:type_name -> weft.v1.KeepAlive
-	10, // 12: weft.v1.SlowStart.window:type_name -> google.protobuf.Duration
-	10, // 13: weft.v1.Outliers.base_ejection:type_name -> google.protobuf.Duration
-	10, // 14: weft.v1.Outliers.max_ejection:type_name -> google.protobuf.Duration
-	10, // 15: weft.v1.KeepAlive.time:type_name -> google.protobuf.Duration
-	10, // 16: weft.v1.KeepAlive.interval:type_name -> google.protobuf.Duration
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	3,  // 0: weft.v1.Traffic.faults:type_name -> weft.v1.ConnectionFault
+	6,  // 1: weft.v1.Traffic.carriage:type_name -> weft.v1.Carriage
+	10, // 2: weft.v1.Traffic.health_checks:type_name -> weft.v1.HealthCheck
+	4,  // 3: weft.v1.ConnectionFault.from:type_name -> weft.v1.Caller
+	11, // 4: weft.v1.ConnectionFault.until:type_name -> google.protobuf.Timestamp
+	12, // 5: weft.v1.ConnectionFault.delay:type_name -> google.protobuf.Duration
+	5,  // 6: weft.v1.Caller.service_accounts:type_name -> weft.v1.ServiceAccount
+	0,  // 7: weft.v1.Carriage.balance:type_name -> weft.v1.Carriage.Balance
+	7,  // 8: weft.v1.Carriage.slow_start:type_name -> weft.v1.SlowStart
+	8,  // 9: weft.v1.Carriage.outliers:type_name -> weft.v1.Outliers
+	12, // 10: weft.v1.Carriage.connect_timeout:type_name -> google.protobuf.Duration
+	12, // 11: weft.v1.Carriage.idle_timeout:type_name -> google.protobuf.Duration
+	9,  // 12: weft.v1.Carriage.keep_alive:type_name -> weft.v1.KeepAlive
+	12, // 13: weft.v1.SlowStart.window:type_name -> google.protobuf.Duration
+	12, // 14: weft.v1.Outliers.base_ejection:type_name -> google.protobuf.Duration
+	12, // 15: weft.v1.Outliers.max_ejection:type_name -> google.protobuf.Duration
+	12, // 16: weft.v1.KeepAlive.time:type_name -> google.protobuf.Duration
+	12, // 17: weft.v1.KeepAlive.interval:type_name -> google.protobuf.Duration
+	1,  // 18: weft.v1.HealthCheck.kind:type_name -> weft.v1.HealthCheck.Kind
+	12, // 19: weft.v1.HealthCheck.interval:type_name -> google.protobuf.Duration
+	12, // 20: weft.v1.HealthCheck.timeout:type_name -> google.protobuf.Duration
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_traffic_proto_init() }
@@ -794,8 +1007,8 @@ func file_weft_v1_traffic_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_traffic_proto_rawDesc), len(file_weft_v1_traffic_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   8,
+			NumEnums:      2,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,153 @@
+package xds
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	grpcstatus "google.golang.org/grpc/status"
+
+	"github.com/weftmesh/weft/pkg/ca"
+	"github.com/weftmesh/weft/pkg/model"
+	weftv1 "github.com/weftmesh/weft/proto/weft/v1"
+)
+
+const (
+	healthService = "weft.v1.HealthReports"
+	// HealthLife is how long a report counts. Then an endpoint's health is not known, and as Kubernetes says again.
+	HealthLife = 30 * time.Second
+)
+
+// ReportHealth tells a controller which workloads of a node fail a health check. It has to be repeated well
+// within HealthLife.
+func ReportHealth(ctx context.Context, conn grpc.ClientConnInterface, node string, unhealthy []string) error {
+	in := &weftv1.HealthReport{Node: node, Unhealthy: unhealthy}
+	if err := conn.Invoke(ctx, "/"+healthService+"/Report", in, &weftv1.HealthAnswer{}); err != nil {
+		return fmt.Errorf("report health of node %s: %w", node, err)
+	}
+	return nil
+}
+
+// HealthReports is what the nodes have said. Its methods are safe for concurrent use.
+type HealthReports struct {
+	account string // that ztunnels have: namespace/name
+	now     func() time.Time
+	changed chan struct{} // holds one when Apply would do something else than the last time
+
+	mu    sync.Mutex // protects nodes
+	nodes map[string]nodeHealth
+}
+
+type nodeHealth struct {
+	unhealthy []string // sorted
+	until     time.Time
+}
+
+// NewHealthReports takes reports of callers with a service account, namespace/name. A nil clock is the machine's.
+func NewHealthReports(account string, now func() time.Time) *HealthReports {
+	if now == nil {
+		now = time.Now
+	}
+	return &HealthReports{account: account, now: now, changed: make(chan struct{}, 1), nodes: map[string]nodeHealth{}}
+}
+
+// Register puts the service on a gRPC server, whose interceptors authenticate.
+func (h *HealthReports) Register(r grpc.ServiceRegistrar) {
+	r.RegisterService(&grpc.ServiceDesc{
+		ServiceName: healthService, HandlerType: (*any)(nil), Metadata: "weft/v1/health.proto",
+		Methods: []grpc.MethodDesc{{MethodName: "Report", Handler: func(_ any, ctx context.Context, decode func(any) error, through grpc.UnaryServerInterceptor) (any, error) {
+			in := &weftv1.HealthReport{}
+			if err := decode(in); err != nil {
+				return nil, err
+			}
+			serve := func(ctx context.Context, _ any) (any, error) { return h.report(ctx, in) }
+			if through == nil {
+				return serve(ctx, in)
+			}
+			return through(ctx, in, &grpc.UnaryServerInfo{Server: h, FullMethod: "/" + healthService + "/Report"}, serve)
+		}}},
+	}, h)
+}
+
+// report takes a node's word for its own pods and nobody else's.
+func (h *HealthReports) report(ctx context.Context, in *weftv1.HealthReport) (*weftv1.HealthAnswer, error) {
+	c, ok := ca.CallerFrom(ctx)
+	if !ok || c.Account() != h.account || c.Node == "" || c.Node != in.GetNode() {
+		return nil, grpcstatus.Errorf(codes.PermissionDenied, "%s may not report health of node %q: its ztunnel does, with a token bound to that node", c, in.GetNode())
+	}
+	unhealthy := slices.Sorted(slices.Values(in.GetUnhealthy()))
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !slices.Equal(h.nodes[c.Node].unhealthy, unhealthy) {
+		h.notify()
+	}
+	if len(unhealthy) == 0 {
+		delete(h.nodes, c.Node)
+	} else {
+		h.nodes[c.Node] = nodeHealth{unhealthy, h.now().Add(HealthLife)}
+	}
+	return &weftv1.HealthAnswer{}, nil
+}
+
+func (h *HealthReports) notify() {
+	select {
+	case h.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Changed holds a value when Apply would do something else than before.
+func (h *HealthReports) Changed() <-chan struct{} { return h.changed }
+
+// Run forgets nodes that say nothing more, until ctx ends.
+func (h *HealthReports) Run(ctx context.Context) {
+	t := time.NewTicker(HealthLife / 6)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			h.Expire()
+		}
+	}
+}
+
+// Expire forgets nodes that have said nothing for HealthLife.
+func (h *HealthReports) Expire() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for node, n := range h.nodes {
+		if !h.now().Before(n.until) {
+			delete(h.nodes, node)
+			h.notify()
+		}
+	}
+}
+
+// Apply marks the workloads that fail a health check as unhealthy, in a snapshot that nobody else has yet. Of what a
+// node says only its own workloads count, and of these those that a service checks.
+func (h *HealthReports) Apply(s *model.Snapshot) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for node, n := range h.nodes {
+		for _, uid := range n.unhealthy {
+			if w := s.Workloads[uid]; w != nil && w.Node == node && probed(s, w) {
+				w.Unhealthy = true
+			}
+		}
+	}
+}
+
+func probed(s *model.Snapshot, w *model.Workload) bool {
+	for key := range w.Services {
+		if v := s.Services[key]; v != nil && len(v.Probes) > 0 {
+			return true
+		}
+	}
+	return false
+}
