@@ -58,12 +58,7 @@ func (c *compiler) extProc(p policyObject, spec *api.ExtProcExtension) (*model.E
 	if spec.Timeout != nil {
 		out.Timeout = spec.Timeout.Duration
 	}
-	for k, v := range spec.Metadata {
-		if out.Metadata == nil {
-			out.Metadata = map[string]string{}
-		}
-		out.Metadata[k] = string(v)
-	}
+	out.Metadata = texts(spec.Metadata)
 	return out, ""
 }
 

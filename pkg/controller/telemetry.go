@@ -1,15 +1,116 @@
 package controller
 
-import "github.com/weftmesh/weft/pkg/model"
+import (
+	"maps"
+	"slices"
 
+	"github.com/weftmesh/weft/pkg/api"
+	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/source"
+)
+
+// compileTelemetry compiles those with targets first: a waypoint's own goes before its namespace's, and that before
+// the mesh's.
 func (c *compiler) compileTelemetry() {
-	for _, o := range oldestFirst(c.objs.Telemetries) {
+	all := oldestFirst(c.objs.Telemetries)
+	for _, o := range all {
+		if len(o.Value.Spec.TargetRefs) == 0 {
+			continue
+		}
 		p := policyObject{Policy: o.Value, kind: "Telemetry", at: o.Origin, refs: o.Value.Spec.TargetRefs}
+		compiled := c.telemetry(p, &o.Value.Spec)
 		for _, t := range c.attachPolicy(p, targetKinds{service: true, gateway: true}) {
-			if c.byWaypoint(p, t) {
-				c.put(p, t, model.Attachment{Telemetry: &model.Telemetry{}})
+			if c.byWaypoint(p, t) && compiled != nil {
+				c.put(p, t, model.Attachment{Telemetry: compiled})
 			}
 		}
 		c.status(p.kind, p, p.at).set(conditionAccepted, true, "Accepted", "the policy is understood")
 	}
+	for _, mesh := range []bool{false, true} {
+		for _, o := range all {
+			if len(o.Value.Spec.TargetRefs) == 0 && mesh == (o.Value.Namespace == api.SystemNamespace) {
+				c.wideTelemetry(o)
+			}
+		}
+	}
+}
+
+// wideTelemetry attaches a Telemetry without targets to the waypoints of its namespace, or of the mesh, that have
+// none of their own.
+func (c *compiler) wideTelemetry(o source.Object[api.Telemetry]) {
+	p := policyObject{Policy: o.Value, kind: "Telemetry", at: o.Origin}
+	st := c.status(p.kind, p, p.at)
+	compiled := c.telemetry(p, &o.Value.Spec)
+	n := 0
+	for _, key := range slices.Sorted(maps.Keys(c.snap.Waypoints)) {
+		w := c.snap.Waypoints[key]
+		t := attached{Target: model.Target{Waypoint: key}, waypoint: w}
+		claim := p.kind + "@" + t.String()
+		if w.Namespace != o.Value.Namespace && o.Value.Namespace != api.SystemNamespace || c.claims[claim] != "" {
+			continue
+		}
+		c.claims[claim] = p.GetNamespace() + "/" + p.GetName()
+		n++
+		if compiled != nil {
+			c.put(p, t, model.Attachment{Telemetry: compiled})
+		}
+	}
+	if n == 0 {
+		st.set(conditionEnforced, false, reasonNoWaypoint, "there is no waypoint without a narrower Telemetry")
+	} else {
+		st.set(conditionEnforced, true, "Enforced", "at %d waypoints", n)
+	}
+	st.set(conditionAccepted, true, "Accepted", "the policy is understood")
+}
+
+// telemetry is nil where a collector cannot be called: what is wrong is in the status.
+func (c *compiler) telemetry(p policyObject, spec *api.TelemetrySpec) *model.Telemetry {
+	out := &model.Telemetry{}
+	fine := true
+	collector := func(path string, ref *api.ServiceRef) *model.ServicePort {
+		if ref == nil {
+			return nil
+		}
+		port, ok := c.meshService(p, path, *ref)
+		fine = fine && ok
+		return &port
+	}
+	if l := spec.AccessLog; l != nil {
+		out.AccessLog = &model.AccessLog{Disabled: l.Disabled, Text: l.Text, Percentage: 100, OTLP: collector("spec.accessLog.otlp", l.OTLP)}
+		out.AccessLog.Fields = texts(l.Fields)
+		if m := l.Match; m != nil {
+			out.AccessLog.MinStatus, out.AccessLog.Headers = m.MinStatus, texts(m.Headers)
+			if m.MinDuration != nil {
+				out.AccessLog.MinDuration = m.MinDuration.Duration
+			}
+			if m.Percentage != nil {
+				out.AccessLog.Percentage = *m.Percentage
+			}
+		}
+	}
+	if t := spec.Tracing; t != nil {
+		out.Tracing = &model.Tracing{Percentage: 1, Collector: collector("spec.tracing.collector", t.Collector)}
+		if t.Percentage != nil {
+			out.Tracing.Percentage = *t.Percentage
+		}
+		for _, tag := range t.Tags {
+			out.Tracing.Tags = append(out.Tracing.Tags, model.SpanTag(tag))
+		}
+	}
+	if !fine {
+		c.status(p.kind, p, p.at).set(conditionEnforced, false, "Invalid", "its collector cannot be called")
+		return nil
+	}
+	return out
+}
+
+func texts[V ~string](in map[string]V) map[string]string {
+	if in == nil {
+		return nil
+	}
+	out := make(map[string]string, len(in))
+	for k, v := range in {
+		out[k] = string(v)
+	}
+	return out
 }

@@ -1,5 +1,35 @@
 package model
 
-// Telemetry is what is logged, traced and counted at a target.
+import "time"
+
+// Telemetry is what is logged and traced at a target.
 type Telemetry struct {
+	AccessLog *AccessLog `json:"accessLog,omitempty"`
+	Tracing   *Tracing   `json:"tracing,omitempty"`
+}
+
+// AccessLog is a further log of requests.
+type AccessLog struct {
+	Disabled    bool              `json:"disabled,omitempty"`
+	MinStatus   uint32            `json:"minStatus,omitempty"`
+	MinDuration time.Duration     `json:"minDuration,omitempty"`
+	Headers     map[string]string `json:"headers,omitempty"`
+	Percentage  float64           `json:"percentage"`       // of what matches
+	Fields      map[string]string `json:"fields,omitempty"` // name to format
+	Text        string            `json:"text,omitempty"`
+	OTLP        *ServicePort      `json:"otlp,omitempty"` // nil: the waypoint's own output
+}
+
+// Tracing of requests.
+type Tracing struct {
+	Collector  *ServicePort `json:"collector,omitempty"`
+	Percentage float64      `json:"percentage"` // of requests without a trace
+	Tags       []SpanTag    `json:"tags,omitempty"`
+}
+
+// SpanTag is a tag of a span: of a header, or literal.
+type SpanTag struct {
+	Name    string `json:"name"`
+	Header  string `json:"header,omitempty"`
+	Literal string `json:"literal,omitempty"`
 }

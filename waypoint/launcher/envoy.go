@@ -88,7 +88,7 @@ func (e *envoy) supervise(ctx context.Context) error {
 
 func (e *envoy) once(ctx context.Context) error {
 	cmd := exec.Command(e.binary, "-c", filepath.Join(e.dir, bootstrap.File), "--concurrency", strconv.Itoa(e.concurrency),
-		"--log-level", e.logLevel, "--use-dynamic-base-id", "--drain-time-s", "5", "--drain-strategy", "immediate")
+		"--log-level", e.logLevel, "--use-dynamic-base-id", "--drain-time-s", "5", "--drain-strategy", "immediate", "--file-flush-interval-msec", "1000")
 	cmd.Stdout, cmd.Stderr = e.out, e.out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {

@@ -64,6 +64,7 @@ func (b *builder) onRoute(t *target, e *entry) []Source {
 		b.draining,
 		b.trafficOnRoute,
 		b.extend,
+		b.observe,
 	} {
 		owners = append(owners, feature(t, e)...)
 	}
@@ -76,7 +77,7 @@ func (b *builder) onCluster(t *target, c *clusterv3.Cluster) []Source {
 	for _, feature := range []func(*target, *clusterv3.Cluster) []Source{b.trafficOnCluster} {
 		owners = append(owners, feature(t, c)...)
 	}
-	return owners
+	return append(owners, b.patchCluster(t, c)...)
 }
 
 // perFilter switches a filter on for a route.

@@ -77,7 +77,7 @@ func (b *builder) extend(t *target, e *entry) []Source {
 		}
 		switch {
 		case err == nil:
-			perFilter(e.route, extensionPlace(place), pack(runs(name, filter)))
+			perFilter(e.route, extensionPlace(place), pack(runs(name, pack(filter))))
 			place++
 		case a.Extension.FailOpen:
 			b.problem(attachmentSource(a), "not in force: %v", err)
@@ -86,7 +86,7 @@ func (b *builder) extend(t *target, e *entry) []Source {
 			refuse(e, "extension "+name+" cannot be run")
 		}
 	}
-	return owners
+	return append(owners, b.patchFilters(t, e, place)...)
 }
 
 // extensionFilter is the filter that runs one extension.
@@ -105,10 +105,10 @@ func (b *builder) extensionFilter(name string, x *model.Extension) (proto.Messag
 }
 
 // runs is the way of saying: this filter, always.
-func runs(name string, filter proto.Message) *compositev3.CompositePerRoute {
+func runs(name string, filter *anypb.Any) *compositev3.CompositePerRoute {
 	return &compositev3.CompositePerRoute{Matcher: &matcherv3.Matcher{OnNoMatch: &matcherv3.Matcher_OnMatch{
 		OnMatch: &matcherv3.Matcher_OnMatch_Action{Action: &xdscorev3.TypedExtensionConfig{
-			Name: "run", TypedConfig: pack(&compositev3.ExecuteFilterAction{TypedConfig: &corev3.TypedExtensionConfig{Name: name, TypedConfig: pack(filter)}}),
+			Name: "run", TypedConfig: pack(&compositev3.ExecuteFilterAction{TypedConfig: &corev3.TypedExtensionConfig{Name: name, TypedConfig: filter}}),
 		}},
 	}}}
 }

@@ -176,7 +176,8 @@ func (b *builder) httpManager() *hcmv3.HttpConnectionManager {
 		// A connection without a request ends by itself before its service, if that leaves, is forgotten here.
 		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: seconds(ClientIdle), MaxHeadersCount: u32(maxHeaderFields)},
 		UpgradeConfigs:            upgrades(),
-		AccessLog:                 b.httpAccessLog(),
+		AccessLog:                 append(b.httpAccessLog(), b.accessLogs()...),
+		Tracing:                   b.tracing(),
 		EarlyHeaderMutationExtensions: earlyHeaders(
 			setHeader(headerDst, "%FILTER_STATE("+stateDst+":PLAIN)%"), setHeader(headerPeer, "%FILTER_STATE("+statePeer+":PLAIN)%")),
 		HttpFilters: b.httpFilters(),

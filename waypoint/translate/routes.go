@@ -36,9 +36,10 @@ func (b *builder) routeConfiguration(t *target) routeConfig {
 		owners = append(owners, b.onRoute(t, &e)...)
 		vh.Routes = append(vh.Routes, withFaults(e.route, faults)...)
 	}
+	vh.Routes = withTraces(vh.Routes)
 	hoistExtensions(vh)
 	t.buckets(vh)
-	return routeConfig{owners: owners, config: &routev3.RouteConfiguration{
+	rc := routeConfig{owners: owners, config: &routev3.RouteConfiguration{
 		Name:                   t.name,
 		VirtualHosts:           []*routev3.VirtualHost{vh},
 		RequestHeadersToRemove: []string{headerDst, headerPeer, "x-envoy-external-address"},
@@ -47,6 +48,8 @@ func (b *builder) routeConfiguration(t *target) routeConfig {
 		},
 		ValidateClusters: boolValue(false), MaxDirectResponseBodySizeBytes: u32(maxDirectBody),
 	}}
+	b.patchRoutes(t, &rc)
+	return rc
 }
 
 // identity is the waypoint's own.

@@ -57,7 +57,8 @@ func (c Config) withDefaults() Config {
 // Translate makes the configuration of the waypoint with the given key (namespace/name of its Gateway).
 // An unknown key gives the configuration of a waypoint that serves nothing.
 func Translate(snap *model.Snapshot, key string, cfg Config) (*Resources, []Problem) {
-	b := &builder{snap: snap, cfg: cfg.withDefaults(), res: newResources(), assigned: map[string]string{}, hashes: map[string]*model.Hash{}, tunnels: map[string]bool{}}
+	b := &builder{snap: snap, cfg: cfg.withDefaults(), res: newResources(), assigned: map[string]string{}, hashes: map[string]*model.Hash{}, tunnels: map[string]bool{},
+		logs: map[string]*model.Attachment{}}
 	b.waypoint = snap.Waypoints[key]
 	if b.waypoint == nil {
 		ns, name, _ := strings.Cut(key, "/")
@@ -102,6 +103,9 @@ type builder struct {
 	subsetsOf map[string]*clusterSubsets // by cluster
 	hashes    map[string]*model.Hash     // of clusters that choose by one
 	tunnels   map[string]bool            // clusters like tunnel that were made already
+
+	logs     map[string]*model.Attachment // further access logs that routes write to, by namespace/name
+	collects **model.Attachment           // of collector; nil before it was asked
 }
 
 func (b *builder) problem(s Source, format string, args ...any) {
