@@ -58,7 +58,7 @@ func (c *compiler) extProc(p policyObject, spec *api.ExtProcExtension) (*model.E
 	if spec.Timeout != nil {
 		out.Timeout = spec.Timeout.Duration
 	}
-	out.Metadata = texts(spec.Metadata)
+	out.Metadata = plainTexts(spec.Metadata)
 	return out, ""
 }
 

@@ -77,9 +77,9 @@ func (c *compiler) telemetry(p policyObject, spec *api.TelemetrySpec) *model.Tel
 	}
 	if l := spec.AccessLog; l != nil {
 		out.AccessLog = &model.AccessLog{Disabled: l.Disabled, Text: l.Text, Percentage: 100, OTLP: collector("spec.accessLog.otlp", l.OTLP)}
-		out.AccessLog.Fields = texts(l.Fields)
+		out.AccessLog.Fields = plainTexts(l.Fields)
 		if m := l.Match; m != nil {
-			out.AccessLog.MinStatus, out.AccessLog.Headers = m.MinStatus, texts(m.Headers)
+			out.AccessLog.MinStatus, out.AccessLog.Headers = m.MinStatus, plainTexts(m.Headers)
 			if m.MinDuration != nil {
 				out.AccessLog.MinDuration = m.MinDuration.Duration
 			}
@@ -104,7 +104,7 @@ func (c *compiler) telemetry(p policyObject, spec *api.TelemetrySpec) *model.Tel
 	return out
 }
 
-func texts[V ~string](in map[string]V) map[string]string {
+func plainTexts[V ~string](in map[string]V) map[string]string {
 	if in == nil {
 		return nil
 	}
