@@ -38,6 +38,7 @@ func (x *explainer) sayRoute(h *hop, req request) [][]endpoint {
 	routes = forCaller(routes, s.Namespace, x.src.Namespace)
 	slices.SortStableFunc(routes, func(a, b *model.Route) int { return a.Created.Compare(b.Created) })
 	if len(routes) == 0 {
+		x.sayTraffic(h, nil, nil)
 		return [][]endpoint{x.target.endpoints}
 	}
 	route, rule := pickRule(routes, req)
@@ -53,6 +54,9 @@ func (x *explainer) sayRoute(h *hop, req request) [][]endpoint {
 		h.say("that rule cannot be served: %s; answered 500", r.Invalid)
 		x.worsen(refused)
 		return nil
+	}
+	if r.Redirect == nil {
+		x.sayTraffic(h, route, &r)
 	}
 	return x.backends(h, r)
 }

@@ -20,16 +20,11 @@ func TestTrafficOutliers(t *testing.T) {
 	m.traffic("p", cartService, &model.TrafficPolicy{Retries: getOnly(0), Outliers: &model.Outliers{
 		ServerErrors: 3, Interval: 50 * time.Millisecond, BaseEjection: time.Hour, MaxEjection: time.Hour, MaxPercent: 50,
 	}})
-	m.eventually("the bad one is ejected", func() error {
-		for range 20 {
-			if code, _, _, err := ask(m.http, "GET", "/flaky"); err != nil || code != 200 {
-				return fmt.Errorf("%d %w", code, err)
-			}
+	m.ejected("/flaky")
+	for range 20 {
+		if code, _, _, err := ask(m.http, "GET", "/flaky"); err != nil || code != 200 {
+			t.Errorf("with the bad one out: %d %v", code, err)
 		}
-		return nil
-	})
-	if n := m.stat("cluster." + key + "_80.outlier_detection.ejections_active"); n != 1 {
-		t.Errorf("%d are ejected", n)
 	}
 	// The good one may not be ejected as well, half is the most.
 	m.podNamed("cart-10").Flaky.Store(10)
@@ -39,17 +34,34 @@ func TestTrafficOutliers(t *testing.T) {
 		}
 	}
 	m.statusIs(200, m.http, "GET", "/flaky")
-	// With a short rest the bad one is soon back.
-	bad.Flaky.Store(0)
-	m.traffic("p", cartService, &model.TrafficPolicy{Outliers: &model.Outliers{
-		ServerErrors: 3, Interval: 50 * time.Millisecond, BaseEjection: 100 * time.Millisecond, MaxEjection: 100 * time.Millisecond, MaxPercent: 50,
+	// After a short rest the bad one is back.
+	m.traffic("p", cartService, &model.TrafficPolicy{Retries: getOnly(0), Outliers: &model.Outliers{
+		ServerErrors: 2, Interval: 50 * time.Millisecond, BaseEjection: 2 * time.Second, MaxEjection: 2 * time.Second, MaxPercent: 50,
 	}})
-	m.eventually("the bad one is back", func() error {
-		if by := m.spread(20, m.http, "/"); by[bad.Name] == 0 {
-			return fmt.Errorf("%v", by)
+	m.eventually("the policy is there", func() error { return m.says("the bad one is in again", bad) })
+	m.ejected("/flaky")
+	bad.Flaky.Store(0)
+	m.eventually("the bad one is back", func() error { return m.says("after its rest", bad) })
+}
+
+// ejected asks until one endpoint is out.
+func (m *mesh) ejected(path string) {
+	m.t.Helper()
+	m.eventually("an endpoint is ejected", func() error {
+		code, _, _, err := ask(m.http, "GET", path)
+		if n := m.stat("cluster." + key + "_80.outlier_detection.ejections_active"); n != 1 {
+			return fmt.Errorf("%d are; answered %d %w", n, code, err)
 		}
 		return nil
 	})
+}
+
+// says that a pod is among those that answer.
+func (m *mesh) says(when string, pod *testmesh.Pod) error {
+	if by := m.spread(20, m.http, "/"); by[pod.Name] == 0 {
+		return fmt.Errorf("%s: %v", when, by)
+	}
+	return nil
 }
 
 // A tunnel that fails counts as an error of its endpoint.
@@ -60,13 +72,7 @@ func TestTrafficOutlierTunnels(t *testing.T) {
 	m.traffic("p", cartService, &model.TrafficPolicy{Retries: getOnly(0), Outliers: &model.Outliers{
 		ConnectFailures: 2, Interval: 50 * time.Millisecond, BaseEjection: time.Hour, MaxEjection: time.Hour, MaxPercent: 50,
 	}})
-	m.eventually("the pod that cannot be reached is ejected", func() error {
-		code, _, _, err := ask(m.http, "GET", "/")
-		if n := m.stat("cluster." + key + "_80.outlier_detection.ejections_active"); n != 1 {
-			return fmt.Errorf("%d are ejected; answered %d %w", n, code, err)
-		}
-		return nil
-	})
+	m.ejected("/")
 	m.eventually("the other one serves all", func() error {
 		if by := m.spread(20, m.http, "/"); by["cart-10"] != 20 {
 			return fmt.Errorf("%v", by)
@@ -106,8 +112,10 @@ func TestTrafficConnectTimeout(t *testing.T) {
 		Keepalive: &model.Keepalive{Time: time.Minute, Interval: 10 * time.Second, Probes: 3},
 	})
 	dumb := m.client.HTTP(t, "10.96.0.7:80")
-	m.statusIs(503, dumb, "GET", "/")
-	m.eventually("the tunnel's own timeout ended it", func() error {
+	m.eventually("the tunnel's own timeout ends it", func() error {
+		if code, _, _, err := ask(dumb, "GET", "/"); err != nil || code != 503 {
+			return fmt.Errorf("%d %w", code, err)
+		}
 		if n := m.stat("cluster.tunnel~100ms~1m0s~10s~3.upstream_cx_connect_timeout"); n == 0 {
 			return fmt.Errorf("no connection timed out")
 		}

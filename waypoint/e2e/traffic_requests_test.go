@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -195,7 +196,12 @@ func TestTrafficCircuitBreaker(t *testing.T) {
 	m := newMesh(t)
 	pod := m.pods[0]
 	m.traffic("p", cartService, &model.TrafficPolicy{Limits: &model.ConnectionLimits{Requests: ptr(uint32(2))}, Retries: getOnly(0)})
-	m.tries(1, 503, "GET", "/abort") // the policy is there: no retries
+	m.eventually("the limit is in force", func() error {
+		if _, clusters := m.envoy.Admin("GET", "/clusters"); !strings.Contains(clusters, key+":80::default_priority::max_requests::2\n") {
+			return errors.New("not yet")
+		}
+		return nil
+	})
 	pod.Hold.Store(true)
 	before := pod.Seen.Load()
 	var held sync.WaitGroup
