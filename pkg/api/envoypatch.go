@@ -58,7 +58,6 @@ type ResourcePatch struct {
 
 // PatchOperation is one of a JSON patch.
 //
-// +kubebuilder:validation:XValidation:rule="self.op == 'remove' || self.op in ['move', 'copy'] || has(self.value)",message="there is nothing to write: add value"
 // +kubebuilder:validation:XValidation:rule="!(self.op in ['move', 'copy']) || has(self.from)",message="nothing says what to take: add from"
 type PatchOperation struct {
 	// Op is add, remove, replace, move, copy or test.
@@ -74,7 +73,7 @@ type PatchOperation struct {
 	//
 	// +kubebuilder:validation:MaxLength=512
 	From string `json:"from,omitempty"`
-	// Value for add, replace and test.
+	// Value for add, replace and test, which need one.
 	Value *apiextensionsv1.JSON `json:"value,omitempty"`
 }
 

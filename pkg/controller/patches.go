@@ -32,6 +32,11 @@ func (c *compiler) compilePatches() {
 func envoyPatch(spec *api.EnvoyPatchSpec) (*model.EnvoyPatch, error) {
 	out := &model.EnvoyPatch{}
 	for i, p := range spec.Patches {
+		for j, op := range p.Operations {
+			if op.Value == nil && (op.Op == "add" || op.Op == "replace" || op.Op == "test") {
+				return nil, fmt.Errorf("spec.patches[%d].operations[%d]: %s has no value", i, j, op.Op)
+			}
+		}
 		ops, err := json.Marshal(p.Operations)
 		if err != nil {
 			return nil, fmt.Errorf("spec.patches[%d].operations: %w", i, err)

@@ -38,6 +38,9 @@ func TestWasmExtension(t *testing.T) {
 	m.extension("first", &model.Extension{Priority: 1, Wasm: wasm("crash"), FailOpen: true})
 	m.publish()
 	m.answers(200, "X-Wasm", "two")
+	m.extension("first", &model.Extension{Priority: 1, Wasm: wasm("outbound")}) // would be 503 if it might call
+	m.publish()
+	m.answers(200, "X-Wasm", "two,outbound")
 	m.extension("first", &model.Extension{Priority: 1, Wasm: wasm("mended")})
 	m.publish()
 	m.answers(200, "X-Wasm", "two,mended")

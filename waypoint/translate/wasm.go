@@ -26,8 +26,8 @@ func wasmFilter(name string, x *model.Extension) *wasmfilterv3.Wasm {
 			Code: &corev3.AsyncDataSource{Specifier: &corev3.AsyncDataSource_Local{
 				Local: &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: x.Wasm.Code}},
 			}},
+			CapabilityRestrictionConfig: wasmCapabilities(),
 		}},
-		CapabilityRestrictionConfig: wasmCapabilities(),
 	}}
 }
 

@@ -1,15 +1,19 @@
 ;; A proxy-wasm module (ABI 0.2.1) for tests. What it does to requests is its configuration:
-;;   crash   traps on a request's headers
-;;   loop    never returns from a request's headers
-;;   other   adds the configuration as header x-wasm to requests and answers
+;;   crash     traps on a request's headers
+;;   loop      never returns from a request's headers
+;;   outbound  calls Envoy's own cluster "launcher", and traps if it may
+;;   other     adds the configuration as header x-wasm to requests and answers
 (module
   (import "env" "proxy_add_header_map_value" (func $add (param i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_get_buffer_bytes" (func $buffer (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_http_call" (func $call (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
   (memory (export "memory") 2)
   (global $heap (mut i32) (i32.const 4096))
   (global $config (mut i32) (i32.const 0))
   (global $size (mut i32) (i32.const 0))
   (data (i32.const 16) "x-wasm")
+  (data (i32.const 32) "launcher")
+  (data (i32.const 64) "\03\00\00\00\07\00\00\00\03\00\00\00\05\00\00\00\01\00\00\00\0a\00\00\00\01\00\00\00\3a\6d\65\74\68\6f\64\00\47\45\54\00\3a\70\61\74\68\00\2f\00\3a\61\75\74\68\6f\72\69\74\79\00\78\00") ;; :method GET, :path /, :authority x
   (func (export "proxy_abi_version_0_2_1"))
   (func (export "proxy_on_memory_allocate") (param $n i32) (result i32)
     (local $at i32)
@@ -32,6 +36,10 @@
   (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
     (if (call $is (i32.const 99)) (then unreachable))         ;; "c"
     (if (call $is (i32.const 108)) (then (loop $for (br $for)))) ;; "l"
+    (if (call $is (i32.const 111)) ;; "o"
+      (then (if (i32.eqz (call $call (i32.const 32) (i32.const 8) (i32.const 64) (i32.const 61) (i32.const 0) (i32.const 0)
+                                     (i32.const 0) (i32.const 0) (i32.const 1000) (i32.const 8)))
+        (then unreachable))))
     (call $mark (i32.const 0))
     (i32.const 0))
   (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
