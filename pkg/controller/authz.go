@@ -16,6 +16,7 @@ type authPolicy struct {
 	object *api.AuthorizationPolicy
 	status *Status
 	action model.Action
+	asks   *model.ExternalAuthorization
 	bad    []string // what is invalid, for Unsupported and the status
 	beyond []field  // what only waypoints can evaluate
 }
@@ -24,7 +25,7 @@ type authPolicy struct {
 type field struct{ path, why string }
 
 func (c *compiler) compileAuthorization() {
-	for _, o := range c.objs.AuthorizationPolicies {
+	for _, o := range oldestFirst(c.objs.AuthorizationPolicies) {
 		p := &authPolicy{compiler: c, object: o.Value, status: c.status("AuthorizationPolicy", o.Value, o.Origin)}
 		p.compile(o)
 	}
@@ -35,9 +36,12 @@ func (p *authPolicy) compile(o source.Object[api.AuthorizationPolicy]) {
 	case "", api.ActionAllow:
 	case api.ActionDeny:
 		p.action = model.Deny
+	case api.ActionCustom:
+		p.action = model.Deny // of whoever cannot ask
+		p.custom()
 	default:
 		p.action = model.Deny
-		p.refuse("spec.action", fmt.Sprintf("unknown action %q", p.object.Spec.Action), "write ALLOW or DENY")
+		p.refuse("spec.action", fmt.Sprintf("unknown action %q", p.object.Spec.Action), "write ALLOW, DENY or CUSTOM")
 	}
 	if len(p.object.Spec.TargetRefs) > 0 && p.object.Spec.Selector != nil {
 		p.refuse("spec.targetRefs", "selector and targetRefs exclude each other", "make it two policies")

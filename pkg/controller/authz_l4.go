@@ -20,6 +20,11 @@ func (p *authPolicy) l4Rules(compiled []compiledRule) []model.Rule {
 	for _, r := range compiled {
 		before := len(p.beyond)
 		var rule model.Rule
+		for j, m := range r.From {
+			if m.Token != nil {
+				p.beyond = append(p.beyond, field{fmt.Sprintf("spec.rules[%d].from[%d].source", r.index, j), "tokens of end users can be told only at a waypoint"})
+			}
+		}
 		if len(r.From) > 0 {
 			rule.Clauses = append(rule.Clauses, model.Clause{Matches: r.From})
 		}
@@ -40,6 +45,9 @@ func (p *authPolicy) l4Rules(compiled []compiledRule) []model.Rule {
 
 // onlyAtWaypoint notes what of an operation a ztunnel cannot see.
 func (p *authPolicy) onlyAtWaypoint(path string, op model.L7Operation) {
+	if len(op.Headers) > 0 {
+		p.beyond = append(p.beyond, field{path + ".headers", "headers can be told only at a waypoint"})
+	}
 	for _, f := range []struct {
 		field string
 		list  []model.StringMatch
@@ -53,7 +61,7 @@ func (p *authPolicy) onlyAtWaypoint(path string, op model.L7Operation) {
 }
 
 func isEmptyOperation(op api.Operation) bool {
-	return len(op.Ports)+len(op.NotPorts)+len(op.Hosts)+len(op.NotHosts)+len(op.Methods)+len(op.NotMethods)+len(op.Paths)+len(op.NotPaths) == 0
+	return len(op.Ports)+len(op.NotPorts)+len(op.Hosts)+len(op.NotHosts)+len(op.Methods)+len(op.NotMethods)+len(op.Paths)+len(op.NotPaths)+len(op.Headers) == 0
 }
 
 // ports reads ports; what is none is noted.
@@ -82,7 +90,8 @@ func (p *authPolicy) sources(path string, from []api.From) []model.Match {
 			ServiceAccounts: p.accounts(at+".serviceAccounts", s.ServiceAccounts), NotServiceAccounts: p.accounts(at+".notServiceAccounts", s.NotServiceAccounts),
 			SourceIPs: p.blocks(at+".ipBlocks", s.IPBlocks), NotSourceIPs: p.blocks(at+".notIpBlocks", s.NotIPBlocks),
 		}
-		if len(s.Principals)+len(s.NotPrincipals)+len(s.Namespaces)+len(s.NotNamespaces)+len(s.ServiceAccounts)+len(s.NotServiceAccounts)+len(s.IPBlocks)+len(s.NotIPBlocks) == 0 {
+		m.Token = p.token(at, s)
+		if m.Token == nil && len(s.Principals)+len(s.NotPrincipals)+len(s.Namespaces)+len(s.NotNamespaces)+len(s.ServiceAccounts)+len(s.NotServiceAccounts)+len(s.IPBlocks)+len(s.NotIPBlocks) == 0 {
 			p.refuse(at, "the source is empty", "leave from out to mean every caller")
 		}
 		out = append(out, m)
@@ -94,25 +103,30 @@ func (p *authPolicy) sources(path string, from []api.From) []model.Match {
 func (p *authPolicy) texts(path string, list []string, check func(model.StringMatch) (why, next string)) []model.StringMatch {
 	var out []model.StringMatch
 	for i, s := range list {
-		at := fmt.Sprintf("%s[%d]", path, i)
-		m := model.ParseStringMatch(s)
-		switch {
-		case s == "":
-			p.refuse(at, "the value is empty", "write a value, or \"*\" for any")
-			continue
-		case strings.Contains(m.Value, "*"):
-			p.refuse(at, fmt.Sprintf("%q has a star elsewhere than at its beginning or at its end", s), "write e.g. a* or *a")
-			continue
+		if m, ok := p.text(fmt.Sprintf("%s[%d]", path, i), s, check); ok {
+			out = append(out, m)
 		}
-		if check != nil {
-			if why, next := check(m); why != "" {
-				p.refuse(at, fmt.Sprintf("%q %s", s, why), next)
-				continue
-			}
-		}
-		out = append(out, m)
 	}
 	return out
+}
+
+func (p *authPolicy) text(at, s string, check func(model.StringMatch) (why, next string)) (model.StringMatch, bool) {
+	m := model.ParseStringMatch(s)
+	switch {
+	case s == "":
+		p.refuse(at, "the value is empty", "write a value, or \"*\" for any")
+		return m, false
+	case strings.Contains(m.Value, "*"):
+		p.refuse(at, fmt.Sprintf("%q has a star elsewhere than at its beginning or at its end", s), "write e.g. a* or *a")
+		return m, false
+	}
+	if check != nil {
+		if why, next := check(m); why != "" {
+			p.refuse(at, fmt.Sprintf("%q %s", s, why), next)
+			return m, false
+		}
+	}
+	return m, true
 }
 
 func checkPrincipal(m model.StringMatch) (why, next string) {

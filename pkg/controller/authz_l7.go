@@ -2,21 +2,26 @@ package controller
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/weftmesh/weft/pkg/api"
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/policy"
 )
 
 // targeted compiles a policy for Services or Gateways, which their waypoints enforce. Where no waypoint
 // does, all calls to a Service's workloads are denied.
 func (p *authPolicy) targeted() {
 	rules := p.l7Rules(p.compileRules())
+	if len(p.bad) > 0 {
+		p.asks = nil // the rules are not what was meant: nobody could say what to ask about
+	}
 	for i, t := range p.object.Spec.TargetRefs {
 		path := fmt.Sprintf("spec.targetRefs[%d]", i)
-		out := &model.L7Policy{Namespace: p.object.Namespace, Name: p.object.Name, Action: p.action, DryRun: p.object.Spec.DryRun, Rules: rules}
+		out := &model.L7Policy{Namespace: p.object.Namespace, Name: p.object.Name, Action: p.action, DryRun: p.object.Spec.DryRun, Rules: rules, External: p.asks}
 		switch {
 		case t.Kind == "Service" && (t.Group == "" || t.Group == "core"):
 			p.service(path, t, out)
@@ -140,7 +145,8 @@ func (p *authPolicy) l7Operation(path string, op api.Operation) model.L7Operatio
 		Ports: p.ports(path+".ports", op.Ports), NotPorts: p.ports(path+".notPorts", op.NotPorts),
 		Hosts: p.texts(path+".hosts", op.Hosts, nil), NotHosts: p.texts(path+".notHosts", op.NotHosts, nil),
 		Methods: p.texts(path+".methods", op.Methods, checkMethod), NotMethods: p.texts(path+".notMethods", op.NotMethods, checkMethod),
-		Paths: p.texts(path+".paths", op.Paths, checkPath), NotPaths: p.texts(path+".notPaths", op.NotPaths, checkPath),
+		Paths: p.paths(path+".paths", op.Paths), NotPaths: p.paths(path+".notPaths", op.NotPaths),
+		Headers: p.headers(path+".headers", op.Headers),
 	}
 }
 
@@ -151,12 +157,76 @@ func checkMethod(m model.StringMatch) (why, next string) {
 	return "", ""
 }
 
-func checkPath(m model.StringMatch) (why, next string) {
+// paths reads paths and templates of paths.
+func (p *authPolicy) paths(path string, list []string) []model.StringMatch {
+	var out []model.StringMatch
+	for i, s := range list {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		if why, next := checkPath(s); why != "" {
+			p.refuse(at, fmt.Sprintf("%q %s", s, why), next)
+			continue
+		}
+		if m := policy.ParsePath(s); m.Kind == model.Template {
+			out = append(out, m)
+			continue
+		}
+		if m, ok := p.text(at, s, nil); ok {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+var (
+	pathTemplate = regexp.MustCompile(`^(/[^/{}*]+|/\{[A-Za-z0-9_-]+\})*(/|/\{\*\*?\})?$`)
+	unnormalised = regexp.MustCompile(`//|/\.\.?(/|$)|%2[eEfF]|%5[cC]`)
+)
+
+func checkPath(s string) (why, next string) {
 	switch {
-	case (m.Kind == model.Exact || m.Kind == model.Prefix) && !strings.HasPrefix(m.Value, "/"):
-		return "can never match: paths begin with /", "write /" + m.Value
-	case strings.ContainsAny(m.Value, "?#"):
+	case strings.ContainsAny(s, "?#"):
 		return "can never match: a path is compared without its query", "leave ? and what follows out"
+	case s != "" && !strings.HasPrefix(s, "/") && !strings.HasPrefix(s, "*"):
+		return "can never match: paths begin with /", "write /" + s
+	case unnormalised.MatchString(s):
+		return "can never match: a path is compared without //, /./, /../ and escaped dots and slashes", "write it without them"
+	case strings.ContainsAny(s, "{}") && !pathTemplate.MatchString(s):
+		return "is no template: {name} is a whole segment, {**} the last one", "write e.g. /a/{id}/b or /a/{**}"
 	}
 	return "", ""
+}
+
+func (p *authPolicy) headers(path string, list []api.HeaderCondition) []model.HeaderCondition {
+	var out []model.HeaderCondition
+	for i, h := range list {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		if len(h.Values)+len(h.NotValues) == 0 {
+			p.refuse(at, "it asks nothing", "write values or notValues")
+		}
+		out = append(out, model.HeaderCondition{
+			Name: strings.ToLower(h.Name), Values: p.texts(at+".values", h.Values, nil), NotValues: p.texts(at+".notValues", h.NotValues, nil),
+		})
+	}
+	return out
+}
+
+// token reads what a source asks of the token of the end user; nil for nothing.
+func (p *authPolicy) token(path string, s api.Source) *model.TokenMatch {
+	if len(s.RequestPrincipals)+len(s.NotRequestPrincipals)+len(s.Claims) == 0 {
+		return nil
+	}
+	out := &model.TokenMatch{
+		Principals:    p.texts(path+".requestPrincipals", s.RequestPrincipals, nil),
+		NotPrincipals: p.texts(path+".notRequestPrincipals", s.NotRequestPrincipals, nil),
+	}
+	for i, c := range s.Claims {
+		at := fmt.Sprintf("%s.claims[%d]", path, i)
+		if len(c.Claim) == 0 || len(c.Values)+len(c.NotValues) == 0 {
+			p.refuse(at, "it asks nothing", "write the claim, and values or notValues")
+		}
+		out.Claims = append(out.Claims, model.ClaimMatch{
+			Claim: c.Claim, Values: p.texts(at+".values", c.Values, nil), NotValues: p.texts(at+".notValues", c.NotValues, nil),
+		})
+	}
+	return out
 }

@@ -48,7 +48,7 @@ func TestRandomPoliciesMeanTheSame(t *testing.T) {
 		w := newWays(t, plain, behind)
 		for _, caller := range bookCallers {
 			for _, ip := range []string{"192.0.2.7", "192.0.2.8", "203.0.113.1"} {
-				c := call{caller: caller, ip: netip.MustParseAddr(ip), method: oneOf(d, "GET", "POST", "PUT"), path: oneOf(d, "/a", "/b/c", "/x")}
+				c := call{caller: caller, ip: netip.MustParseAddr(ip), method: oneOf(d, "GET", "POST", "PUT"), path: oneOf(d, "/a", "/b/c", "/x"), token: d.token()}
 				if bad := w.compare(policies, c, asked); bad != "" {
 					text, _ := yaml.Marshal(policies)
 					t.Fatalf("round %d, %s %s by %s from %s: %s\n%s", round, c.method, c.path, caller.Principal(), ip, bad, text)

@@ -20,9 +20,24 @@ type call struct {
 	ip                    netip.Addr
 	port                  uint16 // of the workload
 	method, path          string
+	token                 *bookToken // that was verified; nil none
 	requests              bool // whoever decides sees requests
 	ztunnel               bool // and is a ztunnel: what asks about requests spoils an ALLOW rule, or a whole DENY policy
 	namespace, app, stage string
+}
+
+// bookToken is an end user.
+type bookToken struct {
+	iss, sub string
+	roles    []string
+}
+
+// principal is empty without a token.
+func (b *bookToken) principal() string {
+	if b == nil {
+		return ""
+	}
+	return b.iss + "/" + b.sub
 }
 
 // byTheBook says what AuthorizationPolicies mean, straight from the objects.
@@ -33,7 +48,7 @@ func byTheBook(all []*api.AuthorizationPolicy, c call) bool {
 			continue
 		}
 		if p.Spec.Action == api.ActionDeny {
-			asks := slices.ContainsFunc(p.Spec.Rules, func(r api.PolicyRule) bool { return slices.ContainsFunc(r.To, bookAsks) })
+			asks := slices.ContainsFunc(p.Spec.Rules, bookRuleAsks)
 			if c.ztunnel && asks || slices.ContainsFunc(p.Spec.Rules, func(r api.PolicyRule) bool { return bookRule(r, c, true) }) {
 				return false
 			}
@@ -54,12 +69,18 @@ func bookBinds(p *api.AuthorizationPolicy, c call) bool {
 
 func bookAsks(t api.To) bool { return len(t.Operation.Methods)+len(t.Operation.NotPaths) > 0 }
 
+func bookAsksToken(s api.Source) bool { return len(s.RequestPrincipals)+len(s.NotRequestPrincipals)+len(s.Claims) > 0 }
+
+func bookRuleAsks(r api.PolicyRule) bool {
+	return slices.ContainsFunc(r.To, bookAsks) || slices.ContainsFunc(r.From, func(f api.From) bool { return bookAsksToken(f.Source) })
+}
+
 // bookRule: without requests, what asks about them matches for a DENY rule and does not for an ALLOW rule.
 func bookRule(r api.PolicyRule, c call, deny bool) bool {
-	if c.ztunnel && slices.ContainsFunc(r.To, bookAsks) {
+	if c.ztunnel && bookRuleAsks(r) {
 		return deny
 	}
-	from := len(r.From) == 0 || slices.ContainsFunc(r.From, func(f api.From) bool { return bookSource(f.Source, c) })
+	from := len(r.From) == 0 || slices.ContainsFunc(r.From, func(f api.From) bool { return bookSource(f.Source, c, deny) })
 	to := len(r.To) == 0 || slices.ContainsFunc(r.To, func(t api.To) bool {
 		if !bookLists(strconv.Itoa(int(c.port)), t.Operation.Ports, t.Operation.NotPorts) {
 			return false
@@ -72,13 +93,32 @@ func bookRule(r api.PolicyRule, c call, deny bool) bool {
 	return from && to
 }
 
-func bookSource(s api.Source, c call) bool {
+func bookSource(s api.Source, c call, deny bool) bool {
+	if bookAsksToken(s) && !c.requests && !deny {
+		return false
+	}
+	if c.requests && !(bookLists(c.token.principal(), s.RequestPrincipals, s.NotRequestPrincipals) && bookClaims(s.Claims, c.token)) {
+		return false
+	}
 	in := func(blocks []string) bool {
 		return slices.ContainsFunc(blocks, func(b string) bool { return netip.MustParsePrefix(b).Contains(c.ip) })
 	}
 	return bookLists(c.caller.Principal(), s.Principals, s.NotPrincipals) && bookLists(c.caller.Namespace, s.Namespaces, s.NotNamespaces) &&
 		bookLists(c.caller.Namespace+"/"+c.caller.ServiceAccount, s.ServiceAccounts, s.NotServiceAccounts) &&
 		(len(s.IPBlocks) == 0 || in(s.IPBlocks)) && !in(s.NotIPBlocks)
+}
+
+// bookClaims: every claim here is the list of roles.
+func bookClaims(list []api.ClaimMatch, tok *bookToken) bool {
+	var roles []string
+	if tok != nil {
+		roles = tok.roles
+	}
+	return !slices.ContainsFunc(list, func(m api.ClaimMatch) bool {
+		one := func(r string) bool { return bookLists(r, m.Values, nil) }
+		not := func(r string) bool { return len(m.NotValues) > 0 && bookLists(r, m.NotValues, nil) }
+		return len(m.Values) > 0 && !slices.ContainsFunc(roles, one) || slices.ContainsFunc(roles, not)
+	})
 }
 
 func bookLists(v string, list, not []string) bool {
@@ -115,7 +155,7 @@ var bookCallers = []identity.Identity{
 	{TrustDomain: "else.where", Namespace: "shop", ServiceAccount: "cart"},
 }
 
-func (d dice) source() api.Source {
+func (d dice) source(requests bool) api.Source {
 	for {
 		s := api.Source{
 			Principals:         listOf(d, "cluster.local/ns/shop/sa/cart", "cluster.local/*", "*/sa/cart", "*"),
@@ -127,10 +167,24 @@ func (d dice) source() api.Source {
 			IPBlocks:           listOf(d, "192.0.2.0/25", "198.51.100.0/24"),
 			NotIPBlocks:        listOf(d, "192.0.2.7/32"),
 		}
-		if s.Principals != nil || s.NotPrincipals != nil || s.Namespaces != nil || s.NotNamespaces != nil || s.ServiceAccounts != nil || s.NotServiceAccounts != nil || s.IPBlocks != nil || s.NotIPBlocks != nil {
+		if requests && d.IntN(2) == 0 {
+			s.RequestPrincipals = listOf(d, "https://a/b/user", "https://a/*", "*/user", "*")
+			s.NotRequestPrincipals = listOf(d, "https://a/b/root", "*/robot", "*")
+			if d.IntN(3) == 0 {
+				s.Claims = []api.ClaimMatch{{Claim: []string{"org", "roles"}, Values: listOf(d, "admin", "de*"), NotValues: []string{oneOf(d, "admin", "*op")}}}
+			}
+		}
+		if bookAsksToken(s) || s.Principals != nil || s.NotPrincipals != nil || s.Namespaces != nil || s.NotNamespaces != nil || s.ServiceAccounts != nil || s.NotServiceAccounts != nil || s.IPBlocks != nil || s.NotIPBlocks != nil {
 			return s
 		}
 	}
+}
+
+func (d dice) token() *bookToken {
+	if d.IntN(3) == 0 {
+		return nil
+	}
+	return &bookToken{oneOf(d, "https://a", "https://a/b", "https://c"), oneOf(d, "user", "b/user", "root", "robot"), listOf(d, "admin", "dev", "shop")}
 }
 
 func (d dice) operation(requests bool) api.Operation {
@@ -159,7 +213,7 @@ func (d dice) policy(name string) *api.AuthorizationPolicy {
 	for range d.IntN(3) {
 		r := api.PolicyRule{}
 		for range d.IntN(3) {
-			r.From = append(r.From, api.From{Source: d.source()})
+			r.From = append(r.From, api.From{Source: d.source(requests)})
 		}
 		for range d.IntN(3) {
 			r.To = append(r.To, api.To{Operation: d.operation(requests)})

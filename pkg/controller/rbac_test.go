@@ -75,6 +75,18 @@ func principalHolds(t *testing.T, p *rbacv3.Principal, c call) bool {
 		return headerHolds(t, id.Header, c)
 	case *rbacv3.Principal_UrlPath:
 		return stringHolds(t, id.UrlPath.GetPath(), c.path)
+	case *rbacv3.Principal_SourcedMetadata:
+		m := id.SourcedMetadata.MetadataMatcher
+		v := c.token.payload()
+		for i, s := range m.Path {
+			fields, _ := v.(map[string]any)
+			if i == 0 && (m.Filter != "envoy.filters.http.jwt_authn" || s.GetKey() != "payload") {
+				t.Fatalf("metadata %s %v", m.Filter, m.Path)
+			} else if i > 0 {
+				v = fields[s.GetKey()]
+			}
+		}
+		return v != nil && valueHolds(t, m.Value, v)
 	}
 	t.Fatalf("principal %T", p.Identifier)
 	return false
@@ -126,4 +138,34 @@ func stringHolds(t *testing.T, m *matcherv3.StringMatcher, v string) bool {
 
 func inCIDR(prefix string, bits int, a netip.Addr) bool {
 	return netip.PrefixFrom(netip.MustParseAddr(prefix), bits).Contains(a)
+}
+
+// payload is what Envoy makes of a token.
+func (b *bookToken) payload() any {
+	if b == nil {
+		return nil
+	}
+	roles := make([]any, len(b.roles))
+	for i, r := range b.roles {
+		roles[i] = r
+	}
+	return map[string]any{"iss": b.iss, "sub": b.sub, "org": map[string]any{"roles": roles}}
+}
+
+func valueHolds(t *testing.T, m *matcherv3.ValueMatcher, v any) bool {
+	t.Helper()
+	switch p := m.MatchPattern.(type) {
+	case *matcherv3.ValueMatcher_PresentMatch:
+		return true
+	case *matcherv3.ValueMatcher_StringMatch:
+		s, ok := v.(string)
+		return ok && stringHolds(t, p.StringMatch, s)
+	case *matcherv3.ValueMatcher_OrMatch:
+		return slices.ContainsFunc(p.OrMatch.ValueMatchers, func(x *matcherv3.ValueMatcher) bool { return valueHolds(t, x, v) })
+	case *matcherv3.ValueMatcher_ListMatch:
+		list, _ := v.([]any)
+		return slices.ContainsFunc(list, func(x any) bool { return valueHolds(t, p.ListMatch.GetOneOf(), x) })
+	}
+	t.Fatalf("value match %T", m.MatchPattern)
+	return false
 }

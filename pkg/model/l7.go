@@ -154,6 +154,9 @@ type L7Policy struct {
 	// neither a service nor a waypoint. Ports in it are then those of workloads, not of services.
 	Workloads bool     `json:"workloads,omitempty"`
 	Rules     []L7Rule `json:"rules,omitempty"`
+	// External is whom to ask about the requests that match, instead of refusing them. Action is Deny then, so
+	// that whoever cannot ask refuses.
+	External *ExternalAuthorization `json:"external,omitempty"`
 }
 
 // Key identifies a policy: namespace/name.
@@ -167,14 +170,37 @@ type L7Rule struct {
 
 // L7Operation is a conjunction over the request. Strings are in the notation of ParseStringMatch.
 type L7Operation struct {
-	Ports      []uint16      `json:"ports,omitempty"`
-	NotPorts   []uint16      `json:"notPorts,omitempty"`
-	Hosts      []StringMatch `json:"hosts,omitempty"`
-	NotHosts   []StringMatch `json:"notHosts,omitempty"`
-	Methods    []StringMatch `json:"methods,omitempty"`
-	NotMethods []StringMatch `json:"notMethods,omitempty"`
-	Paths      []StringMatch `json:"paths,omitempty"`
-	NotPaths   []StringMatch `json:"notPaths,omitempty"`
+	Ports      []uint16          `json:"ports,omitempty"`
+	NotPorts   []uint16          `json:"notPorts,omitempty"`
+	Hosts      []StringMatch     `json:"hosts,omitempty"`
+	NotHosts   []StringMatch     `json:"notHosts,omitempty"`
+	Methods    []StringMatch     `json:"methods,omitempty"`
+	NotMethods []StringMatch     `json:"notMethods,omitempty"`
+	Paths      []StringMatch     `json:"paths,omitempty"`
+	NotPaths   []StringMatch     `json:"notPaths,omitempty"`
+	Headers    []HeaderCondition `json:"headers,omitempty"` // all of them hold
+}
+
+// HeaderCondition compares one header, by its lower-case name. One that is not there has no value.
+type HeaderCondition struct {
+	Name      string        `json:"name"`
+	Values    []StringMatch `json:"values,omitempty"`
+	NotValues []StringMatch `json:"notValues,omitempty"`
+}
+
+// ExternalAuthorization is a service of the mesh that decides on requests.
+type ExternalAuthorization struct {
+	Backend           Backend       `json:"backend"`
+	HTTP              bool          `json:"http,omitempty"` // by HTTP, else by gRPC
+	Timeout           time.Duration `json:"timeout"`
+	FailOpen          bool          `json:"failOpen,omitempty"`
+	StatusOnError     uint32        `json:"statusOnError"`
+	PathPrefix        string        `json:"pathPrefix,omitempty"`
+	HeadersToService  []string      `json:"headersToService,omitempty"`
+	HeadersToUpstream []string      `json:"headersToUpstream,omitempty"`
+	HeadersToClient   []string      `json:"headersToClient,omitempty"`
+	BodyBytes         uint32        `json:"bodyBytes,omitempty"` // 0: the body is not shown
+	PartialBody       bool          `json:"partialBody,omitempty"`
 }
 
 // Fault injects failures into a service's requests.

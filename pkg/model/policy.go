@@ -67,6 +67,8 @@ type Match struct {
 	NotDestinationIPs  []netip.Prefix        `json:"notDestinationIPs,omitempty"`
 	Ports              []uint16              `json:"ports,omitempty"` // of the workload, not of the service
 	NotPorts           []uint16              `json:"notPorts,omitempty"`
+	// Token of the end user. Only waypoints see it; of a ztunnel's policy it makes the whole unsupported.
+	Token *TokenMatch `json:"token,omitempty"`
 }
 
 // ServiceAccountMatch names one service account.
@@ -84,6 +86,7 @@ const (
 	Prefix
 	Suffix
 	Presence // any non-empty value
+	Template // a path with {name} for a segment and {**} for the rest; of paths only
 )
 
 // StringMatch compares one string.

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -79,6 +80,9 @@ func (c *compiled) addRules(p *model.Policy) (unsupported string) {
 }
 
 func compileMatch(m *model.Match) (out match, err error) {
+	if m.Token != nil {
+		return out, errors.New("tokens of end users")
+	}
 	for _, t := range []struct {
 		to   *texts
 		from []model.StringMatch

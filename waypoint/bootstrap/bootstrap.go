@@ -95,13 +95,15 @@ func Config(o Options) *bootstrapv3.Bootstrap {
 
 // runtimeLayer lifts two guards against strangers that would hit peers who have shown a certificate: a
 // ztunnel multiplexes many clients, and when most of them give up early its connection must not be closed
-// for all of them; and Envoy's limit of 100 on the size of a regular expression refuses ordinary ones.
+// for all of them; and Envoy's limit of 100 on the size of a regular expression refuses ordinary ones. And a header that comes
+// several times is one text to policies: were each line compared alone, one good line would let the others in.
 func runtimeLayer(o Options) *bootstrapv3.LayeredRuntime {
 	return &bootstrapv3.LayeredRuntime{Layers: []*bootstrapv3.RuntimeLayer{{
 		Name: "weft",
 		LayerSpecifier: &bootstrapv3.RuntimeLayer_StaticLayer{StaticLayer: &structpb.Struct{Fields: map[string]*structpb.Value{
-			"overload.premature_reset_total_stream_count": structpb.NewNumberValue(1e9),
-			"re2.max_program_size.error_level":            structpb.NewNumberValue(float64(o.MaxRegexSize)),
+			"overload.premature_reset_total_stream_count":               structpb.NewNumberValue(1e9),
+			"re2.max_program_size.error_level":                          structpb.NewNumberValue(float64(o.MaxRegexSize)),
+			"envoy.reloadable_features.rbac_match_headers_individually": structpb.NewBoolValue(false),
 		}}},
 	}}}
 }

@@ -16,7 +16,15 @@ import (
 
 // execute is what a route says to a composite filter: run this one.
 func execute(name string, filter proto.Message) *anypb.Any {
-	action := &compositev3.ExecuteFilterAction{TypedConfig: &corev3.TypedExtensionConfig{Name: name, TypedConfig: pack(filter)}}
+	return act(name, &compositev3.ExecuteFilterAction{TypedConfig: &corev3.TypedExtensionConfig{Name: name, TypedConfig: pack(filter)}})
+}
+
+// executeAll has it run several, one after the other.
+func executeAll(name string, filters ...*corev3.TypedExtensionConfig) *anypb.Any {
+	return act(name, &compositev3.ExecuteFilterAction{FilterChain: &compositev3.FilterChainConfiguration{TypedConfig: filters}})
+}
+
+func act(name string, action *compositev3.ExecuteFilterAction) *anypb.Any {
 	return pack(&compositev3.CompositePerRoute{Matcher: &matchingv3.Matcher{OnNoMatch: &matchingv3.Matcher_OnMatch{
 		OnMatch: &matchingv3.Matcher_OnMatch_Action{Action: &xdscorev3.TypedExtensionConfig{Name: name, TypedConfig: pack(action)}},
 	}}})

@@ -27,19 +27,23 @@ const (
 	filterCompressor = "compressor" // + "." + algorithm; first of those that see the body, so the last on the way back
 	filterGRPCWeb    = "grpc_web"
 	filterTokens     = "tokens" // who the end user is
-	filterDeny       = "rbac.deny"
-	filterAllow      = "rbac.allow"
-	filterCaller     = "caller" // takes apart what limits count by
-	filterLocalLimit = "ratelimit.local"
-	filterGlobal     = "ratelimit.global" // asks a service, so after what is decided here
-	filterExtension  = "extension"        // .1 to .8: foreign code, in the order of its priorities
-	filterBuffer     = "buffer"
-	filterTranscoder = "transcoder" // what is before it sees the request that the client made
-	filterBandwidth  = "bandwidth"
-	filterFault      = "fault"
-	filterMissing    = "fault.missing" // answers for backends that do not exist
-	filterSession    = "session"       // picks the endpoint, so after all else
-	filterDrain      = "drain"         // asks clients of a service that has left to connect anew
+	// Other services that are asked, before the policies: they may refuse for reasons of their own, and what
+	// they let pass is not yet allowed.
+	filterAskWaypoint = "ask.waypoint"
+	filterAskService  = "ask.service"
+	filterDeny        = "rbac.deny"
+	filterAllow       = "rbac.allow"
+	filterCaller      = "caller" // takes apart what limits count by
+	filterLocalLimit  = "ratelimit.local"
+	filterGlobal      = "ratelimit.global" // asks a service, so after what is decided here
+	filterExtension   = "extension"        // .1 to .8: foreign code, in the order of its priorities
+	filterBuffer      = "buffer"
+	filterTranscoder  = "transcoder" // what is before it sees the request that the client made
+	filterBandwidth   = "bandwidth"
+	filterFault       = "fault"
+	filterMissing     = "fault.missing" // answers for backends that do not exist
+	filterSession     = "session"       // picks the endpoint, so after all else
+	filterDrain       = "drain"         // asks clients of a service that has left to connect anew
 )
 
 // httpFilters are compiled in once, at rest, for all that the waypoint serves: whatever a route needs, no
@@ -53,6 +57,10 @@ func (b *builder) httpFilters() []*hcmv3.HttpFilter {
 		httpFilterOff(compressorSlot("gzip"), &compositev3.Composite{}),
 		httpFilterOff(filterGRPCWeb, &compositev3.Composite{}),
 		httpFilterOff(filterTokens, &compositev3.Composite{}),
+		httpFilterOff(filterAskWaypoint+ruleFilter, &rbacv3.RBAC{}),
+		httpFilterOff(filterAskWaypoint, &compositev3.Composite{}),
+		httpFilterOff(filterAskService+ruleFilter, &rbacv3.RBAC{}),
+		httpFilterOff(filterAskService, &compositev3.Composite{}),
 		httpFilterOff(filterDeny, &rbacv3.RBAC{}),
 		httpFilterOff(filterAllow, &rbacv3.RBAC{}),
 		httpFilterOff(filterCaller, &headermetav3.Config{}),

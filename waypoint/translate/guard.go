@@ -54,11 +54,14 @@ func (r *Resources) changesGuard(prev *Resources) bool {
 	return false
 }
 
+// guardFilters are the filters that may refuse a request.
+var guardFilters = append([]string{filterTokens, filterDeny, filterAllow}, customNames()...)
+
 // guards is what a virtual host enforces, as a text to compare.
 func guards(vh *routev3.VirtualHost) string {
 	var b strings.Builder
 	add := func(name string, filters map[string]*anypb.Any) {
-		for _, f := range []string{filterTokens, filterDeny, filterAllow} {
+		for _, f := range guardFilters {
 			if cfg := filters[f]; cfg != nil {
 				b.WriteString(name + "|" + f + "|")
 				b.Write(cfg.Value)

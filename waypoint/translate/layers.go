@@ -3,7 +3,6 @@ package translate
 import (
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
@@ -40,7 +39,7 @@ func asksOfLayers(layers []policy.Layer) bool {
 	for _, l := range layers {
 		for _, p := range l.Policies {
 			for _, r := range p.Rules {
-				if slices.ContainsFunc(r.To, func(op model.L7Operation) bool { return asksHTTP(op) && (l.Port == 0 || onPort(op, l.Port)) }) {
+				if asksRequest(r, l.Port) {
 					return true
 				}
 			}

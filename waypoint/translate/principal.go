@@ -19,8 +19,18 @@ func (c *ruleCompiler) principal(m model.Match) *rbacv3.Principal {
 	if len(m.DestinationIPs)+len(m.NotDestinationIPs)+len(m.Ports)+len(m.NotPorts) > 0 && !c.cannot("destinations in a source") {
 		return nil
 	}
+	if m.Token != nil && c.at == onConnection {
+		if !c.cannot("the tokens of end users on a TCP port") {
+			return nil
+		}
+		m.Token = nil
+	}
 	if c.self != nil && policy.Names(&m, *c.self) {
-		return c.named(m)
+		p := c.named(m)
+		if p != nil && m.Token != nil {
+			p = andPrincipals(append(tokenPrincipals(m.Token), p))
+		}
+		return p
 	}
 	var all []*rbacv3.Principal
 	add := func(or []*rbacv3.Principal, not bool) {
@@ -41,6 +51,9 @@ func (c *ruleCompiler) principal(m model.Match) *rbacv3.Principal {
 	add(c.accounts(m.NotServiceAccounts), true)
 	add(c.addresses(m.SourceIPs), false)
 	add(c.addresses(m.NotSourceIPs), true)
+	if m.Token != nil {
+		all = append(all, tokenPrincipals(m.Token)...)
+	}
 	if len(all) == 0 {
 		return anyPrincipal()
 	}

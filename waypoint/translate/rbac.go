@@ -39,7 +39,7 @@ func (b *builder) policiesFor(serviceKey string) []*model.L7Policy {
 func (b *builder) hasHTTPPolicy(serviceKey string, port uint16) bool {
 	for _, p := range b.policiesFor(serviceKey) {
 		for _, r := range p.Rules {
-			if slices.ContainsFunc(r.To, func(op model.L7Operation) bool { return asksHTTP(op) && onPort(op, port) }) {
+			if p.External != nil || asksRequest(r, port) {
 				return true
 			}
 		}
@@ -53,6 +53,7 @@ func (b *builder) hasHTTPPolicy(serviceKey string, port uint16) bool {
 func (b *builder) enforce(t *target, at where, layers []policy.Layer) (map[string]*anypb.Any, []Source) {
 	deny := &rbacSet{action: rbacv3.RBAC_DENY, prefix: shadowDeny}
 	allow := &rbacSet{action: rbacv3.RBAC_ALLOW, prefix: shadowAllow}
+	out := map[string]*anypb.Any{}
 	var owners []Source
 	for _, p := range b.policiesFor(t.serviceKey()) {
 		owners = append(owners, policySource(p))
@@ -66,9 +67,11 @@ func (b *builder) enforce(t *target, at where, layers []policy.Layer) (map[strin
 			deny.add(false, map[string]*rbacv3.Policy{p.Key(): everything()})
 			continue
 		}
-		if p.Action == model.Deny {
+		switch {
+		case p.External != nil && at == onRequest && b.custom(out, p, rules):
+		case p.Action == model.Deny:
 			deny.add(p.DryRun, rules)
-		} else {
+		default:
 			allow.add(p.DryRun, rules)
 		}
 	}
@@ -78,7 +81,9 @@ func (b *builder) enforce(t *target, at where, layers []policy.Layer) (map[strin
 	for _, l := range layers {
 		owners = append(owners, b.enforceLayer(deny, l, t, at)...)
 	}
-	out := map[string]*anypb.Any{}
+	if at == onRequest && asksPaths(b.policiesFor(t.serviceKey()), layers) {
+		deny.add(false, map[string]*rbacv3.Policy{"weft[ambiguous-path]": ambiguousPath()})
+	}
 	deny.put(out, filterDeny)
 	allow.put(out, filterAllow)
 	if len(out) == 0 {
@@ -154,6 +159,29 @@ func ruleName(p *model.L7Policy, i int) string { return fmt.Sprintf("%s[%d]", p.
 
 func everything() *rbacv3.Policy {
 	return &rbacv3.Policy{Permissions: []*rbacv3.Permission{anyPermission()}, Principals: []*rbacv3.Principal{anyPrincipal()}}
+}
+
+// ambiguousPath matches what policies by path cannot be sure of.
+func ambiguousPath() *rbacv3.Policy {
+	return &rbacv3.Policy{
+		Permissions: []*rbacv3.Permission{urlPath(regexMatch(policy.Ambiguous))},
+		Principals:  []*rbacv3.Principal{anyPrincipal()},
+	}
+}
+
+// asksPaths reports whether a policy that is in force looks at paths.
+func asksPaths(own []*model.L7Policy, layers []policy.Layer) bool {
+	for _, l := range layers {
+		own = append(own[:len(own):len(own)], l.Policies...)
+	}
+	for _, p := range own {
+		for _, r := range p.Rules {
+			if !p.DryRun && slices.ContainsFunc(r.To, func(op model.L7Operation) bool { return len(op.Paths)+len(op.NotPaths) > 0 }) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func anyPermission() *rbacv3.Permission {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/policy"
 )
 
 // A ruleCompiler turns one rule into an RBAC policy. What the place of enforcement cannot see makes an
@@ -51,7 +52,13 @@ func (c *ruleCompiler) rule(r model.L7Rule) *rbacv3.Policy {
 }
 
 func asksHTTP(op model.L7Operation) bool {
-	return len(op.Hosts)+len(op.NotHosts)+len(op.Methods)+len(op.NotMethods)+len(op.Paths)+len(op.NotPaths) > 0
+	return len(op.Hosts)+len(op.NotHosts)+len(op.Methods)+len(op.NotMethods)+len(op.Paths)+len(op.NotPaths)+len(op.Headers) > 0
+}
+
+// asksRequest reports whether a rule asks about requests on a port; 0 is any.
+func asksRequest(r model.L7Rule, port uint16) bool {
+	return slices.ContainsFunc(r.From, func(m model.Match) bool { return m.Token != nil }) ||
+		slices.ContainsFunc(r.To, func(op model.L7Operation) bool { return asksHTTP(op) && (port == 0 || onPort(op, port)) })
 }
 
 // onPort decides the port conditions, which are known for each target.
@@ -73,22 +80,23 @@ func (c *ruleCompiler) permission(op model.L7Operation) *rbacv3.Permission {
 		return nil
 	}
 	if c.at != onRequest && asksHTTP(op) {
-		if !c.cannot("hosts, methods and paths on a TCP port") {
+		if !c.cannot("hosts, methods, paths and headers on a TCP port") {
 			return nil
 		}
 		op = model.L7Operation{}
 	}
-	add := func(list []model.StringMatch, not bool, one func(model.StringMatch) *rbacv3.Permission) {
+	// Where a match refuses a request it is to be taken loosely, where it lets one pass strictly.
+	add := func(list []model.StringMatch, not bool, one func(m model.StringMatch, loose bool) *rbacv3.Permission) {
 		if len(list) == 0 {
 			return
 		}
 		or := make([]*rbacv3.Permission, len(list))
 		for i, m := range list {
-			or[i] = one(m)
+			or[i] = one(m, c.deny != not)
 		}
 		p := anyOfPermissions(or)
 		if not {
-			p = &rbacv3.Permission{Rule: &rbacv3.Permission_NotRule{NotRule: p}}
+			p = notPermission(p)
 		}
 		all = append(all, p)
 	}
@@ -98,6 +106,14 @@ func (c *ruleCompiler) permission(op model.L7Operation) *rbacv3.Permission {
 	add(op.NotMethods, true, methodPermission)
 	add(op.Paths, false, pathPermission)
 	add(op.NotPaths, true, pathPermission)
+	for _, h := range op.Headers {
+		if len(h.Values) > 0 {
+			all = append(all, headerIs(h.Name, h.Values, c.deny))
+		}
+		if len(h.NotValues) > 0 {
+			all = append(all, notPermission(headerIs(h.Name, h.NotValues, !c.deny)))
+		}
+	}
 	if len(all) == 0 {
 		return anyPermission()
 	}
@@ -138,7 +154,7 @@ func anyOfPermissions(or []*rbacv3.Permission) *rbacv3.Permission {
 }
 
 // hostPermission compares without case, and without the port where the policy names none.
-func hostPermission(m model.StringMatch) *rbacv3.Permission {
+func hostPermission(m model.StringMatch, _ bool) *rbacv3.Permission {
 	v := regexp.QuoteMeta(m.Value)
 	switch m.Kind {
 	case model.Prefix:
@@ -154,14 +170,53 @@ func hostPermission(m model.StringMatch) *rbacv3.Permission {
 	return headerPermission(":authority", regexMatch("(?i)"+v))
 }
 
-func methodPermission(m model.StringMatch) *rbacv3.Permission {
+func methodPermission(m model.StringMatch, _ bool) *rbacv3.Permission {
 	return headerPermission(":method", stringMatch(m))
 }
 
-func pathPermission(m model.StringMatch) *rbacv3.Permission {
-	return &rbacv3.Permission{Rule: &rbacv3.Permission_UrlPath{UrlPath: &matcherv3.PathMatcher{
-		Rule: &matcherv3.PathMatcher_Path{Path: stringMatch(m)},
-	}}}
+// pathPermission compares the path without its query, after normalisation.
+func pathPermission(m model.StringMatch, loose bool) *rbacv3.Permission {
+	if loose || m.Kind == model.Template {
+		return urlPath(regexMatch(policy.PathPattern(m, loose)))
+	}
+	return urlPath(stringMatch(m))
+}
+
+func urlPath(m *matcherv3.StringMatcher) *rbacv3.Permission {
+	return &rbacv3.Permission{Rule: &rbacv3.Permission_UrlPath{UrlPath: &matcherv3.PathMatcher{Rule: &matcherv3.PathMatcher_Path{Path: m}}}}
+}
+
+func notPermission(p *rbacv3.Permission) *rbacv3.Permission {
+	return &rbacv3.Permission{Rule: &rbacv3.Permission_NotRule{NotRule: p}}
+}
+
+// headerIs compares a header. One that comes several times is one text with commas (see the bootstrap): loosely,
+// one element of it is enough, strictly the whole has to be as written.
+func headerIs(name string, values []model.StringMatch, loose bool) *rbacv3.Permission {
+	or := make([]string, len(values))
+	for i, m := range values {
+		or[i] = headerPattern(m, loose)
+	}
+	return headerPermission(name, regexMatch(strings.Join(or, "|")))
+}
+
+func headerPattern(m model.StringMatch, loose bool) string {
+	v, before, after := regexp.QuoteMeta(m.Value), "", ""
+	if loose {
+		before, after = `(.*,)?[ \t]*`, `[ \t]*(,.*)?`
+	}
+	switch m.Kind {
+	case model.Presence:
+		if loose {
+			return ".*" // even an empty one is there
+		}
+		return ".+"
+	case model.Prefix:
+		after = ".*"
+	case model.Suffix:
+		before = ".*"
+	}
+	return before + v + after
 }
 
 func headerPermission(name string, m *matcherv3.StringMatcher) *rbacv3.Permission {
