@@ -5,8 +5,8 @@
 package api
 
 import (
-	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
@@ -47,7 +47,7 @@ func (in *AccessLogMatch) DeepCopyInto(out *AccessLogMatch) {
 	*out = *in
 	if in.MinDuration != nil {
 		in, out := &in.MinDuration, &out.MinDuration
-		*out = new(metav1.Duration)
+		*out = new(v1.Duration)
 		**out = **in
 	}
 	if in.Headers != nil {
@@ -480,7 +480,7 @@ func (in *ExtProcExtension) DeepCopyInto(out *ExtProcExtension) {
 	out.Service = in.Service
 	if in.Timeout != nil {
 		in, out := &in.Timeout, &out.Timeout
-		*out = new(metav1.Duration)
+		*out = new(v1.Duration)
 		**out = **in
 	}
 	if in.Request != nil {
@@ -1379,7 +1379,7 @@ func (in *KeySource) DeepCopyInto(out *KeySource) {
 	}
 	if in.Refresh != nil {
 		in, out := &in.Refresh, &out.Refresh
-		*out = new(metav1.Duration)
+		*out = new(v1.Duration)
 		**out = **in
 	}
 }
@@ -1623,7 +1623,7 @@ func (in *PatchOperation) DeepCopyInto(out *PatchOperation) {
 	*out = *in
 	if in.Value != nil {
 		in, out := &in.Value, &out.Value
-		*out = new(v1.JSON)
+		*out = new(apiextensionsv1.JSON)
 		(*in).DeepCopyInto(*out)
 	}
 }
@@ -2339,7 +2339,7 @@ func (in *Status) DeepCopyInto(out *Status) {
 	*out = *in
 	if in.Conditions != nil {
 		in, out := &in.Conditions, &out.Conditions
-		*out = make([]metav1.Condition, len(*in))
+		*out = make([]v1.Condition, len(*in))
 		for i := range *in {
 			(*in)[i].DeepCopyInto(&(*out)[i])
 		}
@@ -2634,7 +2634,7 @@ func (in *TokenProvider) DeepCopyInto(out *TokenProvider) {
 	}
 	if in.ClockSkew != nil {
 		in, out := &in.ClockSkew, &out.ClockSkew
-		*out = new(metav1.Duration)
+		*out = new(v1.Duration)
 		**out = **in
 	}
 }

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -12,7 +13,6 @@ import (
 	rbacfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weftmesh/weft/pkg/model"
@@ -59,9 +59,9 @@ func (b *builder) custom(out map[string]*anypb.Any, p *model.L7Policy, rules map
 		b.problem(policySource(p), "refuses what it matches: another CUSTOM policy has the same target")
 		return false
 	}
-	cluster, broken := b.asked(p.External)
-	if broken != "" {
-		b.problem(policySource(p), "refuses what it matches: %s", broken)
+	ask := askFilter(p.External, s)
+	if err := b.askWhom(ask, p.External); err != nil {
+		b.problem(policySource(p), "refuses what it matches: %v", err)
 		return false
 	}
 	if len(rules) == 0 {
@@ -70,36 +70,8 @@ func (b *builder) custom(out map[string]*anypb.Any, p *model.L7Policy, rules map
 	out[s.matches()] = pack(&rbacfilterv3.RBACPerRoute{Rbac: &rbacfilterv3.RBAC{
 		ShadowRules: &rbacv3.RBAC{Action: rbacv3.RBAC_ALLOW, Policies: rules}, ShadowRulesStatPrefix: s.prefix,
 	}})
-	out[s.filter] = executeAll("ask", callerHeader(b), &corev3.TypedExtensionConfig{Name: "ext_authz", TypedConfig: pack(askFilter(p.External, s, cluster))})
+	out[s.filter] = executeAll("ask", callerHeader(b), &corev3.TypedExtensionConfig{Name: "ext_authz", TypedConfig: pack(ask)})
 	return true
-}
-
-// asked finds the cluster of the service that is asked. gRPC wants HTTP/2 whatever the port declares.
-func (b *builder) asked(e *model.ExternalAuthorization) (cluster, broken string) {
-	if e.HTTP {
-		return b.backendCluster(&e.Backend, false)
-	}
-	return b.grpcCluster(&e.Backend)
-}
-
-// grpcCluster is a backend's cluster for questions of Envoy's own by gRPC.
-func (b *builder) grpcCluster(be *model.Backend) (name, broken string) {
-	base, broken := b.backendCluster(be, false)
-	if broken != "" {
-		return base, broken
-	}
-	name = "grpc|" + base
-	if b.assigned[name] != "" {
-		return name, ""
-	}
-	b.assigned[name] = b.assigned[base]
-	s := b.snap.Services[be.Service]
-	t := &target{name: name, port: be.Port, app: model.AppGRPC, service: s, source: serviceSource(s)}
-	c := edsCluster(name, b.assigned[base], model.AppGRPC)
-	owners := b.onCluster(t, c)
-	b.res.Clusters = append(b.res.Clusters, c)
-	b.res.own(resource.ClusterType, name, append(owners, t.source)...)
-	return name, ""
 }
 
 // callerHeader tells the service who calls, in the header that the application gets, too.
@@ -111,7 +83,8 @@ func callerHeader(b *builder) *corev3.TypedExtensionConfig {
 	}})}
 }
 
-func askFilter(e *model.ExternalAuthorization, s customSlot, cluster string) *authzv3.ExtAuthz {
+// askFilter is all but whom to ask.
+func askFilter(e *model.ExternalAuthorization, s customSlot) *authzv3.ExtAuthz {
 	out := &authzv3.ExtAuthz{
 		StatPrefix:          "ask",
 		TransportApiVersion: corev3.ApiVersion_V3,
@@ -130,15 +103,22 @@ func askFilter(e *model.ExternalAuthorization, s customSlot, cluster string) *au
 	if e.BodyBytes > 0 {
 		out.WithRequestBody = &authzv3.BufferSettings{MaxRequestBytes: e.BodyBytes, AllowPartialMessage: e.PartialBody}
 	}
-	if !e.HTTP {
-		out.Services = &authzv3.ExtAuthz_GrpcService{GrpcService: &corev3.GrpcService{
-			TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: cluster}},
-			Timeout:         seconds(e.Timeout),
-		}}
-		return out
-	}
-	if out.AllowedHeaders == nil {
+	if e.HTTP && out.AllowedHeaders == nil {
 		out.AllowedHeaders = headerNames([]string{"authorization"}, headerXFCC)
+	}
+	return out
+}
+
+// askWhom names the service that is asked.
+func (b *builder) askWhom(out *authzv3.ExtAuthz, e *model.ExternalAuthorization) error {
+	if !e.HTTP {
+		svc, err := b.grpcService(model.ServicePort{Service: e.Backend.Service, Port: e.Backend.Port}, e.Timeout)
+		out.Services = &authzv3.ExtAuthz_GrpcService{GrpcService: svc}
+		return err
+	}
+	cluster, broken := b.backendCluster(&e.Backend, false)
+	if broken != "" {
+		return errors.New(broken)
 	}
 	_, host, _ := strings.Cut(e.Backend.Service, "/") // of namespace/hostname
 	out.Services = &authzv3.ExtAuthz_HttpService{HttpService: &authzv3.HttpService{
@@ -151,7 +131,7 @@ func askFilter(e *model.ExternalAuthorization, s customSlot, cluster string) *au
 			AllowedUpstreamHeaders: headerNames(e.HeadersToUpstream), AllowedClientHeaders: headerNames(e.HeadersToClient),
 		},
 	}}
-	return out
+	return nil
 }
 
 // headerNames is nil for none: what more is named goes only beside names.
