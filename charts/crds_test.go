@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -20,12 +19,11 @@ import (
 
 	"github.com/weftmesh/weft/internal/kubetest"
 	"github.com/weftmesh/weft/pkg/api"
-	"github.com/weftmesh/weft/pkg/controller"
 	"github.com/weftmesh/weft/pkg/source"
 )
 
 // refused: what an API server refuses by the schemas of our kinds, it refuses with the message of the table, and the
-// folder source (or the compiler behind it) refuses the same.
+// folder source refuses the same.
 func refused(t *testing.T, server *apiServer) {
 	for _, doc := range documents(t, "testdata/refused.yaml") {
 		u := parse(t, doc)
@@ -152,18 +150,10 @@ func folderProblems(t *testing.T, doc string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	objects, problems := d.Load()
+	_, problems := d.Load()
 	var out []string
 	for _, p := range problems {
 		out = append(out, p.String())
-	}
-	_, statuses := controller.Compile(objects, controller.Config{})
-	for _, s := range statuses {
-		for _, n := range s.Problems {
-			if n.Severity == source.Error && !strings.HasPrefix(n.Message, "there is no ") && !strings.Contains(n.Message, "only at a waypoint") {
-				out = append(out, fmt.Sprintf("%s: %s; %s", n.Path, n.Message, n.Next))
-			}
-		}
 	}
 	return out
 }

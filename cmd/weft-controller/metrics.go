@@ -21,6 +21,7 @@ type metrics struct {
 	change       prometheus.Histogram
 	build        prometheus.Histogram
 	objects      prometheus.Gauge
+	faults       prometheus.Gauge
 	problems     *prometheus.GaugeVec
 	pushes       prometheus.Counter
 	certificates *prometheus.CounterVec
@@ -47,6 +48,7 @@ func newMetrics(reg prometheus.Registerer) metrics {
 		change:       seconds("change_seconds", "From a change of the objects to its publication."),
 		build:        seconds("snapshot_build_seconds", "Compiling the objects into a snapshot."),
 		objects:      prometheus.NewGauge(prometheus.GaugeOpts(opts("objects", "Objects read from all sources."))),
+		faults:       prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "weft", Name: "faults_active", Help: "Faults that are in force, on requests or connections."}),
 		problems:     gauges("problems", "Problems of files and objects, see /debug/status.", "severity"),
 		pushes:       prometheus.NewCounter(prometheus.CounterOpts(opts("waypoint_pushes_total", "Configurations published to waypoints."))),
 		certificates: counters("certificates_total", "Requests for certificates by their end; the reason is empty where one was signed.", "result", "reason"),
@@ -54,7 +56,7 @@ func newMetrics(reg prometheus.Registerer) metrics {
 		filesPending: gauges("files_pending", "Files of status and deployments that could not be written yet.", "folder"),
 		fileFailures: counters("file_failures_total", "Attempts to write status or deployments that failed.", "folder"),
 	}
-	reg.MustRegister(m.change, m.build, m.objects, m.problems, m.pushes, m.certificates, m.strangers, m.filesPending, m.fileFailures)
+	reg.MustRegister(m.change, m.build, m.objects, m.faults, m.problems, m.pushes, m.certificates, m.strangers, m.filesPending, m.fileFailures)
 	return m
 }
 

@@ -40,7 +40,8 @@ type pipeline struct {
 	publisher *publisher
 	health    *xds.HealthReports // of pods, by their nodes
 
-	changing sync.Mutex // held while a change goes through
+	changing sync.Mutex  // held while a change goes through; protects wake
+	wake     *time.Timer // when the objects mean something else, for a fault expires
 	latest   atomic.Pointer[model.Snapshot]
 	read     atomic.Pointer[source.Objects]
 
@@ -56,7 +57,7 @@ type pipeline struct {
 
 func newPipeline(c config, nodes *ca.NodePolicy, m metrics, out output, log *zap.Logger) *pipeline {
 	p := &pipeline{
-		c: c, log: log, nodes: nodes, metrics: m, out: out, nacks: make(chan xds.NACK, 256), stamps: stamps{},
+		c: c, log: log, nodes: nodes, metrics: m, out: out, nacks: make(chan xds.NACK, 256), wake: time.NewTimer(0), stamps: stamps{},
 		health:    xds.NewHealthReports(api.SystemNamespace+"/weft-ztunnel", nil),
 		waypoints: map[string]*isolate.Isolator{}, refusals: map[string][]translate.Problem{},
 	}
@@ -93,7 +94,11 @@ func (p *pipeline) hearHealth(ctx context.Context) {
 // change compiles and publishes. Call with changing held.
 func (p *pipeline) change(objs *source.Objects, problems []source.Problem) {
 	start := time.Now()
-	snap, status := controller.Compile(objs, controller.Config{TrustDomain: p.c.trustDomain, ClusterDomain: p.c.clusterDomain})
+	p.wake.Stop()
+	if next := controller.NextExpiry(objs, start); !next.IsZero() {
+		p.wake = time.AfterFunc(next.Sub(start), func() { p.changedAgain(objs, problems) })
+	}
+	snap, status := controller.Compile(objs, controller.Config{TrustDomain: p.c.trustDomain, ClusterDomain: p.c.clusterDomain, Now: start})
 	p.health.Apply(snap)
 	p.metrics.build.Observe(time.Since(start).Seconds())
 	p.read.Store(objs)
@@ -107,10 +112,34 @@ func (p *pipeline) change(objs *source.Objects, problems []source.Problem) {
 	p.publisher.set(snap)
 	p.mu.Lock()
 	p.report()
+	p.metrics.faults.Set(float64(len(activeFaults(snap))))
 	p.metrics.observe(time.Since(start), objs.Count(), p.reports)
 	p.mu.Unlock()
 	p.log.Debug("published", zap.Duration("took", time.Since(start)), zap.Int("objects", objs.Count()),
 		zap.Int("workloads", len(snap.Workloads)), zap.Int("services", len(snap.Services)), zap.Int("problems", len(problems)))
+}
+
+// activeFaults are the names of the faults in force.
+func activeFaults(snap *model.Snapshot) map[string]bool {
+	out := map[string]bool{}
+	for _, f := range snap.Faults {
+		out[f.Key()] = true
+	}
+	for _, s := range snap.Services {
+		for _, f := range s.Faults {
+			out[f.Name] = true
+		}
+	}
+	return out
+}
+
+// changedAgain compiles the same objects at a later time, unless others have taken their place.
+func (p *pipeline) changedAgain(objs *source.Objects, problems []source.Problem) {
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	if p.read.Load() == objs {
+		p.change(objs, problems)
+	}
 }
 
 // podUID finds a pod among the objects that were read last.

@@ -20,8 +20,6 @@ type Fault struct {
 }
 
 // FaultSpec is what a person writes.
-//
-// +kubebuilder:validation:XValidation:rule="!has(self.expires) || self.rules.all(r, has(r.connection))",fieldPath=".expires",message="faults of requests do not expire by themselves: leave expires out"
 type FaultSpec struct {
 	// TargetRefs are Services of the fault's namespace.
 	//
@@ -43,7 +41,6 @@ type FaultSpec struct {
 //
 // +kubebuilder:validation:XValidation:rule="has(self.abort) || has(self.delay) || has(self.connection)",message="the rule does nothing: add abort, delay or connection"
 // +kubebuilder:validation:XValidation:rule="!has(self.connection) || !has(self.matches) && !has(self.abort) && !has(self.delay)",fieldPath=".connection",message="connections are not requests: give connection a rule of its own, without matches, abort and delay"
-// +kubebuilder:validation:XValidation:rule="!has(self.from) || has(self.connection)",fieldPath=".from",message="requests are not told apart by their caller: leave from out, or write connection"
 type FaultRule struct {
 	// From: any of these callers (none: every caller).
 	//

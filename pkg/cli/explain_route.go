@@ -32,7 +32,7 @@ func (x *explainer) sayRoute(h *hop, req request) [][]endpoint {
 	}
 	for _, f := range sorted(x.snap.Faults) {
 		if f.Service == s.Key() {
-			sayFault(h, f, req)
+			sayFault(h, f, x.src.Identity(), req)
 		}
 	}
 	routes = forCaller(routes, s.Namespace, x.src.Namespace)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/weftmesh/weft/pkg/api"
+	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/model"
 )
 
@@ -72,8 +73,11 @@ func abortText(r model.FaultRule) string {
 }
 
 // sayFault tells what a fault does to the request: its first rule that matches counts.
-func sayFault(h *hop, f *model.Fault, req request) {
+func sayFault(h *hop, f *model.Fault, caller identity.Identity, req request) {
 	for i, r := range f.Rules {
+		if len(r.From) > 0 && !slices.ContainsFunc(r.From, func(m model.CallerMatch) bool { return m.Is(caller) }) {
+			continue
+		}
 		if len(r.Matches) > 0 && !slices.ContainsFunc(r.Matches, func(m model.RouteMatch) bool { return matchRequest(m, req) }) {
 			continue
 		}

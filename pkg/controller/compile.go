@@ -33,11 +33,11 @@ type compiler struct {
 	services   map[string]*serviceInfo // by namespace/name
 	served     []*serviceInfo          // those that a waypoint serves, by name
 	granted    grants
-	filters    map[string]*httpFilter // that rules may name, by namespace/name
-	claims      map[string]string            // namespace/name of the policy that has a target, by kind@target
-	callers     map[*model.Workload]callers  // waypoints that call a workload
-	offers      map[string][]*serviceInfo    // services by namespace; empty without waypoints
-	callees     map[string][]*model.Workload // what waypoints could call, by namespace; empty without waypoints
+	filters    map[string]*httpFilter       // that rules may name, by namespace/name
+	claims     map[string]string            // namespace/name of the policy that has a target, by kind@target
+	callers    map[*model.Workload]callers  // waypoints that call a workload
+	offers     map[string][]*serviceInfo    // services by namespace; empty without waypoints
+	callees    map[string][]*model.Workload // what waypoints could call, by namespace; empty without waypoints
 }
 
 // serviceInfo is a service with what compiling it found out.

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"cmp"
+	"time"
 
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/jwks"
@@ -19,6 +20,8 @@ type Config struct {
 	Network string
 	// Keys of token issuers that were fetched, by jwks.Location.ID. nil: nobody fetches any.
 	Keys map[string]jwks.State
+	// Now is when this is: a fault whose expiry is not after it is over. Zero: none is.
+	Now time.Time
 }
 
 func (c Config) withDefaults() Config {

@@ -5,9 +5,11 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weftmesh/weft/pkg/api"
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/source"
 )
 
 func (c *compiler) compileFaults() {
@@ -15,7 +17,14 @@ func (c *compiler) compileFaults() {
 		f := o.Value
 		requests, connections := faultTargets(f)
 		st := c.status("Fault", f, o.Origin)
-		rules := faultRules(f.Spec.Rules)
+		if expired(f, c.cfg.Now) {
+			at := f.Spec.Expires.UTC().Format(time.RFC3339)
+			st.set(conditionAccepted, true, "Accepted", "the fault is understood")
+			st.set(conditionEnforced, false, reasonExpired, "it expired at %s", at)
+			st.warn("spec.expires", "the fault expired at "+at+" and does nothing", "delete it, or give it a later time")
+			continue
+		}
+		rules := faultRules(f.Namespace, f.Spec.Rules)
 		for i, t := range f.Spec.TargetRefs {
 			path := fmt.Sprintf("spec.targetRefs[%d]", i)
 			if t.Kind != "Service" || t.Group != "" && t.Group != "core" {
@@ -50,13 +59,32 @@ func (c *compiler) compileFaults() {
 	}
 }
 
-func faultRules(in []api.FaultRule) []model.FaultRule {
+// reasonExpired is of a fault that has ended by itself.
+const reasonExpired = "Expired"
+
+func expired(f *api.Fault, now time.Time) bool {
+	return f.Spec.Expires != nil && !now.IsZero() && !now.Before(f.Spec.Expires.Time)
+}
+
+// NextExpiry is when the next of the faults ends by itself: the objects then mean something else, and are to be
+// compiled anew. Zero: never.
+func NextExpiry(objs *source.Objects, now time.Time) time.Time {
+	var next time.Time
+	for _, o := range objs.Faults {
+		if e := o.Value.Spec.Expires; e != nil && now.Before(e.Time) && (next.IsZero() || e.Time.Before(next)) {
+			next = e.Time
+		}
+	}
+	return next
+}
+
+func faultRules(namespace string, in []api.FaultRule) []model.FaultRule {
 	var out []model.FaultRule
 	for _, r := range in {
 		if r.Connection != nil {
 			continue
 		}
-		var rule model.FaultRule
+		rule := model.FaultRule{From: faultCallers(namespace, r.From)}
 		for _, m := range r.Matches {
 			rule.Matches = append(rule.Matches, faultMatch(m))
 		}

@@ -216,6 +216,7 @@ func (f *Fault) Key() string { return f.Namespace + "/" + f.Name }
 
 // FaultRule applies to requests that match one of Matches (none: all); the first rule that matches wins.
 type FaultRule struct {
+	From         []CallerMatch `json:"from,omitempty"` // any of these callers; none: all
 	Matches      []RouteMatch  `json:"matches,omitempty"`
 	AbortPercent float64       `json:"abortPercent,omitempty"` // 0–100
 	AbortStatus  uint32        `json:"abortStatus,omitempty"`  // HTTP status

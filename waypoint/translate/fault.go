@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	commonfaultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/fault/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -19,7 +21,8 @@ import (
 // A faultRule is one match of one fault: further conditions on a request, and what to do to it.
 type faultRule struct {
 	conds conds
-	all   bool // no conditions
+	from  *matcherv3.FilterStateMatcher // nil: all callers
+	all   bool                          // no conditions
 	any   *anypb.Any
 }
 
@@ -53,6 +56,7 @@ func compileFault(r model.FaultRule) ([]faultRule, error) {
 	if fault == nil {
 		return nil, nil
 	}
+	from := callersAmong(r.From)
 	packed := pack(fault)
 	var out []faultRule
 	for _, m := range matches(r.Matches) {
@@ -77,9 +81,32 @@ func compileFault(r model.FaultRule) ([]faultRule, error) {
 				return nil, err
 			}
 		}
-		out = append(out, faultRule{conds: c, all: len(c.headers)+len(c.query) == 0, any: packed})
+		out = append(out, faultRule{conds: c, from: from, all: len(c.headers)+len(c.query) == 0 && from == nil, any: packed})
 	}
 	return out, nil
+}
+
+// callersAmong matches any of some callers by their certificates; nil is everybody.
+func callersAmong(from []model.CallerMatch) *matcherv3.FilterStateMatcher {
+	if len(from) == 0 {
+		return nil
+	}
+	any := []string{`/`} // nobody's: no identity is that
+	for _, m := range from {
+		for _, a := range m.ServiceAccounts {
+			if len(m.Namespaces) == 0 || slices.Contains(m.Namespaces, a.Namespace) {
+				any = append(any, regexp.QuoteMeta(a.Namespace)+"/sa/"+regexp.QuoteMeta(a.ServiceAccount))
+			}
+		}
+		for _, ns := range m.Namespaces {
+			if len(m.ServiceAccounts) == 0 {
+				any = append(any, regexp.QuoteMeta(ns)+"/sa/[^/]+")
+			}
+		}
+	}
+	return &matcherv3.FilterStateMatcher{Key: statePeer, Matcher: &matcherv3.FilterStateMatcher_StringMatch{
+		StringMatch: regexMatch(spiffe + "[^/]+/ns/(" + strings.Join(any, "|") + ")"),
+	}}
 }
 
 // pathCondition says a path match as a condition on the :path header, so that it can be joined to any
@@ -147,6 +174,9 @@ func withFaults(route *routev3.Route, faults []faultRule) []*routev3.Route {
 		r.Name = fmt.Sprintf("%s/fault/%d", route.Name, i)
 		r.Match.Headers = append(r.Match.Headers, f.conds.headers...)
 		r.Match.QueryParameters = append(r.Match.QueryParameters, f.conds.query...)
+		if f.from != nil {
+			r.Match.FilterState = append(r.Match.FilterState, f.from)
+		}
 		if r.TypedPerFilterConfig == nil {
 			r.TypedPerFilterConfig = map[string]*anypb.Any{}
 		}
