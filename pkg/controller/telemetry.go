@@ -35,8 +35,8 @@ func (c *compiler) compileTelemetry() {
 	}
 }
 
-// wideTelemetry attaches a Telemetry without targets to the waypoints of its namespace, or of the mesh, that have
-// none of their own.
+// wideTelemetry attaches a Telemetry without targets to the waypoints of its namespace, or of the mesh, as far as they
+// have none narrower, or older.
 func (c *compiler) wideTelemetry(o source.Object[api.Telemetry]) {
 	p := policyObject{Policy: o.Value, kind: "Telemetry", at: o.Origin}
 	st := c.status(p.kind, p, p.at)
@@ -44,23 +44,36 @@ func (c *compiler) wideTelemetry(o source.Object[api.Telemetry]) {
 	n := 0
 	for _, key := range slices.Sorted(maps.Keys(c.snap.Waypoints)) {
 		w := c.snap.Waypoints[key]
-		t := attached{Target: model.Target{Waypoint: key}, waypoint: w}
-		claim := p.kind + "@" + t.String()
-		if w.Namespace != o.Value.Namespace && o.Value.Namespace != api.SystemNamespace || c.claims[claim] != "" {
+		if compiled == nil || w.Namespace != o.Value.Namespace && o.Value.Namespace != api.SystemNamespace {
 			continue
 		}
-		c.claims[claim] = p.GetNamespace() + "/" + p.GetName()
-		n++
-		if compiled != nil {
-			c.put(p, t, model.Attachment{Telemetry: compiled})
+		if rest := c.unclaimed(*compiled, key); rest.AccessLog != nil || rest.Tracing != nil {
+			n++
+			c.put(p, attached{Target: model.Target{Waypoint: key}, waypoint: w}, model.Attachment{Telemetry: &rest})
 		}
 	}
 	if n == 0 {
-		st.set(conditionEnforced, false, reasonNoWaypoint, "there is no waypoint without a narrower Telemetry")
+		st.set(conditionEnforced, false, reasonNoWaypoint, "there is no waypoint without a narrower or older Telemetry")
 	} else {
 		st.set(conditionEnforced, true, "Enforced", "at %d waypoints", n)
 	}
 	st.set(conditionAccepted, true, "Accepted", "the policy is understood")
+}
+
+// unclaimed is what of a Telemetry a waypoint as a whole has from no other yet.
+func (c *compiler) unclaimed(t model.Telemetry, waypoint string) model.Telemetry {
+	for _, a := range c.snap.Attachments {
+		if a.Telemetry == nil || a.Target.Waypoint != waypoint {
+			continue
+		}
+		if a.Telemetry.AccessLog != nil {
+			t.AccessLog = nil
+		}
+		if a.Telemetry.Tracing != nil {
+			t.Tracing = nil
+		}
+	}
+	return t
 }
 
 // telemetry is nil where a collector cannot be called: what is wrong is in the status.
