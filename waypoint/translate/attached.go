@@ -16,44 +16,63 @@ import (
 
 func attachmentSource(a *model.Attachment) Source { return Source{a.Kind, a.Namespace, a.Name} }
 
+// attachments are policies by where they are attached.
+type attachments struct {
+	all []*model.Attachment // the narrowest first
+	at  map[kindAt][]*model.Attachment
+}
+
+// kindAt is where policies of a kind are attached.
+type kindAt struct {
+	kind   string
+	target model.Target
+}
+
+func (l *attachments) add(a *model.Attachment) {
+	if l.at == nil {
+		l.at = map[kindAt][]*model.Attachment{}
+	}
+	l.all = append(l.all, a)
+	at := kindAt{a.Kind, a.Target}
+	l.at[at] = append(l.at[at], a)
+}
+
 // indexAttachments sorts the snapshot's attachments, but for those that Envoy refused, which are left out.
 // A kind that must fail closed answers for that itself: it asks b.refused.
 func (b *builder) indexAttachments() {
-	for _, a := range sorted(b.snap.Attachments) {
+	list := sorted(b.snap.Attachments)
+	slices.SortStableFunc(list, (*model.Attachment).Compare)
+	for _, a := range list {
 		if why, bad := b.cfg.Refused[attachmentSource(a)]; bad {
 			b.problem(attachmentSource(a), "not in force, Envoy refuses it: %s", why)
-			b.refused = append(b.refused, a)
+			b.refused.add(a)
 			continue
 		}
-		b.attachments = append(b.attachments, a)
+		b.attachments.add(a)
 	}
-	slices.SortStableFunc(b.attachments, (*model.Attachment).Compare)
 }
 
 // attached lists the policies of a kind that concern requests of a target that take a rule of a route, the
 // narrowest first. Route and rule are nil where none is taken.
 func (b *builder) attached(kind string, t *target, r *model.Route, rule *model.RouteRule) []*model.Attachment {
-	return b.concerning(b.attachments, kind, t, r, rule)
+	return b.concerning(&b.attachments, kind, t, r, rule)
 }
 
-func (b *builder) concerning(list []*model.Attachment, kind string, t *target, r *model.Route, rule *model.RouteRule) []*model.Attachment {
+func (b *builder) concerning(l *attachments, kind string, t *target, r *model.Route, rule *model.RouteRule) []*model.Attachment {
 	var out []*model.Attachment
-	for _, a := range list {
-		if a.Kind == kind && b.concerns(a.Target, t, r, rule) {
-			out = append(out, a)
+	at := func(target model.Target) { out = append(out, l.at[kindAt{kind, target}]...) }
+	if r != nil {
+		if rule != nil && rule.Name != "" {
+			at(model.Target{Route: r.Key(), Rule: rule.Name})
 		}
+		at(model.Target{Route: r.Key()})
 	}
+	if service := t.serviceKey(); service != "" {
+		at(model.Target{Service: service, Port: t.port})
+		at(model.Target{Service: service})
+	}
+	at(model.Target{Waypoint: b.waypoint.Key()})
 	return out
-}
-
-func (b *builder) concerns(a model.Target, t *target, r *model.Route, rule *model.RouteRule) bool {
-	switch {
-	case a.Route != "":
-		return r != nil && a.Route == r.Key() && (a.Rule == "" || rule != nil && a.Rule == rule.Name)
-	case a.Service != "":
-		return a.Service == t.serviceKey() && (a.Port == 0 || a.Port == t.port)
-	}
-	return a.Waypoint == b.waypoint.Key()
 }
 
 // onRoute says on a route what the policies attached to it, and to all around it, ask for.

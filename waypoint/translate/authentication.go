@@ -31,7 +31,7 @@ const (
 
 // hasAuthentication reports whether tokens of a target are to be verified.
 func (b *builder) hasAuthentication(t *target) bool {
-	return len(b.attached(kindAuthentication, t, nil, nil))+len(b.concerning(b.refused, kindAuthentication, t, nil, nil)) > 0
+	return len(b.attached(kindAuthentication, t, nil, nil))+len(b.concerning(&b.refused, kindAuthentication, t, nil, nil)) > 0
 }
 
 // authenticate verifies the tokens of a target's requests. Every policy that concerns it counts, whatever
@@ -87,7 +87,7 @@ func (b *builder) verify(t *target, vh *routev3.VirtualHost) []Source {
 // those that Envoy refused, and those that require a token where there are no requests.
 func (b *builder) unverifiable(t *target, at where) []string {
 	var out []string
-	for _, a := range b.concerning(b.refused, kindAuthentication, t, nil, nil) {
+	for _, a := range b.concerning(&b.refused, kindAuthentication, t, nil, nil) {
 		out = append(out, a.Namespace+"/"+a.Name)
 	}
 	if at == onConnection {

@@ -44,7 +44,7 @@ func extensionPlace(i int) string { return fmt.Sprintf("%s.%d", filterExtension,
 
 // extensionsOf lists the extensions of requests that take a rule, in the order in which they see them. All
 // targets count, not the narrowest alone.
-func (b *builder) extensionsOf(list []*model.Attachment, t *target, e *entry) []*model.Attachment {
+func (b *builder) extensionsOf(list *attachments, t *target, e *entry) []*model.Attachment {
 	var out []*model.Attachment
 	for _, a := range b.concerning(list, kindExtension, t, e.of, e.rule) {
 		same := func(o *model.Attachment) bool { return o.Namespace == a.Namespace && o.Name == a.Name }
@@ -61,14 +61,14 @@ func (b *builder) extensionsOf(list []*model.Attachment, t *target, e *entry) []
 // extend puts a route's extensions on it. Where one that may not be missing cannot be run, the route refuses.
 func (b *builder) extend(t *target, e *entry) []Source {
 	var owners []Source
-	for _, a := range b.extensionsOf(b.refused, t, e) {
+	for _, a := range b.extensionsOf(&b.refused, t, e) {
 		owners = append(owners, attachmentSource(a))
 		if !a.Extension.FailOpen {
 			refuse(e, "extension "+a.Namespace+"/"+a.Name+" is refused by the waypoint")
 		}
 	}
 	place := 0
-	for _, a := range b.extensionsOf(b.attachments, t, e) {
+	for _, a := range b.extensionsOf(&b.attachments, t, e) {
 		owners = append(owners, attachmentSource(a))
 		name := a.Namespace + "/" + a.Name
 		filter, err := b.extensionFilter(name, a.Extension)

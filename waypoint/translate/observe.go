@@ -58,7 +58,7 @@ func (b *builder) collector() *model.Attachment {
 		return *b.collects
 	}
 	var found *model.Attachment
-	for _, a := range b.attachments {
+	for _, a := range b.attachments.all {
 		if a.Kind != kindTelemetry || a.Telemetry.Tracing == nil || a.Telemetry.Tracing.Collector == nil || !b.behind(a.Target) {
 			continue
 		}

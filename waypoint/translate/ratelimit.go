@@ -29,7 +29,7 @@ const (
 // limitRequests counts a route's requests by the narrowest policy that concerns them.
 func (b *builder) limitRequests(t *target, e *entry) []Source {
 	list := b.attached(kindRateLimit, t, e.of, e.rule)
-	for _, a := range b.concerning(b.refused, kindRateLimit, t, e.of, e.rule) {
+	for _, a := range b.concerning(&b.refused, kindRateLimit, t, e.of, e.rule) {
 		if len(list) == 0 || a.Target.Breadth() <= list[0].Target.Breadth() {
 			return b.unlimitable(e, a, "Envoy refuses it")
 		}

@@ -76,7 +76,7 @@ func (b *builder) indexSubsets() {
 	for _, r := range sorted(b.snap.Routes) {
 		byRoute[r.Key()] = append(byRoute[r.Key()], r)
 	}
-	for _, a := range b.attachments {
+	for _, a := range b.attachments.all {
 		if a.Kind != kindTraffic || len(a.Traffic.Subset) == 0 {
 			continue
 		}

@@ -97,8 +97,8 @@ type builder struct {
 	policies  map[string][]*model.L7Policy // by Service.Key(), "" for the whole waypoint; sorted by key
 	faults    map[string][]*model.Fault    // by Service.Key(), sorted by key
 
-	attachments []*model.Attachment // the narrowest first
-	refused     []*model.Attachment // those that Envoy refused
+	attachments attachments // those in force
+	refused     attachments // those that Envoy refused
 
 	subsetsOf map[string]*clusterSubsets // by cluster
 	hashes    map[string]*model.Hash     // of clusters that choose by one
