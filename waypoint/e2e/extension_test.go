@@ -70,6 +70,11 @@ function envoy_on_response(h) h:headers():add("x-lua", "%s") end`
 
 func TestLuaExtensionsInOrder(t *testing.T) {
 	m := newMesh(t)
+	listeners := func() string {
+		_, stats := m.envoy.Admin("GET", "/stats?filter=listener_manager.listener_(added|modified|in_place_updated|removed)")
+		return stats
+	}
+	before := listeners()
 	m.extension("late", &model.Extension{Priority: 5, Lua: fmt.Sprintf(luaMark, "late", "late")})
 	m.extension("early", &model.Extension{Priority: -5, Lua: fmt.Sprintf(luaMark, "early", "early")})
 	m.publish()
@@ -80,6 +85,9 @@ func TestLuaExtensionsInOrder(t *testing.T) {
 	m.extension("late", nil)
 	m.publish()
 	m.answers(200, "X-Lua", "early")
+	if after := listeners(); !strings.Contains(before, "listener_added") || after != before {
+		t.Errorf("listeners were touched, which ends long-lived streams:\n%s%s", before, after)
+	}
 	if n := m.envoy.Nacks(); len(n) > 0 {
 		t.Errorf("nacks: %v", n)
 	}
