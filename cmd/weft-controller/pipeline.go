@@ -17,6 +17,7 @@ import (
 	"github.com/weftmesh/weft/pkg/api"
 	"github.com/weftmesh/weft/pkg/ca"
 	"github.com/weftmesh/weft/pkg/controller"
+	"github.com/weftmesh/weft/pkg/jwks"
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/source"
 	"github.com/weftmesh/weft/pkg/xds"
@@ -39,6 +40,7 @@ type pipeline struct {
 
 	publisher *publisher
 	health    *xds.HealthReports // of pods, by their nodes
+	keys      *jwks.Fetcher      // of token issuers
 
 	changing sync.Mutex  // held while a change goes through; protects wake
 	wake     *time.Timer // when the objects mean something else, for a fault expires
@@ -62,6 +64,7 @@ func newPipeline(c config, nodes *ca.NodePolicy, m metrics, out output, log *zap
 		waypoints: map[string]*isolate.Isolator{}, refusals: map[string][]translate.Problem{},
 	}
 	p.publisher = newPublisher(p)
+	p.keys = jwks.NewFetcher(jwks.Options{OnChange: p.again, Logger: log})
 	return p
 }
 
@@ -69,7 +72,20 @@ func newPipeline(c config, nodes *ca.NodePolicy, m metrics, out output, log *zap
 func (p *pipeline) changed(objs *source.Objects, problems []source.Problem) {
 	p.changing.Lock()
 	defer p.changing.Unlock()
+	p.keys.Watch(controller.KeyLocations(objs))
 	p.change(objs, problems)
+}
+
+// again compiles what was read last, since something beside the objects has changed.
+func (p *pipeline) again() {
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	if objs := p.read.Load(); objs != nil {
+		p.mu.Lock()
+		problems := p.problems
+		p.mu.Unlock()
+		p.change(objs, problems)
+	}
 }
 
 // hearHealth puts what the nodes say of their pods' health into effect.
@@ -80,14 +96,7 @@ func (p *pipeline) hearHealth(ctx context.Context) {
 			return
 		case <-p.health.Changed():
 		}
-		p.changing.Lock()
-		if objs := p.read.Load(); objs != nil {
-			p.mu.Lock()
-			problems := p.problems
-			p.mu.Unlock()
-			p.change(objs, problems)
-		}
-		p.changing.Unlock()
+		p.again()
 	}
 }
 
@@ -98,7 +107,7 @@ func (p *pipeline) change(objs *source.Objects, problems []source.Problem) {
 	if next := controller.NextExpiry(objs, start); !next.IsZero() {
 		p.wake = time.AfterFunc(next.Sub(start), func() { p.changedAgain(objs, problems) })
 	}
-	snap, status := controller.Compile(objs, controller.Config{TrustDomain: p.c.trustDomain, ClusterDomain: p.c.clusterDomain, Now: start})
+	snap, status := controller.Compile(objs, controller.Config{TrustDomain: p.c.trustDomain, ClusterDomain: p.c.clusterDomain, Now: start, Keys: p.keys.States()})
 	p.health.Apply(snap)
 	p.metrics.build.Observe(time.Since(start).Seconds())
 	p.read.Store(objs)
@@ -223,5 +232,6 @@ func waypointOf(nodeID string) (string, bool) {
 }
 
 func (p *pipeline) close() {
+	p.keys.Close()
 	p.forgetWaypoints(model.NewSnapshot())
 }

@@ -119,7 +119,13 @@ func (x *explainer) decideL7(h *hop, policies []*model.L7Policy, c l7Call) verdi
 			allow = append(allow, p)
 			continue
 		}
-		switch t, rule := x.matchL7(p, c); t {
+		t, rule := x.matchL7(p, c)
+		if p.External != nil && t != no && !x.target.plainTCP() {
+			h.say("CUSTOM policy %s, rule %d: %s decides", p.Key(), rule+1, p.External.Backend.Service)
+			result = depends
+			continue
+		}
+		switch t {
 		case yes:
 			h.say("refused by DENY policy %s, rule %d", p.Key(), rule+1)
 			x.advise("change rule %d of policy %s if this request is to be let through", rule+1, p.Key())
@@ -167,12 +173,13 @@ func (x *explainer) allowL7(h *hop, allow []*model.L7Policy, c l7Call) verdict {
 // matchL7 finds the rule that matches best.
 func (x *explainer) matchL7(p *model.L7Policy, c l7Call) (best truth, rule int) {
 	for i, r := range p.Rules {
-		t := x.matchFrom(r.From, c.self)
-		if t == yes && len(r.To) > 0 {
-			t = no
+		t := x.matchFrom(r.From, c, p.Action == model.Deny)
+		if t != no && len(r.To) > 0 {
+			to := no
 			for _, op := range r.To {
-				t = max(t, x.matchOperation(op, c, p.Action == model.Deny))
+				to = max(to, x.matchOperation(op, c, p.Action == model.Deny))
 			}
+			t = min(t, to)
 		}
 		if t > best {
 			best, rule = t, i
@@ -181,25 +188,33 @@ func (x *explainer) matchL7(p *model.L7Policy, c l7Call) (best truth, rule int) 
 	return best, rule
 }
 
-// matchFrom asks pkg/policy: an ALLOW policy of this one rule lets the caller in just when it matches. A
-// match that names the waypoint is judged with it for the caller.
-func (x *explainer) matchFrom(from []model.Match, self *identity.Identity) truth {
+// matchFrom finds the source that matches best.
+func (x *explainer) matchFrom(from []model.Match, c l7Call, deny bool) truth {
 	if len(from) == 0 {
 		return yes
 	}
-	var others []model.Match
+	best := no
 	for _, m := range from {
-		switch {
-		case self == nil || !policy.Names(&m, *self):
-			others = append(others, m)
-		case len(m.SourceIPs)+len(m.NotSourceIPs) == 0 && policy.MatchesCaller(&m, *self):
+		t := x.matchCaller(m, c.self)
+		if m.Token != nil {
+			t = min(t, x.matchToken(m.Token, c, deny))
+		}
+		best = max(best, t)
+	}
+	return best
+}
+
+// matchCaller asks pkg/policy: an ALLOW policy of this one rule lets the caller in just when it matches. A
+// match that names the waypoint is judged with it for the caller.
+func (x *explainer) matchCaller(m model.Match, self *identity.Identity) truth {
+	m.Token = nil
+	if self != nil && policy.Names(&m, *self) {
+		if len(m.SourceIPs)+len(m.NotSourceIPs) == 0 && policy.MatchesCaller(&m, *self) {
 			return yes
 		}
-	}
-	if len(others) == 0 {
 		return no
 	}
-	set := policy.Compile([]*model.Policy{{Rules: []model.Rule{{Clauses: []model.Clause{{Matches: others}}}}}})
+	set := policy.Compile([]*model.Policy{{Rules: []model.Rule{{Clauses: []model.Clause{{Matches: []model.Match{m}}}}}}})
 	if set.Decide(policy.Conn{Source: x.src.Identity(), SourceIP: firstAddr(x.src)}).Allowed {
 		return yes
 	}
@@ -213,7 +228,7 @@ func (x *explainer) matchOperation(op model.L7Operation, call l7Call, deny bool)
 	if len(op.Ports) > 0 && !slices.Contains(op.Ports, call.port) || slices.Contains(op.NotPorts, call.port) {
 		return no
 	}
-	if x.target.plainTCP() && len(op.Hosts)+len(op.NotHosts)+len(op.Methods)+len(op.NotMethods)+len(op.Paths)+len(op.NotPaths) > 0 {
+	if x.target.plainTCP() && len(op.Hosts)+len(op.NotHosts)+len(op.Methods)+len(op.NotMethods)+len(op.Paths)+len(op.NotPaths)+len(op.Headers) > 0 {
 		if deny {
 			return yes
 		}
@@ -227,8 +242,12 @@ func (x *explainer) matchOperation(op model.L7Operation, call l7Call, deny bool)
 	for _, c := range []struct {
 		value        string
 		list, noneOf []model.StringMatch
-	}{{host, op.Hosts, op.NotHosts}, {req.method, op.Methods, op.NotMethods}, {req.path, op.Paths, op.NotPaths}} {
+	}{{host, op.Hosts, op.NotHosts}, {req.method, op.Methods, op.NotMethods}} {
 		result = min(result, matchLists(c.value, c.list, c.noneOf))
+	}
+	result = min(result, matchPaths(req.path, op, deny))
+	for _, h := range op.Headers {
+		result = min(result, matchLists(req.header[h.Name], h.Values, h.NotValues))
 	}
 	return result
 }

@@ -21,8 +21,8 @@ type call struct {
 	port                  uint16 // of the workload
 	method, path          string
 	token                 *bookToken // that was verified; nil none
-	requests              bool // whoever decides sees requests
-	ztunnel               bool // and is a ztunnel: what asks about requests spoils an ALLOW rule, or a whole DENY policy
+	requests              bool       // whoever decides sees requests
+	ztunnel               bool       // and is a ztunnel: what asks about requests spoils an ALLOW rule, or a whole DENY policy
 	namespace, app, stage string
 }
 
@@ -69,7 +69,9 @@ func bookBinds(p *api.AuthorizationPolicy, c call) bool {
 
 func bookAsks(t api.To) bool { return len(t.Operation.Methods)+len(t.Operation.NotPaths) > 0 }
 
-func bookAsksToken(s api.Source) bool { return len(s.RequestPrincipals)+len(s.NotRequestPrincipals)+len(s.Claims) > 0 }
+func bookAsksToken(s api.Source) bool {
+	return len(s.RequestPrincipals)+len(s.NotRequestPrincipals)+len(s.Claims) > 0
+}
 
 func bookRuleAsks(r api.PolicyRule) bool {
 	return slices.ContainsFunc(r.To, bookAsks) || slices.ContainsFunc(r.From, func(f api.From) bool { return bookAsksToken(f.Source) })

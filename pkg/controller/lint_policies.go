@@ -34,6 +34,7 @@ func (c *compiler) lintPolicies() {
 		}
 	}
 	c.lintUnenrolled()
+	c.lintTokens()
 }
 
 // deniedBy names a DENY policy that binds at least what p binds and matches at least what the rule does.

@@ -48,6 +48,7 @@ func TestVerdicts(t *testing.T) {
 		"authz-invalid":        {{"cart", 8080, false}},
 		"authz-target-nowhere": {{"cart", 8080, false}, {"", 8080, false}},
 		"authz-target":         {{"wp", 8080, true}},
+		"authentication":       {{"cart", 8080, false}, {"", 8080, false}}, // tokens required, and no waypoint
 		"policies-unread":      {{"cart", 8080, false}, {"wp", 8080, false}, {"", 8080, false}},
 		"authz-behind-waypoint": {
 			{"cart", 8080, true}, {"evil", 8080, false}, {"other", 8080, false}, {"", 8080, false}, {"wp", 8080, true}},
