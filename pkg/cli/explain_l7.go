@@ -12,6 +12,7 @@ import (
 // request is what is known of an HTTP request. Empty fields were not said.
 type request struct {
 	method, path string
+	sni          string            // the server name of a TLS handshake
 	header       map[string]string // lower-case names
 }
 

@@ -24,19 +24,16 @@ func matchString(m model.StringMatch, s string) bool {
 // sayRoute tells which route rule takes the request, and returns the endpoints that it leads to, by backend.
 func (x *explainer) sayRoute(h *hop, req request) [][]endpoint {
 	s := x.target.service
-	var routes []*model.Route
-	for _, r := range sorted(x.snap.Routes) {
-		if r.Service == s.Key() && (r.Port == 0 || r.Port == x.target.port) {
-			routes = append(routes, r)
-		}
+	if x.byConnection() {
+		return x.sayConnection(h, req)
 	}
+	routes := x.routesHere("HTTPRoute", "GRPCRoute")
 	for _, f := range sorted(x.snap.Faults) {
 		if f.Service == s.Key() {
 			sayFault(h, f, x.src.Identity(), req)
 		}
 	}
 	routes = forCaller(routes, s.Namespace, x.src.Namespace)
-	slices.SortStableFunc(routes, func(a, b *model.Route) int { return a.Created.Compare(b.Created) })
 	if len(routes) == 0 {
 		x.sayTraffic(h, nil, nil)
 		return [][]endpoint{x.target.endpoints}
@@ -53,6 +50,9 @@ func (x *explainer) sayRoute(h *hop, req request) [][]endpoint {
 	if r.Invalid != "" {
 		h.say("that rule cannot be served: %s; answered 500", r.Invalid)
 		x.worsen(refused)
+		return nil
+	}
+	if sayFilters(h, r) {
 		return nil
 	}
 	if r.Redirect == nil {
@@ -112,8 +112,8 @@ func (x *explainer) backends(h *hop, r model.RouteRule) [][]endpoint {
 	return out
 }
 
-// pickRule finds the rule of highest precedence that matches, by Gateway API's order: exact path, longest
-// prefix, method, most headers, most query parameters, oldest route, first rule.
+// pickRule finds the rule of highest precedence that matches, by Gateway API's order: exact path, regular
+// expression, longest prefix, method, most headers, most query parameters, oldest route, first rule.
 func pickRule(routes []*model.Route, req request) (*model.Route, int) {
 	var best *model.Route
 	bestRule, bestRank := 0, []int(nil)
@@ -134,10 +134,7 @@ func pickRule(routes []*model.Route, req request) (*model.Route, int) {
 }
 
 func rankOf(m model.RouteMatch) []int {
-	exact, method := 0, 0
-	if m.PathKind == model.PathExact {
-		exact = 1
-	}
+	exact, method := map[model.MatchPath]int{model.PathExact: 2, model.PathRegex: 1}[m.PathKind], 0
 	if m.Method != "" {
 		method = 1
 	}

@@ -54,6 +54,7 @@ Exit code 0: allowed. 1: refused, or it depends on what was not said. 2: called 
 	f.StringVar(&o.request.method, "method", "", "HTTP method")
 	f.StringVar(&o.request.path, "path", "", "HTTP path")
 	f.StringArrayVar(&o.headers, "header", nil, "HTTP header, name=value (repeatable)")
+	f.StringVar(&o.request.sni, "sni", "", "server name of the TLS handshake, where a TLSRoute looks at it")
 	f.StringVarP(&o.output, "output", "o", "", "json or yaml (default: text)")
 	domainFlags(cmd, &o.domains)
 	_ = cmd.RegisterFlagCompletionFunc("output", offerFixed("json", "yaml"))
