@@ -54,6 +54,8 @@ func filtered(prefix string, f model.HTTPFilter) model.RouteRule {
 func TestHTTPFilters(t *testing.T) {
 	m := newMesh(t)
 	long := strings.Repeat("sorry ", 8000)
+	m.snap.L7Policies["shop/own"] = &model.L7Policy{Namespace: "shop", Name: "own", Service: key, Action: model.Allow,
+		Rules: []model.L7Rule{{From: []model.Match{{Namespaces: []model.StringMatch{{Value: "shop"}}}}}}}
 	m.route("filters",
 		filtered("/closed", model.HTTPFilter{Direct: &model.DirectResponse{Status: 451, Body: long, Headers: []model.Header{{Name: "content-type", Value: "text/html"}, {Name: "x-why", Value: "100% law"}}}}),
 		filtered("/small", model.HTTPFilter{Compression: &model.Compression{Algorithms: []string{"br", "gzip", "zstd"}, MinLength: 100}}),
@@ -73,6 +75,9 @@ func TestHTTPFilters(t *testing.T) {
 		res, body := send(t, m.http, "GET", "/closed/x", "")
 		if string(body) != long || res.Header.Get("Content-Type") != "text/html" || res.Header.Get("X-Why") != "100% law" {
 			t.Errorf("%d bytes, %v", len(body), res.Header)
+		}
+		if res, _ := send(t, m.caller(other).HTTP(t, vip), "GET", "/closed/x", ""); res.StatusCode != 403 {
+			t.Errorf("who may not call is answered %d", res.StatusCode)
 		}
 	})
 	t.Run("compression", func(t *testing.T) {
