@@ -108,7 +108,8 @@ func ParseTemplate(s string) ([]TemplatePart, error) {
 			if !closed {
 				return nil, fmt.Errorf("${%s has no end: write ${%s}", s[1:], s[1:])
 			}
-			if header, ok := strings.CutPrefix(name, TemplateHeader); !slices.Contains(templateVariables, name) && !(ok && headerName.MatchString(header)) {
+			header, isHeader := strings.CutPrefix(name, TemplateHeader)
+			if known := slices.Contains(templateVariables, name) || isHeader && headerName.MatchString(header); !known {
 				return nil, fmt.Errorf("${%s} is not known: write one of %s, %sNAME", name, strings.Join(templateVariables, ", "), TemplateHeader)
 			}
 			out = append(out, TemplatePart{Variable: name})

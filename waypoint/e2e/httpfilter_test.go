@@ -60,6 +60,7 @@ func TestHTTPFilters(t *testing.T) {
 		filtered("/closed", model.HTTPFilter{Direct: &model.DirectResponse{Status: 451, Body: long, Headers: []model.Header{{Name: "content-type", Value: "text/html"}, {Name: "x-why", Value: "100% law"}}}}),
 		filtered("/small", model.HTTPFilter{Compression: &model.Compression{Algorithms: []string{"br", "gzip", "zstd"}, MinLength: 100}}),
 		filtered("/gzip", model.HTTPFilter{Compression: &model.Compression{Algorithms: []string{"gzip"}, MinLength: 30, ContentTypes: []string{"image/png"}}}),
+		filtered("/plain", model.HTTPFilter{Compression: &model.Compression{Algorithms: []string{"gzip"}, MinLength: 30, ContentTypes: []string{"Text/Plain"}}}),
 		filtered("/headers", model.HTTPFilter{Headers: &model.HeaderFilter{
 			Request: model.HeaderChange{Remove: []string{"X-Secret"}, Add: []model.Header{{Name: "X-Seen", Value: "${request.method} ${request.path} 5% $$"}}, Set: []model.Header{
 				{Name: "X-Caller", Value: "${caller.namespace}/${caller.serviceAccount}=${caller.identity}"}, {Name: "X-Copy", Value: "<${request.header.X-From}>"}, {Name: "X-Id", Value: "${request.id}"}}},
@@ -83,7 +84,7 @@ func TestHTTPFilters(t *testing.T) {
 	t.Run("compression", func(t *testing.T) {
 		for _, tc := range []struct{ path, accept, want string }{
 			{"/small", "gzip", "gzip"}, {"/small", "br", "br"}, {"/small", "zstd", "zstd"}, {"/small", "gzip;q=0.5, zstd", "zstd"},
-			{"/small", "gzip, br, zstd", "br"}, {"/small", "identity", ""}, {"/gzip", "br", ""}, {"/gzip", "gzip", ""}, {"/other", "gzip", ""},
+			{"/small", "gzip, br, zstd", "br"}, {"/small", "identity", ""}, {"/plain", "gzip", "gzip"}, {"/gzip", "br", ""}, {"/gzip", "gzip", ""}, {"/other", "gzip", ""},
 		} {
 			res, _ := send(t, m.http, "GET", tc.path, "", "Accept-Encoding", tc.accept, "X-Fill", strings.Repeat("a", 500), "X-Type", "application/json")
 			if tc.path == "/other" && res.StatusCode != 404 {

@@ -86,6 +86,12 @@ func rewriteByRegex(a *routev3.RouteAction, filters []model.HTTPFilter) error {
 func compressorSlot(algorithm string) string { return filterCompressor + "." + algorithm }
 
 func compress(route *routev3.Route, c *model.Compression) error {
+	var types []*matcherv3.StringMatcher
+	for _, t := range c.ContentTypes {
+		m := exactMatch(t)
+		m.IgnoreCase = true
+		types = append(types, m)
+	}
 	for i, a := range c.Algorithms {
 		var library proto.Message
 		switch a {
@@ -102,7 +108,7 @@ func compress(route *routev3.Route, c *model.Compression) error {
 			CompressorLibrary: &corev3.TypedExtensionConfig{Name: a, TypedConfig: pack(library)},
 			ChooseFirst:       i == 0, // where the client has no preference
 			ResponseDirectionConfig: &compressorv3.Compressor_ResponseDirectionConfig{
-				CommonConfig:         &compressorv3.Compressor_CommonDirectionConfig{MinContentLength: u32(c.MinLength), ContentType: c.ContentTypes},
+				CommonConfig:         &compressorv3.Compressor_CommonDirectionConfig{MinContentLength: u32(c.MinLength), ContentTypeMatcher: types},
 				WeakenEtagOnCompress: true,
 			},
 		}
