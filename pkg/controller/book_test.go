@@ -99,7 +99,7 @@ func bookSource(s api.Source, c call, deny bool) bool {
 	if bookAsksToken(s) && !c.requests && !deny {
 		return false
 	}
-	if c.requests && !(bookLists(c.token.principal(), s.RequestPrincipals, s.NotRequestPrincipals) && bookClaims(s.Claims, c.token)) {
+	if c.requests && (!bookLists(c.token.principal(), s.RequestPrincipals, s.NotRequestPrincipals) || !bookClaims(s.Claims, c.token)) {
 		return false
 	}
 	in := func(blocks []string) bool {
