@@ -91,7 +91,7 @@ func TestUnwritableFolders(t *testing.T) {
 			b.write("src/a.yaml", policy("*/ns/*/x")) // a star in the middle: refused
 			address, stop := b.start()
 			z := b.ztunnel(address)
-			eventually(t, "the first status is written", func() bool { return strings.Contains(b.read(status), `has a star elsewhere`) })
+			eventually(t, "the first status is written", func() bool { return strings.Contains(b.read(status), `a star may only begin or end`) })
 
 			mend := spoil(t, disk)
 			b.write("src/a.yaml", policy("cluster.local/ns/shop/sa/cart")+gatewayYAML+"---\n"+service("cart", 80, ""))
@@ -100,12 +100,12 @@ func TestUnwritableFolders(t *testing.T) {
 				return func() bool { return strings.Contains(b.page("/metrics"), want) }
 			}
 			eventually(t, "the metrics tell", pending(`weft_controller_file_failures_total{folder="deploy"}`))
-			if !strings.Contains(b.read(status), "has a star elsewhere") || b.read(deployment) != "" {
+			if !strings.Contains(b.read(status), "a star may only begin or end") || b.read(deployment) != "" {
 				t.Errorf("half written: status %q, deployment %q", b.read(status), b.read(deployment))
 			}
 			mend()
 			eventually(t, "all is written", func() bool {
-				return !strings.Contains(b.read(status), "has a star elsewhere") && strings.Contains(b.read(deployment), "kind: Deployment") && b.read("disk/state/status/gateway/shop_way.yaml") != ""
+				return !strings.Contains(b.read(status), "a star may only begin or end") && strings.Contains(b.read(deployment), "kind: Deployment") && b.read("disk/state/status/gateway/shop_way.yaml") != ""
 			})
 			eventually(t, "nothing is pending", func() bool {
 				return pending(`weft_controller_files_pending{folder="deploy"} 0`)() && pending(`weft_controller_files_pending{folder="status"} 0`)()
