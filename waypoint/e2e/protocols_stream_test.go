@@ -153,8 +153,9 @@ func TestTrailers(t *testing.T) {
 func TestLongPolling(t *testing.T) {
 	m := newMesh(t)
 	m.route("poll", model.RouteRule{Matches: path(model.PathPrefix, "/sleep/60000"), Timeout: 300 * time.Millisecond, Backends: []model.Backend{backend(key, 1)}},
-		model.RouteRule{Backends: []model.Backend{backend(key, 1)}})
+		model.RouteRule{Matches: path(model.PathPrefix, "/sleep"), Backends: []model.Backend{backend(key, 1)}})
 	m.publish()
+	m.statusIs(404, m.http, "GET", "/none") // the routes are there
 	m.statusIs(504, m.http, "GET", "/sleep/60000")
 	m.statusIs(200, m.http, "GET", "/sleep/1500")
 }
