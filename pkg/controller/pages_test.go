@@ -1,6 +1,8 @@
 package controller_test
 
 import (
+	"cmp"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -21,6 +23,9 @@ func TestPages(t *testing.T) {
 	pages, err := filepath.Glob("../../docs/tasks/*.md")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if len(pages) < 20 {
+		t.Errorf("only %d pages", len(pages))
 	}
 	for _, page := range pages {
 		text, err := os.ReadFile(page)
@@ -97,4 +102,45 @@ func notInForce(s *controller.Status) []string {
 		}
 	}
 	return out
+}
+
+var testName = regexp.MustCompile(`\bTest[A-Z]\w+`)
+
+// TestFeaturesAreProved holds docs/features.md to the tests that it names.
+func TestFeaturesAreProved(t *testing.T) {
+	page, err := os.ReadFile("../../docs/features.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := map[string]bool{}
+	err = filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() && (d.Name() == "build" || d.Name() == ".git") {
+			return cmp.Or(err, filepath.SkipDir)
+		}
+		if !strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		for _, name := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllSubmatch(text, -1) {
+			written[string(name[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := testName.FindAllString(string(page), -1)
+	if len(named) < 50 {
+		t.Errorf("only %d tests are named", len(named))
+	}
+	for _, name := range named {
+		if !written[name] {
+			t.Errorf("docs/features.md names %s, which is not there", name)
+		}
+	}
+	for _, link := range regexp.MustCompile(`\]\((tasks/[a-z0-9-]+\.md)\)`).FindAllSubmatch(page, -1) {
+		if _, err := os.Stat("../../docs/" + string(link[1])); err != nil {
+			t.Error(err)
+		}
+	}
 }
