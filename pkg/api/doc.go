@@ -1,14 +1,22 @@
 // Package api holds Weft's own Kubernetes API: group weft.dev, version v1alpha1.
 //
-//	AuthorizationPolicy  who may call what, by identity, address, port and, at a waypoint, request
-//	PeerAuthentication   whether plaintext is accepted
-//	Fault                delays and aborts for testing how callers cope
+//	AuthorizationPolicy    who may call what, by identity, address, port and, at a waypoint, request and token
+//	PeerAuthentication     whether plaintext is accepted
+//	RequestAuthentication  whose tokens of end users are believed
+//	TrafficPolicy          timeouts, retries, balancing, limits, ejection, health checks
+//	RateLimit              how many requests, by whom
+//	Fault                  delays, aborts and broken connections, for testing how callers cope
+//	HTTPFilter             further steps for requests of a route's rule
+//	Extension              Lua, WebAssembly and external processors
+//	Telemetry              access logs and traces
+//	EnvoyPatch             what nothing else can say, in Envoy's own words
 //
 // Everything else a person writes is Kubernetes' own (Namespace, Service, Deployment, …) or Gateway
 // API's (Gateway, HTTPRoute, GRPCRoute). Labels and annotations that Weft reads are constants here.
 //
 // The markers (+kubebuilder) become the CustomResourceDefinitions of charts/weft by `make generate`. They
-// refuse at `kubectl apply` what pkg/source refuses in a folder, with the same next step.
+// refuse at `kubectl apply` what pkg/source refuses in a folder, with the same next step. docs/api.md is made of
+// the same types.
 //
 // +kubebuilder:object:generate=true
 // +groupName=weft.dev
@@ -16,6 +24,7 @@
 package api
 
 //go:generate go run sigs.k8s.io/controller-tools/cmd/controller-gen@v0.23.0 object crd:allowDangerousTypes=true,maxDescLen=500 paths=. output:crd:dir=../../charts/weft/files/crds
+//go:generate go run github.com/elastic/crd-ref-docs@v0.2.0 --source-path=. --renderer=markdown --output-path=../../docs/api.md --config=../../hack/api-reference.yaml --max-depth=20 --log-level=error
 
 // Group and Version of Weft's API.
 const (
