@@ -183,7 +183,7 @@ func TestTransitionTimesStay(t *testing.T) {
 	first := b.status("AuthorizationPolicy", "shop", "p").Generation
 	b.write("src/p.yaml", strings.Replace(good, "sa/cart", "sa/bank", 1)+service("cart", 80, ""))
 	check("after an edit", func(e entry) bool { return e.Generation == first+1 }, true)
-	b.write("src/p.yaml", strings.Replace(good, "principals: [\"cluster.local/ns/shop/sa/cart\"]", "ipBlocks: [10.0.0.300/8]", 1)+service("cart", 80, ""))
+	b.write("src/p.yaml", strings.Replace(good, "spec:\n", "spec:\n  targetRefs: [{kind: Service, name: gone}]\n", 1)+service("cart", 80, ""))
 	check("after it could not be accepted any more", func(e entry) bool { return e.Generation == first+2 }, false)
 }
 

@@ -21,7 +21,7 @@ const (
 )
 
 func (c *compiler) compileAuthentication() {
-	for _, o := range oldestFirst(c.objs.RequestAuthentications) {
+	for _, o := range oldestFirst(c.requestAuthentications()) {
 		p := policyObject{Policy: o.Value, kind: "RequestAuthentication", at: o.Origin, refs: o.Value.Spec.TargetRefs}
 		st := c.status(p.kind, p, p.at)
 		compiled := c.authentication(st, o.Value.Spec)

@@ -50,3 +50,20 @@ func (c *compiler) peerAuthentications() []source.Object[api.PeerAuthentication]
 	}
 	return out
 }
+
+// requestAuthentications lists those that count. In the place of those that never were good stand some that
+// require a token and believe nobody's.
+func (c *compiler) requestAuthentications() []source.Object[api.RequestAuthentication] {
+	out := slices.Clone(c.objs.RequestAuthentications)
+	for _, u := range c.objs.Unread {
+		if u.RequestAuthentication == nil {
+			continue
+		}
+		nobody := *u.RequestAuthentication
+		nobody.Spec.Required, nobody.Spec.Providers = true, []api.TokenProvider{{Issuer: "nobody"}}
+		out = append(out, source.Object[api.RequestAuthentication]{Origin: u.Origin, Value: &nobody})
+		c.status("RequestAuthentication", &nobody, u.Origin).set(conditionAccepted, false, reasonUnreadable,
+			"%s; there is no earlier version that was good, so all requests to its target are refused until it is corrected or removed", u.Why)
+	}
+	return out
+}

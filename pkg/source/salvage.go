@@ -17,32 +17,40 @@ import (
 type Unread struct {
 	Origin Origin
 	// Exactly one is set, with name, namespace and target, and nothing else but DryRun.
-	AuthorizationPolicy *api.AuthorizationPolicy
-	PeerAuthentication  *api.PeerAuthentication
+	AuthorizationPolicy   *api.AuthorizationPolicy
+	PeerAuthentication    *api.PeerAuthentication
+	RequestAuthentication *api.RequestAuthentication
 	// Why it cannot be used.
 	Why string
 }
 
 // Kind and Object are those of the policy.
 func (u Unread) Kind() string {
-	if u.PeerAuthentication != nil {
+	switch {
+	case u.PeerAuthentication != nil:
 		return "PeerAuthentication"
+	case u.RequestAuthentication != nil:
+		return "RequestAuthentication"
 	}
 	return "AuthorizationPolicy"
 }
 
 // Object is the policy that is set.
 func (u Unread) Object() metav1.Object {
-	if u.PeerAuthentication != nil {
+	switch {
+	case u.PeerAuthentication != nil:
 		return u.PeerAuthentication
+	case u.RequestAuthentication != nil:
+		return u.RequestAuthentication
 	}
 	return u.AuthorizationPolicy
 }
 
 // bodies are the fields of a policy's spec that say nothing of whom it is for.
 var bodies = map[string][]string{
-	"AuthorizationPolicy": {"spec.rules", "spec.action", "spec.dryRun"},
-	"PeerAuthentication":  {"spec.mtls", "spec.portLevelMtls"},
+	"AuthorizationPolicy":   {"spec.rules", "spec.action", "spec.dryRun"},
+	"PeerAuthentication":    {"spec.mtls", "spec.portLevelMtls"},
+	"RequestAuthentication": {}, // it always names its targets
 }
 
 // salvage makes an object of a broken policy's name and target; nil where it is no policy or where the
@@ -70,8 +78,11 @@ func (c *checker) salvage(n *yaml.Node, k *kind, at key) metav1.Object {
 		return nil
 	}
 	meta := metav1.ObjectMeta{Name: at.name, Namespace: at.namespace}
-	if k.name == "PeerAuthentication" {
+	switch k.name {
+	case "PeerAuthentication":
 		return &api.PeerAuthentication{ObjectMeta: meta, Spec: api.PeerAuthenticationSpec{Selector: target.Selector}}
+	case "RequestAuthentication":
+		return &api.RequestAuthentication{ObjectMeta: meta, Spec: api.RequestAuthenticationSpec{TargetRefs: target.TargetRefs}}
 	}
 	return &api.AuthorizationPolicy{ObjectMeta: meta, Spec: api.AuthorizationPolicySpec{
 		Selector: target.Selector, TargetRefs: target.TargetRefs, DryRun: target.DryRun}}
@@ -141,6 +152,8 @@ func (e entry) asUnread() Unread {
 		u.AuthorizationPolicy = o
 	case *api.PeerAuthentication:
 		u.PeerAuthentication = o
+	case *api.RequestAuthentication:
+		u.RequestAuthentication = o
 	}
 	return u
 }

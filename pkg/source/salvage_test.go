@@ -82,3 +82,31 @@ func TestUnreadPolicies(t *testing.T) {
 	write("a.yaml", strings.ReplaceAll(broken, "selector", "selectors"))
 	expect("new, of an uncertain target", 0, 0)
 }
+
+// A RequestAuthentication that never was good is handed on with its targets.
+func TestUnreadRequestAuthentication(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a.yaml")
+	text := `apiVersion: weft.dev/v1alpha1
+kind: RequestAuthentication
+metadata: {name: users, namespace: shop}
+spec:
+  targetRefs: [{kind: Service, name: cart}]
+  required: true
+  providers: [{isuer: https://idp.example}]
+`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Open(Options{Dirs: []string{file}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	objs, problems := d.Load()
+	if len(objs.Unread) != 1 || len(objs.RequestAuthentications) != 0 || len(problems) == 0 {
+		t.Fatalf("%+v %v", objs.Unread, problems)
+	}
+	u := objs.Unread[0]
+	if u.Kind() != "RequestAuthentication" || u.RequestAuthentication.Spec.TargetRefs[0].Name != "cart" || u.Object().GetName() != "users" {
+		t.Errorf("%+v", u)
+	}
+}
