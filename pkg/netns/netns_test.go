@@ -73,7 +73,8 @@ func fresh(t *testing.T, addrs ...string) *NS {
 				return err
 			}
 			for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) { // the kernel routes it from a work queue
-				if _, err := netlink.RouteGet(addr.IP); err == nil {
+				// At first only its prefix may be routed, and what is sent there comes back as nobody's.
+				if routes, err := netlink.RouteGet(addr.IP); err == nil && routes[0].Type == unix.RTN_LOCAL {
 					break
 				} else if time.Now().After(end) {
 					return err
