@@ -3,6 +3,7 @@ package netns
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -74,10 +75,12 @@ func fresh(t *testing.T, addrs ...string) *NS {
 			}
 			for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) { // the kernel routes it from a work queue
 				// At first only its prefix may be routed, and what is sent there comes back as nobody's.
-				if routes, err := netlink.RouteGet(addr.IP); err == nil && routes[0].Type == unix.RTN_LOCAL {
+				routes, err := netlink.RouteGet(addr.IP)
+				if err == nil && routes[0].Type == unix.RTN_LOCAL {
 					break
-				} else if time.Now().After(end) {
-					return err
+				}
+				if time.Now().After(end) {
+					return fmt.Errorf("%s does not become an address of lo: %v %v", addr.IP, routes, err)
 				}
 			}
 		}
