@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -73,5 +74,44 @@ func TestTableGoesBetweenTheMarkers(t *testing.T) {
 	}
 	if r.rewrite(file) == nil {
 		t.Error("a file without markers was rewritten")
+	}
+}
+
+// What the waypoint's path costs is held against Envoy alone round by round, not by medians of each.
+func TestWaypointBesideEnvoy(t *testing.T) {
+	r := &report{Rounds: 3, Thrown: map[string][]int{}}
+	for i, noise := range []float64{0, 100, 10} {
+		for path, us := range map[string]float64{"direct": 100, "l4": 250, "l7": 600, "envoy": 350} {
+			r.add("rate", tests[4].values[0], path, i, us+noise)
+		}
+		for path, n := range map[string]float64{"l4": 20_000, "l7": 6000, "envoy": 8000} {
+			r.add("max", perSecond("requests"), path, i, n)
+			r.add("max", perReq, path, i, 1e6/n)
+		}
+	}
+	r.summarise()
+	got := map[string]hop{}
+	for _, h := range r.Hops {
+		got[h.Figure] = h
+	}
+	if h := got["added p50 at 1,000/s"]; h.Waypoint != 500 || h.Hop != 350 || h.Envoy != 250 || h.Ratio != 2 {
+		t.Errorf("p50: %+v", h)
+	}
+	if h := got["requests/s, 64 connections"]; h.Waypoint != 6000 || h.Hop != 0.3 || h.Envoy != 8000 || h.Ratio != 0.75 {
+		t.Errorf("requests/s: %+v", h)
+	}
+	if h := got["CPU per 1,000 requests, 64 connections"]; h.Envoy != 125 || math.Abs(h.Ratio-4.0/3) > 1e-9 {
+		t.Errorf("CPU: %+v", h)
+	}
+	if table := r.hopTable(); len(r.Hops) != 3 || !strings.Contains(table, "| added p50 at 1,000/s, µs | 500 | 350 | 250 | 2.00 |") {
+		t.Errorf("%d figures, table\n%s", len(r.Hops), table)
+	}
+	for _, s := range r.Series {
+		if s.Path == "envoy" {
+			s.Path = "another"
+		}
+	}
+	if r.weigh(); len(r.Hops) != 0 || r.hopTable() != "" {
+		t.Errorf("without Envoy: %+v", r.Hops)
 	}
 }

@@ -103,6 +103,7 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.down()) }()
+	r.LeftOut = w.leftOut
 	if wanted(o.tests, "idle") {
 		if err := r.measureIdle(ctx, w); err != nil {
 			return err

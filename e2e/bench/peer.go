@@ -56,12 +56,22 @@ func (w *world) peerPaths(ctx context.Context) error {
 				return err
 			}
 			if p != nil {
-				w.paths = append(w.paths, p)
+				w.answering(ctx, p)
 			}
 			port += 10
 		}
 	}
 	return nil
+}
+
+// answering takes a peer's path if it answers; a peer that does not must not cost the others their figures.
+func (w *world) answering(ctx context.Context, p *path) {
+	if err := w.warm(ctx, p); err != nil {
+		say("peer %s left out: %s", p.name, err)
+		w.leftOut = append(w.leftOut, p.name+" did not answer")
+		return
+	}
+	w.paths = append(w.paths, p)
 }
 
 // startPeer runs a script's "up"; nil when its program is not installed.
@@ -82,6 +92,7 @@ func (w *world) startPeer(ctx context.Context, name, script, certs string, port 
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == notInstalled {
 		say("peer %s left out: %s", name, exit.Stderr)
+		w.leftOut = append(w.leftOut, name+" is not installed")
 		return nil, nil
 	}
 	if err != nil {

@@ -36,6 +36,10 @@ type report struct {
 	Noisy  []string  `json:"noisy,omitempty"`
 	Series []*series `json:"series"`
 	Scale  []scale   `json:"scale,omitempty"`
+	// Hops hold the waypoint's path against Envoy alone.
+	Hops []hop `json:"waypointBesideEnvoy,omitempty"`
+	// LeftOut are the peers that could not be measured, and why.
+	LeftOut []string `json:"leftOut,omitempty"`
 }
 
 func newReport(o options) *report {
@@ -89,14 +93,20 @@ func (r *report) summarise() {
 		}
 	}
 	for _, s := range r.Series {
-		var good []float64
-		for i, x := range s.Rounds {
-			if !slices.Contains(r.Thrown[s.Test], i+1) {
-				good = append(good, x)
-			}
-		}
+		good := r.counting(s.Test, len(s.Rounds), func(i int) float64 { return s.Rounds[i] })
 		s.Median, s.Lowest, s.Highest = median(good), slices.Min(good), slices.Max(good)
 	}
+	r.weigh()
+}
+
+// counting are a figure's values in the rounds that count for a test.
+func (r *report) counting(test string, rounds int, of func(round int) float64) (good []float64) {
+	for i := range rounds {
+		if !slices.Contains(r.Thrown[test], i+1) {
+			good = append(good, of(i))
+		}
+	}
+	return good
 }
 
 func median(xs []float64) float64 {

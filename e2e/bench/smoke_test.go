@@ -6,14 +6,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/weftmesh/weft/pkg/lab"
 )
 
-// TestEverythingIsMeasured runs the whole benchmark in miniature: every test, the mesh's L4 path, the peer that
-// needs no installed program, and the scale of a small mesh. It asserts that there are figures, not which.
+// TestEverythingIsMeasured runs the whole benchmark in miniature: every test, the mesh's paths, the peers that
+// need no program from elsewhere, and the scale of a small mesh. It asserts that there are figures, not which.
 func TestEverythingIsMeasured(t *testing.T) {
 	if os.Geteuid() != 0 {
 		if os.Getenv("CI") == "true" {
@@ -23,7 +24,7 @@ func TestEverythingIsMeasured(t *testing.T) {
 	}
 	bin := t.TempDir()
 	for dir, packages := range map[string][]string{
-		"../..": {"./cmd/weftctl", "./cmd/weft-controller", "./cmd/weft-agent", "./cmd/weft-ztunnel"},
+		"../..": {"./cmd/weftctl", "./cmd/weft-controller", "./cmd/weft-agent", "./cmd/weft-ztunnel", "./cmd/weft-waypoint"},
 		"..":    {"./bench/load", "./bench/naive"},
 	} {
 		for _, p := range packages {
@@ -40,19 +41,24 @@ func TestEverythingIsMeasured(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "bench.json")
 	o := options{name: "wftbench", rounds: 1, bytes: 4 << 20, seconds: 0.2, idle: 50, scale: []int{200}, bin: bin,
-		paths: []string{"l4", "naive-go"}, peers: []string{"peers"}, out: file}
+		paths: []string{"l4", "naive-go"}, envoy: os.Getenv("WEFT_ENVOY"), peers: []string{"peers"}, out: file}
+	if o.envoy != "" {
+		o.paths = append(o.paths, "l7", "envoy")
+	} else if os.Getenv("CI") == "true" {
+		t.Fatal("CI has to name an Envoy in WEFT_ENVOY")
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	if err := run(ctx, o); err != nil {
 		t.Fatal(err)
 	}
-	checkFigures(t, file)
+	checkFigures(t, file, o.paths)
 	if _, err := os.Stat(lab.Layout{Name: o.name}.Path()); !os.IsNotExist(err) {
 		t.Errorf("the lab is still there: %v", err)
 	}
 }
 
-func checkFigures(t *testing.T, file string) {
+func checkFigures(t *testing.T, file string, paths []string) {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -62,7 +68,7 @@ func checkFigures(t *testing.T, file string) {
 	if err := json.Unmarshal(data, &r); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"direct", "l4", "naive-go"} {
+	for _, path := range append([]string{"direct"}, paths...) {
 		for _, test := range tests {
 			for _, v := range test.values {
 				s := r.find(test.name, v.name, path)
@@ -77,6 +83,9 @@ func checkFigures(t *testing.T, file string) {
 		if path != "direct" && r.find("idle", "memory", path) == nil {
 			t.Errorf("no memory of idle connections over %s", path)
 		}
+	}
+	if slices.Contains(paths, "envoy") && len(r.Hops) != len(hopFigures) {
+		t.Errorf("the waypoint beside Envoy: %+v, left out %v", r.Hops, r.LeftOut)
 	}
 	if len(r.Scale) != 1 || r.Scale[0].Ztunnel <= 0 || r.Scale[0].Control <= 0 || r.Scale[0].Synced <= 0 {
 		t.Errorf("no figures of scale: %+v", r.Scale)

@@ -19,7 +19,7 @@ import (
 var labels = map[string]string{
 	"up1": "1 stream up", "up8": "8 streams up", "down1": "1 stream down", "down8": "8 streams down",
 	"rate": "1 KB requests, 1,000/s", "max": "1 KB requests, 64 connections", "connect": "new connections", "idle": "idle connections",
-	"direct": "direct", "l4": "Weft L4", "l7": "Weft waypoint",
+	"direct": "direct", "l4": "Weft L4", "l7": "Weft waypoint", "envoy": "Envoy alone",
 }
 
 func label(name string) string {
@@ -112,6 +112,7 @@ func (r *report) print(w io.Writer) {
 		fmt.Fprintln(t, strings.Join(row, "\t"))
 	}
 	_ = t.Flush()
+	r.printHops(w)
 	for _, s := range r.Scale {
 		fmt.Fprintln(w, s)
 	}
@@ -121,6 +122,9 @@ func (r *report) print(w io.Writer) {
 // remarks say what a reader has to know of this run.
 func (r *report) remarks() string {
 	text := fmt.Sprintf("%s, %s; medians of %d interleaved rounds (lowest…highest).", r.When.Format("2006-01-02"), r.Machine, r.Rounds)
+	for _, peer := range r.LeftOut {
+		text += " Left out: " + peer + "."
+	}
 	if len(r.Thrown) == 0 && len(r.Noisy) == 0 {
 		return text + " No round was thrown away."
 	}
@@ -164,6 +168,7 @@ func (r *report) rewrite(file string) error {
 	for _, row := range rows {
 		fmt.Fprintln(&b, "| "+strings.Join(row, " | ")+" |")
 	}
+	b.WriteString(r.hopTable())
 	if len(r.Scale) > 0 {
 		fmt.Fprintln(&b)
 		for _, s := range r.Scale {

@@ -35,6 +35,8 @@ type world struct {
 	dir   string // manifests, certificates, peers' folders
 	paths []*path
 	peers []*peer
+	// leftOut are peers that are not measured, and why.
+	leftOut []string
 }
 
 const manifest = `apiVersion: v1
