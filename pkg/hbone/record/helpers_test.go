@@ -193,3 +193,10 @@ func (c *talker) end(err error) error {
 	_, e := c.Conn.Write(c.s.Out.AppendEnd(nil, err))
 	return e
 }
+
+// newSeed differs every time, since a key may be used by one session only.
+func newSeed() []byte {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b) // never fails
+	return b
+}

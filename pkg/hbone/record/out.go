@@ -50,6 +50,10 @@ func (o *Out) AppendDue(dst []byte) []byte {
 	if !o.Due() {
 		return dst
 	}
+	return o.appendUpdate(dst)
+}
+
+func (o *Out) appendUpdate(dst []byte) []byte {
 	asks := byte(0)
 	if o.ask {
 		asks = 1

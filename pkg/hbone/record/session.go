@@ -85,11 +85,21 @@ func newSession(state tls.ConnectionState, client bool, out, in, surplus []byte)
 	case state.DidResume:
 		return nil, fmt.Errorf("%w: it was resumed", ErrTakeover)
 	}
-	suite, err := suiteOf(state.CipherSuite)
+	s, err := resume(state.CipherSuite, client, out, in)
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{State: state, Surplus: surplus, Out: &Out{}}
+	s.State, s.Surplus = state, surplus
+	return s, nil
+}
+
+// resume makes a session of its secrets.
+func resume(id uint16, client bool, out, in []byte) (*Session, error) {
+	suite, err := suiteOf(id)
+	if err != nil {
+		return nil, err
+	}
+	s := &Session{Out: &Out{}}
 	s.In = &In{out: s.Out, client: client}
 	if err := errors.Join(s.Out.set(suite, out), s.In.set(suite, in)); err != nil {
 		return nil, err
