@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,8 +23,7 @@ import (
 type conn struct {
 	env    *env
 	client bool
-	w      *wire
-	tls    *tls.Conn
+	d      driver
 	peer   *x509.Certificate
 	info   ConnInfo
 	retire time.Time // no new streams from then on; a while before info.NotAfter
@@ -40,33 +40,48 @@ type conn struct {
 	until   time.Time // the connection ends then
 	smallAt time.Time // when a small message was sent last
 	near    bool      // a short path: windows need not be full
-	writing bool      // somebody does
-	loop    func()    // writeLoop; starting it allocates nothing
-	since   time.Time
+	writing bool      // output is on its way to the socket,
+	since   time.Time // and has made no progress since
 	waiting []*Stream // for room in bulk
 	err     error     // final
 	timer   Timer
 	recent  atomic.Uint64 // bytes moved lately, for the choice among a pool's connections
 
 	closeOnce sync.Once
-	bye       chan struct{} // the last words are written
-	done      chan struct{} // the reader has ended, and all streams with it
+	done      chan struct{} // the socket is closed, and all streams have ended
 }
 
-func (e *env) newConn(w *wire, t *tls.Conn, h *handshake) *conn {
-	cs := t.ConnectionState()
+// driver moves a connection's bytes. There are two: a goroutine for each connection with crypto/tls
+// (goDriver), and the shards with their own records (tunnel).
+type driver interface {
+	// start begins to read.
+	start()
+	// kick has what is pending written; c.mu is held. The caller does not wait.
+	kick()
+	// flush is kick for a caller that may wait for the socket itself; c.mu is held, and may be given up meanwhile.
+	flush()
+	// unflushed reports output besides the engine's and the bulk; c.mu is held.
+	unflushed() bool
+	// end says goodbye and closes, now that c.err is set; c.mu is held.
+	end()
+	// near reports a path so short that no window has to be full on it. false: not known.
+	near() bool
+	// drop closes a connection that was not started.
+	drop()
+}
+
+// newConn makes a connection of a socket on which hands were shaken. Its driver is to be set.
+func (e *env) newConn(cs tls.ConnectionState, nc net.Conn, h *handshake) *conn {
 	o := e.limits.Engine
 	o.Client = h.client
 	if !h.client && o.PingEvery == 0 {
 		o.PingEvery = 15 * time.Second // the client asks every 10 s, and so need not be asked
 	}
-	c := &conn{env: e, client: h.client, w: w, tls: t, peer: cs.PeerCertificates[0], bulkGen: 1 + calmBulks, share: e.limits.Batch,
-		bye: make(chan struct{}), done: make(chan struct{})}
+	c := &conn{env: e, client: h.client, peer: cs.PeerCertificates[0], bulkGen: 1 + calmBulks, share: e.limits.Batch, done: make(chan struct{})}
 	now := e.clock.Now()
 	c.eng = engine.New(o, now)
-	c.loop, c.near = c.writeLoop, w.near()
 	id, _ := peerID(cs) // verified in the handshake
-	c.info = ConnInfo{PeerID: id, Local: addrPort(w.LocalAddr()), Remote: addrPort(w.RemoteAddr()), Opened: now, NotAfter: c.peer.NotAfter}
+	c.info = ConnInfo{PeerID: id, Local: addrPort(nc.LocalAddr()), Remote: addrPort(nc.RemoteAddr()), Opened: now, NotAfter: c.peer.NotAfter}
 	begin := c.peer.NotBefore
 	if h.local != nil && h.local.NotAfter.Before(c.info.NotAfter) {
 		c.info.NotAfter, begin = h.local.NotAfter, h.local.NotBefore
@@ -88,10 +103,11 @@ func (c *conn) start() {
 	if d := c.untilTick(c.env.clock.Now()); c.err == nil {
 		c.timer = c.env.clock.AfterFunc(d, c.tick)
 	}
-	c.kick()
+	c.near = c.d.near()
+	c.d.kick()
 	c.mu.Unlock()
 	c.settle()
-	go c.readLoop()
+	c.d.start()
 }
 
 func (c *conn) snapshot() ConnInfo {
@@ -163,13 +179,13 @@ func (c *conn) tick() {
 			c.timer.Reset(d)
 		}
 		c.recent.Store(c.recent.Load() / 2)
-		c.near = c.w.near()
+		c.near = c.d.near()
 		c.letGo(now)
 		if c.eng.Holding() && c.eng.Loosen() {
 			c.wakeAll()
 		}
 		c.drained()
-		c.kick()
+		c.d.kick()
 	}
 	c.mu.Unlock()
 	c.settle()
@@ -188,7 +204,7 @@ func (c *conn) goAway() {
 	if c.err == nil {
 		c.eng.GoAway()
 		c.drained()
-		c.kick()
+		c.d.kick()
 	}
 	c.mu.Unlock()
 	c.settle()
@@ -227,17 +243,16 @@ func (c *conn) failLocked(err error) {
 		c.env.count.floods.Add(1)
 	}
 	c.eng.GoAway()
-	// Whoever writes or reads gets a moment to say goodbye.
-	_ = c.w.SetDeadline(time.Now().Add(lastWords))
 	c.wakeAll()
-	if !c.writing {
-		c.writing = true
-		go c.loop()
-	}
+	c.d.end()
 }
 
-// lastWords bounds the time between the end of a connection and that of its socket.
-const lastWords = time.Second
+const (
+	// lastWords bounds the time between the end of a connection and that of its socket.
+	lastWords = time.Second
+	// discardMost is how much of a faulty peer's input is thrown away meanwhile.
+	discardMost = 4 << 20
+)
 
 // settle resets the streams of a connection that has failed.
 func (c *conn) settle() {

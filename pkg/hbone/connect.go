@@ -15,7 +15,7 @@ func (p *Pool) dial(ctx context.Context, k Key, d *dial) {
 	d.cancel(nil)
 	p.mu.Lock()
 	if err == nil && (p.closed || errors.Is(context.Cause(ctx), ErrClosed)) {
-		c.w.Close()
+		c.d.drop()
 		err = ErrClosed
 	}
 	d.err = err

@@ -17,6 +17,7 @@ type env struct {
 	log    *zap.Logger
 	events Events
 	count  counters
+	shards *Shards                  // nil: crypto/tls and goroutines
 	vouch  func(ConnInfo) time.Time // nil: nobody does
 	plain  *bufPool                 // decrypted input, output before encryption
 	cipher *bufPool                 // records

@@ -11,6 +11,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/weftmesh/weft/pkg/hbone/record"
 )
 
 // handshake is one TLS handshake with what the mesh demands on top of a caller's tls.Config.
@@ -148,22 +150,54 @@ func (e *env) handshake(ctx context.Context, nc net.Conn, base *tls.Config, clie
 		return nil, e.failed(nc, CauseConfig, handshakeError(err, "a fault of this program, not of its peer"))
 	}
 	e.tune(nc)
-	w := newWire(nc, e.cipher)
-	var t *tls.Conn
-	if client {
-		t = tls.Client(w, cfg)
-	} else {
-		t = tls.Server(w, cfg)
-	}
 	_ = nc.SetDeadline(time.Now().Add(e.limits.Handshake)) // an error shows in the handshake
-	if err = t.HandshakeContext(ctx); err != nil {
+	c, err := h.shake(ctx, e, nc, cfg)
+	if err != nil {
 		nc.Close()
 		cause, err := h.explain(err, e.limits.Handshake)
 		return nil, e.failed(nc, cause, err)
 	}
+	return c, nil
+}
+
+// shake shakes hands and gives the connection its driver.
+func (h *handshake) shake(ctx context.Context, e *env, nc net.Conn, cfg *tls.Config) (*conn, error) {
+	if e.shards != nil {
+		return h.records(ctx, e, nc, cfg)
+	}
+	w := newWire(nc, e.cipher)
+	t := tls.Server(w, cfg)
+	if h.client {
+		t = tls.Client(w, cfg)
+	}
+	if err := t.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
 	_ = nc.SetDeadline(time.Time{})
 	w.batch = true
-	return e.newConn(w, t, h), nil
+	c := e.newConn(t.ConnectionState(), nc, h)
+	c.d = newGoDriver(c, w, t)
+	return c, nil
+}
+
+// records shakes hands by crypto/tls, which then leaves the socket to a shard.
+func (h *handshake) records(ctx context.Context, e *env, nc net.Conn, cfg *tls.Config) (*conn, error) {
+	shake := record.Server
+	if h.client {
+		shake = record.Client
+	}
+	s, err := shake(ctx, nc, cfg)
+	if err != nil {
+		return nil, err
+	}
+	_ = nc.SetDeadline(time.Time{})
+	c := e.newConn(s.State, nc, h)
+	fd, err := takeFD(nc)
+	if err != nil {
+		return nil, err
+	}
+	c.d = newTunnel(e.shards.pick(), c, fd, s)
+	return c, nil
 }
 
 func (e *env) failed(nc net.Conn, cause string, err error) error {

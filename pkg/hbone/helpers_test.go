@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -29,11 +30,52 @@ func TestMain(m *testing.M) {
 		return
 	}
 	before := descriptors()
-	code := m.Run()
-	if code == 0 {
-		code = leaks(before)
+	// All tests run on both drivers.
+	for _, underTest = range drivers {
+		fmt.Println("driver:", underTest)
+		if underTest != "stdlib" {
+			runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), shardsUnderTest+2))
+		}
+		code := m.Run()
+		if code == 0 {
+			code = leaks(before)
+		}
+		if code != 0 {
+			os.Exit(code)
+		}
 	}
-	os.Exit(code)
+}
+
+const shardsUnderTest = 2
+
+// drivers that the tests run on, one after the other; WEFT_TUNNEL_TLS picks one.
+var drivers = func() []string {
+	if d := os.Getenv("WEFT_TUNNEL_TLS"); d != "" {
+		return []string{d}
+	}
+	return []string{"stdlib", "records"}
+}()
+
+var underTest string
+
+// onStdlib skips a test that looks into the goroutine driver.
+func onStdlib(t testing.TB, why string) {
+	t.Helper()
+	if underTest != "stdlib" {
+		t.Skip("of the goroutine driver only: " + why)
+	}
+}
+
+// newShards is the driver under test.
+func newShards(t testing.TB) *Shards {
+	t.Helper()
+	if underTest == "stdlib" {
+		return nil
+	}
+	s, err := NewShards(ShardsOptions{Count: shardsUnderTest})
+	must(t, err)
+	t.Cleanup(s.Close)
+	return s
 }
 
 func descriptors() int {
@@ -165,7 +207,9 @@ func newWorld(t testing.TB, s setup) *world {
 	if s.serverTLS == nil {
 		s.serverTLS = func() *tls.Config { return w.ca.serverTLS(sc) }
 	}
+	shards := newShards(t)
 	w.server = NewServer(ServerOptions{
+		Shards:  shards,
 		TLS:     func(context.Context, net.Conn) (*tls.Config, error) { return s.serverTLS(), nil },
 		Handler: s.handler, Limits: s.server, Clock: s.clock, Events: s.serverEvents, Vouch: s.vouch,
 	})
@@ -173,6 +217,7 @@ func newWorld(t testing.TB, s setup) *world {
 	w.addr = addrPort(l.Addr())
 	go w.server.Serve(l)
 	w.pool = NewPool(PoolOptions{
+		Shards: shards,
 		Dial: func(ctx context.Context, k Key) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", k.Dest.String())
 		},

@@ -22,7 +22,7 @@ func (c *conn) open(authority string, h Header) *Stream {
 	}
 	s.es = es
 	c.env.count.streams.Add(1)
-	c.flush()
+	c.d.flush()
 	return s
 }
 

@@ -26,6 +26,8 @@ type PoolOptions struct {
 	// they go on? It should say so only while our own certificate has been renewed and the peer is known to
 	// live on under its name. nil, or a time that is past: the streams are reset. It may not block.
 	Vouch func(ConnInfo) time.Time
+	// Shards drive the connections. nil: crypto/tls and goroutines do.
+	Shards *Shards
 	// Limits, Clock (nil: the real one), Log (nil: none), Events (nil: none).
 	Limits Limits
 	Clock  Clock
@@ -63,7 +65,7 @@ type dial struct {
 // NewPool makes a pool.
 func NewPool(o PoolOptions) *Pool {
 	p := &Pool{o: o, env: newEnv(o.Limits, o.Clock, o.Log, o.Events), entries: map[Key]*entry{}}
-	p.env.vouch = o.Vouch
+	p.env.vouch, p.env.shards = o.Vouch, o.Shards
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	return p
 }

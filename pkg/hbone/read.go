@@ -24,44 +24,24 @@ type used struct {
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
 
-func (c *conn) readLoop() {
-	defer close(c.done)
-	err := c.readAll()
-	var ce *engine.ConnError
-	if errors.Is(err, io.EOF) {
-		c.mu.Lock()
-		if c.eng.Streams() == 0 {
-			err = nil
-		} else {
-			err = errors.New("the peer hung up while streams were open")
-		}
-		c.mu.Unlock()
+// atEOF says what the end of the input means.
+func (c *conn) atEOF(err error) error {
+	if !errors.Is(err, io.EOF) {
+		return err
 	}
-	c.fail(err)
-	if errors.As(err, &ce) {
-		c.discard()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.eng.Streams() == 0 {
+		return nil
 	}
-	<-c.bye
-	c.w.Close()
+	return errors.New("the peer hung up while streams were open")
 }
 
-func (c *conn) readAll() error {
-	for first := true; ; first = false {
-		if !first { // crypto/tls may have read ahead in the handshake
-			if err := c.w.fill(); err != nil {
-				return c.refusal(err)
-			}
-		}
-		if err := c.readBatch(); err != nil {
-			return c.refusal(err)
-		}
-		c.mu.Lock()
-		over := c.err != nil
-		c.mu.Unlock()
-		if over {
-			return nil //nolint:nilerr // the same
-		}
-	}
+// faulty reports that a connection ended by its peer's fault, who is told so.
+func (c *conn) faulty() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return errors.As(c.err, new(*engine.ConnError))
 }
 
 // refusal explains the end of a connection that the peer never accepted: in TLS 1.3 a client learns only
@@ -83,56 +63,39 @@ func (c *conn) refusalLocked(err error) error {
 	return handshakeError(err, "the peer hung up right after the handshake: it may have refused our certificate")
 }
 
-// readBatch decrypts and handles all input at hand.
-func (c *conn) readBatch() error {
-	buf := c.env.plain.get()
-	defer c.env.plain.put(buf)
-	for {
-		n, err := c.decrypt(*buf)
-		if n > 0 {
-			if e := c.process((*buf)[:n]); e != nil {
-				return e
-			}
-		}
-		if errors.As(err, new(again)) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-func (c *conn) decrypt(p []byte) (n int, err error) {
-	for n < len(p) && err == nil {
-		var m int
-		m, err = c.tls.Read(p[n:])
-		n += m
-	}
-	return n, err
-}
-
 // process gives decrypted bytes to the engine and its events to the streams.
 func (c *conn) process(p []byte) error {
 	b := batches.Get().(*batch)
-	c.recent.Add(uint64(len(p)))
 	c.mu.Lock()
 	if c.err != nil {
 		c.mu.Unlock()
 		return nil //nolint:nilerr // the end is known already, and settled by who brought it about
 	}
-	evs, err := c.eng.Receive(p, c.env.clock.Now(), b.evs[:0])
-	for i := range evs {
-		switch e := &evs[i]; e.Kind {
+	err := c.receive(b, p, c.env.clock.Now())
+	c.d.kick()
+	c.mu.Unlock()
+	c.handle(b, err)
+	return err
+}
+
+// receive gives decrypted bytes to the engine; mu is held. The events wait in b for handle.
+func (c *conn) receive(b *batch, p []byte, now time.Time) (err error) {
+	c.recent.Add(uint64(len(p)))
+	at := len(b.evs)
+	b.evs, err = c.eng.Receive(p, now, b.evs)
+	for i := range b.evs[at:] {
+		switch e := &b.evs[at+i]; e.Kind {
 		case engine.Window:
 			c.windowOpened(e.Stream)
 		case engine.Request:
 			e.Stream.User = &Stream{c: c, es: e.Stream, header: e.Header[1:]}
 		}
 	}
-	c.kick()
-	c.mu.Unlock()
-	b.evs = evs
+	return err
+}
+
+// handle gives the events in b to the streams and frees b; err is the last receive's.
+func (c *conn) handle(b *batch, err error) {
 	c.dispatch(b)
 	c.mu.Lock()
 	for _, u := range b.used {
@@ -142,17 +105,16 @@ func (c *conn) process(p []byte) error {
 		c.failLocked(err)
 	}
 	c.drained()
-	if c.w.unflushed() || c.eng.Pending() > 0 {
-		c.kick()
+	if c.d.unflushed() || c.eng.Pending() > 0 {
+		c.d.kick()
 	}
 	c.mu.Unlock()
 	c.settle()
 	clear(b.evs)
 	clear(b.segs)
 	clear(b.used)
-	b.segs, b.used = b.segs[:0], b.used[:0]
+	b.evs, b.segs, b.used = b.evs[:0], b.segs[:0], b.used[:0]
 	batches.Put(b)
-	return err
 }
 
 // dispatch hands events to their streams. Runs of data of one stream are given in one piece.
@@ -205,19 +167,4 @@ func (c *conn) request(e *engine.Event) {
 	c.env.count.streams.Add(1)
 	s := e.Stream.User.(*Stream)
 	c.onRequest(s, e.Header[0].Value, s.header)
-}
-
-// discard reads on for a moment after a fatal error, so that the kernel does not answer what is still on
-// its way by a reset, which would overtake our GOAWAY.
-func (c *conn) discard() {
-	_ = c.w.SetReadDeadline(time.Now().Add(lastWords))
-	buf := c.env.plain.get()
-	defer c.env.plain.put(buf)
-	for left := 4 << 20; left > 0; {
-		n, err := c.w.Conn.Read(*buf)
-		if err != nil {
-			return
-		}
-		left -= n
-	}
 }

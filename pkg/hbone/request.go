@@ -36,7 +36,7 @@ func (r *Request) Accept(h Header) (*Stream, error) {
 	err := s.broken()
 	if err == nil {
 		c.eng.Respond(s.es, 200, h, false)
-		c.kick()
+		c.d.kick()
 	}
 	c.mu.Unlock()
 	if err != nil {
@@ -60,7 +60,7 @@ func (r *Request) Reject(status int, reason string, h Header) error {
 	err := s.broken()
 	if err == nil {
 		c.eng.Respond(s.es, status, h, true)
-		c.kick()
+		c.d.kick()
 	}
 	c.drained()
 	c.mu.Unlock()

@@ -25,7 +25,9 @@ func TestResetToldToAWrite(t *testing.T) {
 			app, near := tcpPair(t)
 			raw, err := near.SyscallConn()
 			must(t, err)
-			p := &splice{s: &Stream{}, k: newSink(near, raw, new(atomic.Uint64))}
+			s := &Stream{}
+			p := &splice{k: newSink(s, near, raw, new(atomic.Uint64))}
+			s.attach(p.k)
 			if tc.finished {
 				must(t, app.CloseWrite())
 			}
@@ -39,7 +41,7 @@ func TestResetToldToAWrite(t *testing.T) {
 			if n, err := near.Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, unix.ECONNRESET) {
 				t.Fatalf("the kernel told twice: %d bytes, %v", n, err)
 			}
-			if err := p.lost(); !errors.Is(err, tc.lost) {
+			if err := s.lost(); !errors.Is(err, tc.lost) {
 				t.Errorf("what was read is %v, want %v", err, tc.lost)
 			}
 		})

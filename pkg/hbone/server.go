@@ -24,6 +24,8 @@ type ServerOptions struct {
 	// they go on? It should say so only while our own certificate has been renewed and the peer is known to
 	// live on under its name. nil, or a time that is past: the streams are reset. It may not block.
 	Vouch func(ConnInfo) time.Time
+	// Shards drive the connections. nil: crypto/tls and goroutines do.
+	Shards *Shards
 	// Limits, Clock (nil: the real one), Log (nil: none), Events (nil: none).
 	Limits Limits
 	Clock  Clock
@@ -49,7 +51,7 @@ type Server struct {
 // NewServer makes a server; Serve or ServeConn run it.
 func NewServer(o ServerOptions) *Server {
 	s := &Server{o: o, env: newEnv(o.Limits, o.Clock, o.Log, o.Events), conns: map[*conn]struct{}{}, listeners: map[net.Listener]struct{}{}}
-	s.env.vouch = o.Vouch
+	s.env.vouch, s.env.shards = o.Vouch, o.Shards
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.hand = make(chan struct{}, s.env.limits.Handshakes)
 	return s

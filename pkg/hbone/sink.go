@@ -18,17 +18,13 @@ type App interface {
 	SetLinger(seconds int) error
 }
 
-// sink is the application's side of a splice, as the stream's reader sees it. Its fields are protected by
-// the stream's rmu, but those that never change.
+// sink is the outlet of the goroutine driver.
 type sink struct {
-	app   App
-	raw   syscall.RawConn
-	count *atomic.Uint64
-	over  chan struct{} // closed when nothing more will be written
-
-	draining bool  // a goroutine waits for the socket to take more
-	broken   error // the socket takes nothing any more
-	closed   bool  // over is closed
+	outflow
+	s    *Stream
+	app  App
+	raw  syscall.RawConn
+	over chan struct{} // closed when nothing more will be written
 
 	segs [][]byte // of the write under way
 	n    int
@@ -36,8 +32,8 @@ type sink struct {
 	fn   func(uintptr) bool
 }
 
-func newSink(app App, raw syscall.RawConn, count *atomic.Uint64) *sink {
-	k := &sink{app: app, raw: raw, count: count, over: make(chan struct{})}
+func newSink(s *Stream, app App, raw syscall.RawConn, count *atomic.Uint64) *sink {
+	k := &sink{outflow: outflow{count: count}, s: s, app: app, raw: raw, over: make(chan struct{})}
 	k.fn = func(fd uintptr) bool {
 		k.n, k.err = writev(int(fd), k.segs)
 		return true
@@ -45,7 +41,6 @@ func newSink(app App, raw syscall.RawConn, count *atomic.Uint64) *sink {
 	return k
 }
 
-// write gives segs to the socket as far as it takes them now.
 func (k *sink) write(segs [][]byte) (n int) {
 	if k.broken != nil {
 		return 0
@@ -53,58 +48,26 @@ func (k *sink) write(segs [][]byte) (n int) {
 	k.segs = segs
 	err := k.raw.Write(k.fn)
 	k.segs = nil
-	return k.result(k.n, errors.Join(err, k.err))
+	return k.result(k, k.n, errors.Join(err, k.err))
 }
 
-func (k *sink) result(n int, err error) int {
-	k.count.Add(uint64(n))
-	if err != nil {
-		k.broken = err
-		k.finish()
-	}
-	return n
-}
+func (k *sink) finished() { close(k.over) }
 
-func (k *sink) finish() {
-	if !k.closed {
-		k.closed = true
-		close(k.over)
-	}
-}
-
-// ended passes the end of the stream's input on; rmu is held.
-func (k *sink) ended(s *Stream) {
-	switch {
-	case s.reset != nil:
-		// The goroutines that wait for the socket let go of it. The splice resets it.
-		_ = k.app.SetDeadline(time.Unix(1, 0))
-		k.finish()
-	case s.q.len == 0 && !k.draining:
-		k.halfClose()
-	}
-}
+// cut has the goroutines that wait for the socket let go of it. The splice resets it.
+func (k *sink) cut() { _ = k.app.SetDeadline(time.Unix(1, 0)) }
 
 func (k *sink) halfClose() {
-	if k.closed {
-		return
-	}
 	if err := k.app.CloseWrite(); err != nil && !errors.Is(err, unix.ENOTCONN) {
 		k.broken = err
 	}
-	k.finish()
+	k.finish(k)
 }
 
-// drainLater has the queue written when the socket takes bytes again; rmu is held.
-func (s *Stream) drainLater() {
-	if !s.sink.draining {
-		s.sink.draining = true
-		go s.drain()
-	}
-}
+func (k *sink) drainLater() { go k.drain() }
 
 // drain writes the queue to a socket that does not keep up.
-func (s *Stream) drain() {
-	k := s.sink
+func (k *sink) drain() {
+	s := k.s
 	err := k.raw.Write(func(fd uintptr) bool {
 		n, done := s.drainOnce(int(fd))
 		if n > 0 {
@@ -121,44 +84,10 @@ func (s *Stream) drain() {
 	s.credit(left)
 }
 
-func (s *Stream) drainOnce(fd int) (n int, done bool) {
-	s.rmu.Lock()
-	defer s.rmu.Unlock()
-	k := s.sink
-	for s.q.len > 0 {
-		var segs [16][]byte
-		m, err := writev(fd, s.q.segments(segs[:0], len(segs)))
-		k.count.Add(uint64(m))
-		s.q.drop(m)
-		n += m
-		if err != nil {
-			return n + s.giveUp(err), true
-		}
-		if m == 0 {
-			return n, false
-		}
-	}
-	k.draining = false
-	if s.eof {
-		k.halfClose()
-	}
-	return n, true
-}
-
-// giveUp drops what the socket will never take; rmu is held.
-func (s *Stream) giveUp(err error) (dropped int) {
-	dropped = s.q.len
-	s.q.drop(dropped)
-	s.sink.draining = false
-	s.sink.result(0, err)
-	return dropped
-}
-
 // writev writes what the socket takes now: 0 when it is full.
 func writev(fd int, segs [][]byte) (total int, err error) {
-	const most = 64
 	for len(segs) > 0 {
-		part := segs[:min(len(segs), most)]
+		part := segs[:min(len(segs), maxSegs)]
 		want := 0
 		for _, p := range part {
 			want += len(p)

@@ -25,32 +25,41 @@ type SpliceOptions struct {
 // Splice moves bytes between s and app until both directions have ended, and closes both. A direction that
 // ends is half-closed on the other side; one that breaks resets it. It returns nil for an orderly end, and
 // else an error for which errors.Is tells ErrReset (the tunnel's side), ErrApp (the application's), ErrIdle
-// or ctx's cause.
+// or ctx's cause. app is not the caller's any more.
 //
 // While nothing moves it holds this goroutine and no buffer.
 func (s *Stream) Splice(ctx context.Context, app App, o SpliceOptions) error {
+	if t, ok := s.c.d.(*tunnel); ok {
+		done := make(chan error, 1)
+		t.spliceOn(newEnding(ctx, s, o), app, func(err error) { done <- err })
+		return <-done
+	}
+	return s.splice(ctx, app, o)
+}
+
+// splice is Splice on the goroutine driver.
+func (s *Stream) splice(ctx context.Context, app App, o SpliceOptions) error {
 	raw, err := app.SyscallConn()
 	if err != nil {
 		s.Reset()
 		app.Close()
 		return fmt.Errorf("%w: %w", ErrApp, err)
 	}
-	if o.ToApp == nil {
-		o.ToApp = new(atomic.Uint64)
-	}
-	if o.ToTunnel == nil {
-		o.ToTunnel = new(atomic.Uint64)
-	}
-	p := &splice{s: s, k: newSink(app, raw, o.ToApp), o: o}
+	p := &splice{ending: newEnding(ctx, s, o)}
+	defer p.release()
+	p.k = newSink(s, app, raw, p.o.ToApp)
 	p.read = p.tryRead
-	return p.run(ctx)
+	s.attach(p.k)
+	up := p.upload()
+	if up == nil {
+		<-p.k.over
+	}
+	return p.close(up)
 }
 
 type splice struct {
-	s     *Stream
-	k     *sink
-	o     SpliceOptions
-	cause atomic.Pointer[error] // why this side ended it
+	*ending
+	k *sink
 
 	stall *time.Timer // kept for the next time
 
@@ -65,65 +74,6 @@ const (
 	gotBroken  = -2
 )
 
-func (p *splice) run(ctx context.Context) error {
-	if ctx.Done() != nil {
-		defer context.AfterFunc(ctx, func() { p.stop(context.Cause(ctx)) })()
-	}
-	if p.o.Idle > 0 {
-		defer p.watch()()
-	}
-	p.attach()
-	up := p.upload()
-	if up == nil {
-		<-p.k.over
-	}
-	return p.close(up)
-}
-
-// attach makes the stream's reader write to the application from now on.
-func (p *splice) attach() {
-	s := p.s
-	s.rmu.Lock()
-	defer s.rmu.Unlock()
-	s.sink = p.k
-	switch {
-	case s.reset != nil:
-		p.k.ended(s)
-	case s.q.len > 0:
-		s.drainLater()
-	case s.eof:
-		p.k.halfClose()
-	}
-}
-
-// stop ends the splice from outside.
-func (p *splice) stop(err error) {
-	p.cause.CompareAndSwap(nil, &err)
-	p.s.Reset()
-}
-
-// watch ends the splice when it is idle; the function it returns ends the watch.
-func (p *splice) watch() func() {
-	clock := p.s.c.env.clock
-	moved := func() uint64 { return p.o.ToApp.Load() + p.o.ToTunnel.Load() }
-	last := moved()
-	var t atomic.Pointer[Timer]
-	check := func() {
-		now := moved()
-		if now == last {
-			p.stop(fmt.Errorf("%w: nothing moved for %v", ErrIdle, p.o.Idle))
-			return
-		}
-		last = now
-		if t := t.Load(); t != nil {
-			(*t).Reset(p.o.Idle)
-		}
-	}
-	timer := clock.AfterFunc(p.o.Idle, check)
-	t.Store(&timer)
-	return func() { timer.Stop() }
-}
-
 // upload moves bytes from the application into the tunnel until the application has finished.
 func (p *splice) upload() error {
 	for {
@@ -137,12 +87,12 @@ func (p *splice) upload() error {
 			p.o.ToTunnel.Add(uint64(p.got))
 			p.s.sent(p.got)
 			p.s.c.mu.Lock() // only now: to wait for the tunnel inside Read would hold up a Close of app
-			p.s.c.flush()
+			p.s.c.d.flush()
 			p.s.c.mu.Unlock()
 		case err != nil:
 			return err
 		case p.got == gotEOF:
-			if err := p.lost(); err != nil {
+			if err := p.s.lost(); err != nil {
 				return err
 			}
 			return p.s.CloseWrite()
@@ -152,18 +102,6 @@ func (p *splice) upload() error {
 			}
 		}
 	}
-}
-
-// lost says what is behind an end that was read: nil if it is one. The kernel reports a reset only once, and
-// a write to the same socket may have been the one that was told; rmu is held over every write. It is told of
-// EPIPE only if the peer had finished before it reset the connection, so that the end is real.
-func (p *splice) lost() error {
-	p.s.rmu.Lock()
-	defer p.s.rmu.Unlock()
-	if errors.Is(p.k.broken, unix.EPIPE) {
-		return nil
-	}
-	return p.k.broken
 }
 
 // tryRead reads from the application straight into the connection's output.
@@ -251,26 +189,13 @@ func (p *splice) close(up error) error {
 	s.rmu.Lock()
 	broken, reset := k.broken, s.reset
 	s.rmu.Unlock()
-	if cause := p.cause.Load(); cause != nil {
+	err, hard := p.verdict(errors.Join(up, broken), reset)
+	if hard {
 		p.resetApp()
-		return *cause
+	} else {
+		k.app.Close()
 	}
-	if reset != nil {
-		p.resetApp()
-		return reset
-	}
-	if err := errors.Join(up, broken); err != nil {
-		s.abort(engine.ConnectError)
-		p.resetApp()
-		var r *ResetError
-		if errors.As(err, &r) {
-			return r
-		}
-		return fmt.Errorf("%w: %w", ErrApp, err)
-	}
-	s.abort(engine.NoError) // both directions have ended: this frees, and resets nothing
-	k.app.Close()
-	return nil
+	return err
 }
 
 // resetApp closes the application's connection so that it sees a reset. A failure means it is gone already.

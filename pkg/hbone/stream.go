@@ -25,6 +25,7 @@ type Stream struct {
 	inBulk  uint32 // the bulk in which data of this stream lies,
 	bulkLen int    // and how much
 	bigGen  uint32 // the bulk that got more than a small message last
+	app     *app   // spliced on a shard
 
 	rmu     sync.Mutex // protects what follows
 	q       queue
@@ -32,7 +33,7 @@ type Stream struct {
 	reset   error // a *ResetError: nothing can be sent any more, and nothing comes unless eof
 	discard bool  // nobody will read
 	arrived chan struct{}
-	sink    *sink  // Splice's
+	sink    outlet // Splice's
 	cancel  func() // server: ends the request's context
 
 	in, out atomic.Uint64
@@ -85,7 +86,7 @@ func (s *Stream) credit(n int) {
 	c := s.c
 	c.mu.Lock()
 	c.eng.Consumed(s.es, n)
-	c.kick()
+	c.d.kick()
 	c.mu.Unlock()
 }
 
@@ -102,9 +103,9 @@ func (s *Stream) deliver(segs [][]byte) (consumed int) {
 	if s.discard {
 		return total
 	}
-	if k := s.sink; k != nil && s.q.len == 0 && !k.draining {
+	if k := s.sink; k != nil && s.q.len == 0 && !k.state().draining {
 		consumed = k.write(segs)
-		if k.broken != nil {
+		if k.state().broken != nil {
 			return total
 		}
 		if consumed == total {
@@ -156,7 +157,7 @@ func (s *Stream) end(err error) {
 		s.q.drop(s.q.len)
 	}
 	if s.sink != nil {
-		s.sink.ended(s)
+		s.ended()
 	}
 	s.notify()
 	cancel := s.cancel
@@ -203,6 +204,10 @@ func (s *Stream) wakeUp() {
 		return
 	}
 	s.asleep = false
+	if s.app != nil {
+		s.app.t.sh.post(s.app)
+		return
+	}
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -228,7 +233,7 @@ func (s *Stream) Write(p []byte) (n int, err error) {
 		frame := c.space(room)
 		n += copy(frame[engine.HeaderLen:], p[n:n+room])
 		c.commit(s, frame, room)
-		c.flush()
+		c.d.flush()
 	}
 	if n < len(p) {
 		err = s.broken()
@@ -263,7 +268,7 @@ func (s *Stream) CloseWrite() error {
 	err := s.broken()
 	if err == nil {
 		c.endStream(s)
-		c.flush()
+		c.d.flush()
 	}
 	c.drained()
 	c.mu.Unlock()
@@ -295,7 +300,7 @@ func (s *Stream) abort(code engine.Code) {
 	was := s.es.Gone()
 	c.resetStream(s, code)
 	c.drained()
-	c.kick()
+	c.d.kick()
 	c.mu.Unlock()
 	c.settle()
 	if !was {

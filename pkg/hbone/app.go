@@ -1,0 +1,282 @@
+package hbone
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weftmesh/weft/pkg/hbone/engine"
+	"github.com/weftmesh/weft/pkg/hbone/record"
+)
+
+// app is an application's socket that a shard owns together with the tunnel of its stream: the outlet of the
+// stream, and the way from the application into the tunnel. Its fields belong to the shard.
+type app struct {
+	slot
+	*ending
+	outflow
+	t    *tunnel
+	fd   int
+	done func(error)
+
+	up        error // why nothing comes from the application any more, if it has not
+	upEnded   bool  // finished
+	owned     bool
+	readable  bool // there may be something to read
+	failed    bool // epoll saw an error
+	ended     bool // or the end
+	big       bool // its last message was one
+	isStalled bool // in t.stalled
+	isAgain   bool // in the shard's list of that name
+	late      bool // the same
+	gone      bool
+}
+
+// small is what is read at first: one record. Whoever fills it has more to say.
+const small = record.MaxPayload - engine.HeaderLen
+
+func (a *app) event(ev uint32) {
+	if ev&unix.EPOLLOUT != 0 {
+		a.drain()
+	}
+	a.ended = a.ended || ev&evEnd != 0
+	a.failed = a.failed || ev&unix.EPOLLERR != 0
+	switch {
+	case ev&^unix.EPOLLOUT == 0:
+	case a.big && !a.late:
+		a.readable, a.late = true, true
+		a.t.sh.later = append(a.t.sh.later, a)
+	default:
+		a.readable = true
+		a.read()
+	}
+	a.check()
+}
+
+func (a *app) turn() {
+	if a.gone {
+		return
+	}
+	if !a.owned {
+		a.begin()
+	}
+	a.isAgain = false
+	a.read()
+	a.check()
+}
+
+// begin takes the socket over.
+func (a *app) begin() {
+	a.owned, a.readable = true, true
+	a.up = a.t.sh.own(a.fd, a)
+	c := a.s.c
+	c.mu.Lock()
+	a.s.app = a
+	c.mu.Unlock()
+	a.s.attach(a)
+}
+
+// read moves what the application has sent into the tunnel's buffer, and gives others a turn after a while.
+func (a *app) read() {
+	for range reads {
+		if !a.readOnce() {
+			a.check()
+			return
+		}
+	}
+	a.want()
+}
+
+// want has a read in the shard's next turn.
+func (a *app) want() {
+	if !a.isAgain {
+		a.isAgain = true
+		a.t.sh.again = append(a.t.sh.again, a)
+	}
+}
+
+// readOnce reports that there may be more.
+func (a *app) readOnce() bool {
+	t, s, c := a.t, a.s, a.s.c
+	if a.gone || a.upEnded || a.up != nil || !a.readable || t.closed {
+		return false
+	}
+	want := small
+	if a.big {
+		want = outSlots * record.MaxPayload
+	}
+	if !t.roomFor(want) {
+		a.stall()
+		return false
+	}
+	c.mu.Lock()
+	if err := s.broken(); err != nil {
+		c.mu.Unlock()
+		a.up = err
+		return false
+	}
+	want = min(want, c.eng.Sendable(s.es))
+	if want == 0 {
+		s.asleep = true
+		c.mu.Unlock()
+		a.mourn()
+		return false
+	}
+	if c.pending() || t.out.Due() {
+		t.sealPending() // the stream's headers may be among it
+	}
+	segs, total := t.slots(want)
+	n, err := t.sh.vec.read(a.fd, segs)
+	if n <= 0 {
+		c.mu.Unlock()
+		return a.nothing(n, err)
+	}
+	c.eng.PutData(t.buf[t.tail+record.HeaderLen:], s.es, n)
+	a.big = n > smallMessage
+	if a.big {
+		s.bigGen = c.bulkGen
+	} else if n < smallMessage && c.calm(s) {
+		c.hold()
+	}
+	c.mu.Unlock()
+	t.sealFrame(n)
+	t.soil()
+	c.recent.Add(uint64(n))
+	a.o.ToTunnel.Add(uint64(n))
+	s.sent(n)
+	if n < total && !a.ended {
+		a.readable = false
+		return false
+	}
+	return true
+}
+
+// nothing deals with a read that brought none.
+func (a *app) nothing(n int, err error) bool {
+	switch {
+	case err == unix.EAGAIN:
+		a.readable = false
+	case err != nil:
+		a.up = os.NewSyscallError("read", err)
+	case n == 0:
+		if a.up = a.s.lost(); a.up == nil {
+			a.up = a.s.CloseWrite()
+			a.upEnded = true
+		}
+	}
+	return false
+}
+
+// stall waits until the tunnel's socket takes more.
+func (a *app) stall() {
+	if !a.isStalled {
+		a.isStalled = true
+		a.t.stalled = append(a.t.stalled, a)
+	}
+	a.mourn()
+}
+
+// mourn notices that the application is gone while nobody reads from it.
+func (a *app) mourn() {
+	if !a.failed {
+		return
+	}
+	e, err := unix.GetsockoptInt(a.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && e == 0 {
+		e = int(unix.ECONNRESET) // a write was told
+	}
+	a.up = os.NewSyscallError("read", unix.Errno(e))
+}
+
+// write is of outlet.
+func (a *app) write(segs [][]byte) (n int) {
+	if a.broken != nil || a.gone {
+		return 0
+	}
+	for len(segs) > 0 {
+		part := segs[:min(len(segs), maxSegs)]
+		m, total, err := a.t.sh.vec.write(a.fd, part)
+		if err == unix.EAGAIN {
+			break
+		}
+		if err != nil {
+			return a.result(a, n, err)
+		}
+		if n += m; m < total {
+			break
+		}
+		segs = segs[len(part):]
+	}
+	return a.result(a, n, nil)
+}
+
+func (a *app) drainLater() {}
+
+// drain writes the queue to a socket that takes bytes again.
+func (a *app) drain() {
+	if a.gone || !a.owned {
+		return
+	}
+	a.s.rmu.Lock()
+	draining := a.draining
+	a.s.rmu.Unlock()
+	if !draining {
+		return
+	}
+	if n, _ := a.s.drainOnce(a.fd); n > 0 {
+		a.s.credit(n)
+	}
+}
+
+func (a *app) halfClose() {
+	if err := unix.Shutdown(a.fd, unix.SHUT_WR); err != nil && err != unix.ENOTCONN {
+		a.broken = err
+	}
+	a.finish(a)
+}
+
+func (a *app) finished() { a.t.sh.post(a) }
+func (a *app) cut()      { a.t.sh.post(a) }
+
+// check ends the splice when both directions have ended, or one has broken.
+func (a *app) check() {
+	if a.gone || !a.owned {
+		return
+	}
+	s := a.s
+	s.rmu.Lock()
+	broken, reset, closed := a.broken, s.reset, a.closed
+	s.rmu.Unlock()
+	if a.up == nil && reset == nil && a.cause.Load() == nil && !(a.upEnded && closed) {
+		return
+	}
+	a.gone = true
+	a.t.sh.disown(a.fd)
+	err, hard := a.verdict(errors.Join(a.up, broken), reset)
+	if hard {
+		resetFD(a.fd)
+	} else {
+		unix.Close(a.fd)
+	}
+	s.c.mu.Lock()
+	s.app = nil
+	s.c.mu.Unlock()
+	a.release()
+	a.done(err)
+}
+
+// spliceOn has the shard of t own the application's socket.
+func (t *tunnel) spliceOn(e *ending, c App, done func(error)) {
+	a := &app{ending: e, t: t, done: done}
+	a.count = e.o.ToApp
+	var err error
+	if a.fd, err = takeFD(c); err != nil {
+		a.release()
+		a.s.Reset()
+		done(fmt.Errorf("%w: %w", ErrApp, err))
+		return
+	}
+	a.t.sh.post(a)
+}

@@ -1,0 +1,453 @@
+package hbone
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weftmesh/weft/pkg/hbone/engine"
+	"github.com/weftmesh/weft/pkg/hbone/record"
+)
+
+// tunnel is the driver of a connection that a shard owns. Its fields belong to the shard but for those that say
+// otherwise.
+type tunnel struct {
+	slot
+	c       *conn
+	sh      *shard
+	fd      int
+	in      *record.In
+	out     *record.Out
+	surplus []byte // ciphertext that came with the handshake's end
+
+	begun   atomic.Bool // start was called
+	expired atomic.Bool // no more time for last words
+
+	owned      bool
+	part       []byte // from sh.parts: the beginning of a record
+	partLen    int
+	buf        []byte // from sh.outs: sealed records; nil when all were written
+	head, tail int    // what of it is still to be written
+	full       bool   // the socket takes nothing
+	ended      bool   // epoll saw the end of the input, or an error
+	eof        bool   // the input has been read to its end
+	said       bool   // the last words are in buf
+	half       bool   // our direction is closed
+	left       int    // input that is still thrown away at the end
+	fault      error  // of the records, for the alert
+	isDirty    bool
+	isAgain    bool
+	closed     bool // under c.mu, too, when it is set
+	stalled    []*app
+	timer      *time.Timer
+}
+
+const (
+	// outSlots is how many records of applications' bytes are written at once.
+	outSlots = 64
+	stride   = record.MaxPayload + record.Overhead
+	// outReserve behind them takes what the connection itself has to say.
+	outReserve = 24 * stride
+	outSize    = outSlots*stride + outReserve
+	partSize   = record.MaxRecord
+	// reads of a descriptor in one turn.
+	reads = 2
+)
+
+func newTunnel(sh *shard, c *conn, fd int, s *record.Session) *tunnel {
+	return &tunnel{c: c, sh: sh, fd: fd, in: s.In, out: s.Out, surplus: s.Surplus, left: discardMost}
+}
+
+func (t *tunnel) start() {
+	t.begun.Store(true)
+	t.sh.post(t)
+}
+
+func (t *tunnel) kick()  { t.sh.post(t) }
+func (t *tunnel) flush() { t.sh.post(t) }
+func (t *tunnel) end()   { t.sh.post(t) }
+
+func (t *tunnel) unflushed() bool { return false }
+
+// drop closes a connection that no shard has seen.
+func (t *tunnel) drop() { unix.Close(t.fd) }
+
+func (t *tunnel) near() bool {
+	if t.closed {
+		return false
+	}
+	i, err := unix.GetsockoptTCPInfo(t.fd, unix.SOL_TCP, unix.TCP_INFO)
+	return err == nil && time.Duration(i.Min_rtt)*time.Microsecond < nearPath
+}
+
+// turn begins with a new connection, and else flushes.
+func (t *tunnel) turn() {
+	if t.closed || !t.begun.Load() {
+		return
+	}
+	if !t.owned {
+		t.owned = true
+		if err := t.sh.own(t.fd, t); err != nil {
+			t.c.fail(err)
+		}
+		if s := t.surplus; len(s) > 0 {
+			t.surplus = nil
+			t.keep(t.open(s))
+		}
+	}
+	if t.isAgain {
+		t.isAgain = false
+		t.read()
+	}
+	t.soil()
+}
+
+// soil has t flushed at the end of the turn.
+func (t *tunnel) soil() {
+	if !t.isDirty {
+		t.isDirty = true
+		t.sh.dirty = append(t.sh.dirty, t)
+	}
+}
+
+func (t *tunnel) event(ev uint32) {
+	if ev&unix.EPOLLOUT != 0 && t.full {
+		t.full = false
+		t.soil()
+	}
+	if ev&evEnd != 0 {
+		t.ended = true
+	}
+	if ev&^unix.EPOLLOUT != 0 {
+		t.read()
+	}
+}
+
+// read reads what there is, and gives others a turn after a while.
+func (t *tunnel) read() {
+	for range reads {
+		if t.closed || t.eof || !t.readOnce() {
+			return
+		}
+	}
+	if !t.isAgain {
+		t.isAgain = true
+		t.sh.again = append(t.sh.again, t)
+	}
+}
+
+// readOnce reports that there may be more.
+func (t *tunnel) readOnce() bool {
+	buf := t.sh.in
+	n := copy(buf, t.part[:t.partLen])
+	m, err := rawIO(unix.SYS_READ, t.fd, buf[n:])
+	switch {
+	case err == unix.EAGAIN:
+		return false
+	case err != nil:
+		t.eof = true
+		t.c.fail(t.c.refusal(os.NewSyscallError("read", err)))
+		t.soil()
+		return false
+	case m == 0:
+		t.eof = true
+		t.c.fail(t.c.atEOF(t.c.refusal(t.in.Truncated())))
+		t.soil()
+		return false
+	}
+	t.keep(t.open(buf[:n+m]))
+	return n+m == len(buf) || t.ended
+}
+
+// keep keeps the beginning of a record.
+func (t *tunnel) keep(rest []byte) {
+	if t.partLen = len(rest); t.partLen > 0 {
+		if t.part == nil {
+			t.part = t.sh.parts.get()
+		}
+		copy(t.part, rest)
+	} else if t.part != nil {
+		t.sh.parts.put(t.part)
+		t.part = nil
+	}
+}
+
+// open decrypts the records in b, handles what they bring, and returns the beginning of one that is not whole.
+func (t *tunnel) open(b []byte) (rest []byte) {
+	c, plain := t.c, t.sh.plain[:0]
+	var err error
+	for err == nil {
+		var p []byte
+		var n int
+		if p, n, err = t.in.Open(b); n == 0 {
+			break
+		}
+		if b = b[n:]; len(p) > 0 {
+			plain = append(plain, p)
+		}
+	}
+	t.sh.plain = plain
+	c.mu.Lock()
+	if c.err != nil { // nobody listens any more
+		c.mu.Unlock()
+		if t.left -= len(b); t.left <= 0 || errors.Is(err, io.EOF) {
+			t.eof = true
+			t.soil()
+		}
+		return nil
+	}
+	events := batches.Get().(*batch)
+	var bad error
+	now := c.env.clock.Now()
+	for _, p := range plain {
+		if bad = c.receive(events, p, now); bad != nil {
+			break
+		}
+	}
+	c.mu.Unlock()
+	c.handle(events, bad)
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			t.fault = err
+		}
+		c.fail(c.atEOF(c.refusal(err)))
+	}
+	t.soil()
+	if err != nil || bad != nil {
+		return nil
+	}
+	return b
+}
+
+// send sends what is pending, and closes in the end.
+func (t *tunnel) send() {
+	for !t.full && !t.closed {
+		t.gather()
+		if t.fault != nil && !t.said {
+			t.c.fail(t.fault)
+			continue
+		}
+		if t.head == t.tail {
+			break
+		}
+		t.push()
+	}
+	if t.closed {
+		return
+	}
+	if t.buf != nil && t.head == t.tail {
+		t.sh.outs.put(t.buf)
+		t.buf, t.head, t.tail = nil, 0, 0
+	}
+	if t.said || t.full {
+		t.finish()
+		return
+	}
+	t.unstall()
+}
+
+// gather seals what the connection itself, or a Write, has to say.
+func (t *tunnel) gather() {
+	c := t.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		t.sayGoodbye()
+		return
+	}
+	switch {
+	case c.pending() || t.out.Due():
+		t.sealPending()
+	case t.head < t.tail:
+		c.bulkGen++
+		c.letGo(c.env.clock.Now())
+	}
+}
+
+// sealPending seals what the engine and Write have left; c.mu is held.
+func (t *tunnel) sealPending() {
+	c := t.c
+	if t.out.Due() {
+		t.make(2 * record.Overhead)
+		t.tail = len(t.out.AppendDue(t.buf[:t.tail]))
+	}
+	buf := c.bulkBuf
+	urgent, bulk := c.takeOut()
+	c.recent.Add(uint64(len(bulk)))
+	t.seal(urgent)
+	c.eng.Recycle(urgent)
+	t.seal(bulk)
+	c.env.plain.put(buf)
+}
+
+// sayGoodbye seals the last words; c.mu is held.
+func (t *tunnel) sayGoodbye() {
+	if t.said {
+		return
+	}
+	t.said = true
+	t.sealPending()
+	t.make(2 * record.Overhead)
+	t.tail = len(t.out.AppendEnd(t.buf[:t.tail], t.fault))
+	t.timer = time.AfterFunc(lastWords, func() {
+		t.expired.Store(true)
+		t.sh.post(t)
+	})
+}
+
+// make makes room for n more bytes.
+func (t *tunnel) make(n int) {
+	if t.buf == nil {
+		t.buf = t.sh.outs.get()
+		t.head, t.tail = 0, 0
+	}
+	if t.tail+n > len(t.buf) { // more than anybody should have to say
+		t.buf = append(t.buf[:t.tail:t.tail], make([]byte, n)...)
+	}
+}
+
+// seal appends p as records.
+func (t *tunnel) seal(p []byte) {
+	for len(p) > 0 {
+		n := min(len(p), record.MaxPayload)
+		t.make(n + 2*record.Overhead)
+		if t.out.Due() {
+			t.tail = len(t.out.AppendDue(t.buf[:t.tail]))
+		}
+		copy(t.buf[t.tail+record.HeaderLen:], p[:n])
+		t.sealed(t.out.Seal(t.buf[t.tail:], n))
+		p = p[n:]
+	}
+}
+
+// roomFor reports that there is room for n bytes of an application, or a good part of them, after having written
+// if need be. false: the socket is full.
+func (t *tunnel) roomFor(n int) bool {
+	const most = outSlots * stride
+	for t.tail > 0 && !t.full && most-t.tail < min(n/record.MaxPayload+1, outSlots/4)*stride {
+		t.push()
+	}
+	return !t.full
+}
+
+// slots lays out n bytes of a DATA frame, or as many as there is room for, in records behind those sealed; c.mu
+// is held.
+func (t *tunnel) slots(n int) (segs [][]byte, total int) {
+	t.make(stride)
+	segs = t.sh.segs[:0]
+	head := engine.HeaderLen
+	for at := t.tail; n > total && len(segs) < maxSegs && at+stride <= len(t.buf); at += stride {
+		k := min(n-total, record.MaxPayload-head)
+		from := at + record.HeaderLen + head
+		segs = append(segs, t.buf[from:from+k])
+		total += k
+		head = 0
+	}
+	return segs, total
+}
+
+// sealFrame seals the DATA frame of n bytes that lies in the slots.
+func (t *tunnel) sealFrame(n int) {
+	for left := n + engine.HeaderLen; left > 0; {
+		k := min(left, record.MaxPayload)
+		t.sealed(t.out.Seal(t.buf[t.tail:], k))
+		left -= k
+	}
+}
+
+// sealed counts a record.
+func (t *tunnel) sealed(n int, err error) {
+	t.tail += n
+	if err != nil && t.fault == nil {
+		t.fault = err
+	}
+}
+
+// push writes once.
+func (t *tunnel) push() {
+	n, err := rawIO(unix.SYS_WRITE, t.fd, t.buf[t.head:t.tail])
+	c := t.c
+	t.head += n
+	switch {
+	case err == nil && t.head == t.tail:
+		t.head, t.tail = 0, 0
+		if !c.writing { // only this goroutine sets it
+			return
+		}
+		c.mu.Lock()
+		c.writing = false
+		c.mu.Unlock()
+	case err == nil || err == unix.EAGAIN:
+		t.full = err != nil
+		c.mu.Lock()
+		if now := c.env.clock.Now(); n > 0 || !c.writing {
+			c.writing, c.since = true, now
+		}
+		c.mu.Unlock()
+	default:
+		t.head, t.tail, t.eof = 0, 0, true
+		t.c.fail(t.c.refusal(os.NewSyscallError("write", err)))
+	}
+}
+
+// finish closes the connection when its last words are out, or nobody takes them.
+func (t *tunnel) finish() {
+	c := t.c
+	c.mu.Lock()
+	over := c.err != nil
+	c.mu.Unlock()
+	if !over {
+		return
+	}
+	if t.full && !t.eof && !t.expired.Load() {
+		return
+	}
+	if t.said && !t.full && c.faulty() && !t.eof && !t.expired.Load() {
+		// It may still be sending, and a reset would overtake the GOAWAY that tells it why.
+		if !t.half {
+			t.half = true
+			_ = unix.Shutdown(t.fd, unix.SHUT_WR)
+		}
+		return
+	}
+	t.close()
+}
+
+func (t *tunnel) close() {
+	t.c.mu.Lock()
+	t.closed = true
+	t.c.mu.Unlock()
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+	t.sh.disown(t.fd)
+	unix.Close(t.fd)
+	if t.buf != nil {
+		t.sh.outs.put(t.buf)
+	}
+	t.keep(nil)
+	t.buf, t.stalled = nil, nil
+	t.c.settle()
+	close(t.c.done)
+}
+
+// unstall lets those send who waited for the socket, small ones first.
+func (t *tunnel) unstall() {
+	if len(t.stalled) == 0 {
+		return
+	}
+	for _, big := range [2]bool{false, true} {
+		for _, a := range t.stalled {
+			if a.big == big {
+				a.isStalled = false
+				a.want()
+			}
+		}
+	}
+	clear(t.stalled)
+	t.stalled = t.stalled[:0]
+}
