@@ -50,7 +50,7 @@ func kernelMesh(t testing.TB) (*kernelLab, *node) {
 func (l *kernelLab) ztunnel() *node {
 	t := l.t
 	n := &node{certs: ca.NewManager(ca.ManagerOptions{Issuer: issuer{l.authority}}), log: &logBuffer{}}
-	n.Ztunnel = ztunnel.New(ztunnel.Options{Node: "n1", Certificates: n.certs, AccessLog: telemetry.NewAccessLog(n.log, telemetry.FormatJSON),
+	n.Ztunnel = ztunnel.New(ztunnel.Options{Node: "n1", Certificates: n.certs, Shards: shards, AccessLog: telemetry.NewAccessLog(n.log, telemetry.FormatJSON),
 		Log: zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

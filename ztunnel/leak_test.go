@@ -1,6 +1,7 @@
 package ztunnel_test
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"runtime"
@@ -9,12 +10,42 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/weftmesh/weft/pkg/hbone"
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/ztunnel/relay"
 	"github.com/weftmesh/weft/ztunnel/state"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// shards are the driver of tunnels under test; nil is the other one.
+var shards *hbone.Shards
+
+// TestMain runs all tests on both drivers of tunnels; WEFT_TUNNEL_TLS picks one.
+func TestMain(m *testing.M) {
+	for _, driver := range []string{"stdlib", "records"} {
+		if only := os.Getenv("WEFT_TUNNEL_TLS"); only != "" && only != driver {
+			continue
+		}
+		fmt.Println("driver:", driver)
+		if driver == "records" {
+			runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), 4))
+			var err error
+			if shards, err = hbone.NewShards(hbone.ShardsOptions{Count: 2}); err != nil {
+				panic(err)
+			}
+		}
+		code := m.Run()
+		if shards != nil {
+			shards.Close() // waits for ever if a connection was left
+		}
+		if err := goleak.Find(); err != nil && code == 0 {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+		if code != 0 {
+			os.Exit(code)
+		}
+	}
+}
 
 func descriptors(t *testing.T) int {
 	t.Helper()

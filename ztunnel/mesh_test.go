@@ -86,7 +86,7 @@ func newMeshOf(t *testing.T, a *ca.Authority) *mesh {
 	m := &mesh{world: newWorld(t), authority: a, nodes: map[string]*node{}, pods: map[string]*fakePod{}}
 	for _, name := range []string{"n1", "n2"} {
 		n := &node{certs: ca.NewManager(ca.ManagerOptions{Issuer: issuer{a}}), log: &logBuffer{}}
-		n.Ztunnel = ztunnel.New(ztunnel.Options{Node: name, Certificates: n.certs, Sockets: sockets,
+		n.Ztunnel = ztunnel.New(ztunnel.Options{Node: name, Certificates: n.certs, Sockets: sockets, Shards: shards,
 			AccessLog: telemetry.NewAccessLog(n.log, telemetry.FormatJSON), Log: zap.NewNop()})
 		m.nodes[name] = n
 		ctx, cancel := context.WithCancel(context.Background())

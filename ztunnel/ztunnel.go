@@ -25,6 +25,7 @@ import (
 
 	"github.com/weftmesh/weft/internal/version"
 	"github.com/weftmesh/weft/pkg/ca"
+	"github.com/weftmesh/weft/pkg/hbone"
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/telemetry"
 	"github.com/weftmesh/weft/ztunnel/dns"
@@ -60,6 +61,8 @@ type Options struct {
 	// DNSAuthoritative answers NXDOMAIN for unknown service names instead of asking upstream: right where
 	// the controller knows every service of the cluster.
 	DNSAuthoritative bool
+	// Shards drive the tunnels; they are closed by their owner, after the drain. nil: crypto/tls and goroutines do.
+	Shards *hbone.Shards
 	// Log; nil: none.
 	Log *zap.Logger
 }
@@ -98,7 +101,7 @@ func New(o Options) *Ztunnel {
 	}
 	z := &Ztunnel{o: o, State: state.New(o.Node), Metrics: o.Metrics}
 	z.Flows = flow.NewTable(flow.TableOptions{Metrics: o.Metrics, Log: o.AccessLog})
-	tunnels := tunnel.NewFactory(tunnel.Options{Certificates: o.Certificates, Metrics: o.Metrics, Log: o.Log})
+	tunnels := tunnel.NewFactory(tunnel.Options{Certificates: o.Certificates, Metrics: o.Metrics, Shards: o.Shards, Log: o.Log})
 	z.Pods = inpod.NewManager(inpod.Options{
 		State: z.State, Flows: z.Flows, Certificates: o.Certificates, Sockets: o.Sockets, TrustDomain: o.TrustDomain, CertificateTimeout: o.CertificateTimeout,
 		Tunnel: func(p *pod.Pod, handle func(context.Context, inbound.Connect)) inpod.Tunnel {

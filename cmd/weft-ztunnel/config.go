@@ -1,13 +1,17 @@
 package main
 
 import (
+	"crypto/fips140"
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/weftmesh/weft/pkg/hbone"
 )
 
 // config is what the flags say.
@@ -20,6 +24,7 @@ type config struct {
 	drainSeconds                                          int
 	certTTL                                               time.Duration
 	accessLog, metricPrefix, logLevel, logFormat          string
+	tunnelTLS                                             string
 }
 
 func (c config) validate() error {
@@ -48,6 +53,24 @@ func (c config) upstream() (netip.AddrPort, error) {
 		return netip.AddrPort{}, fmt.Errorf("--dns-upstream %q: want an IP address, with a port or without", c.dnsUpstream)
 	}
 	return ap, nil
+}
+
+// shards starts what drives the tunnels; nil stands for crypto/tls and goroutines.
+func (c config) shards(log *zap.Logger) (*hbone.Shards, error) {
+	switch c.tunnelTLS {
+	case "stdlib":
+		return nil, nil
+	case "records":
+	default:
+		return nil, fmt.Errorf("--tunnel-tls %q: want stdlib or records", c.tunnelTLS)
+	}
+	if fips140.Enabled() {
+		return nil, errors.New("--tunnel-tls=records: not in FIPS mode, which takes crypto/tls for everything: write --tunnel-tls=stdlib")
+	}
+	procs := runtime.GOMAXPROCS(0)
+	n := max(1, procs/2)
+	runtime.GOMAXPROCS(max(procs, n+2))
+	return hbone.NewShards(hbone.ShardsOptions{Count: n, Log: log})
 }
 
 // logger writes to standard error: standard output is the access log's.

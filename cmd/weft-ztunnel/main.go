@@ -62,6 +62,7 @@ func command() *cobra.Command {
 	f.StringVar(&c.dnsUpstream, "dns-upstream", "", "name server (IP or IP:port) for names outside the mesh (default the one that the pod asks)")
 	f.BoolVar(&c.dnsAuthoritative, "dns-authoritative", false, "answer NXDOMAIN for unknown services of the cluster domain instead of asking upstream")
 	f.IntVar(&c.drainSeconds, "drain-seconds", 5, "how long connections may live on after SIGTERM")
+	f.StringVar(&c.tunnelTLS, "tunnel-tls", "stdlib", "what drives tunnels: stdlib (crypto/tls and goroutines; the one for FIPS mode) or records (own TLS 1.3 records after crypto/tls's handshake, on epoll shards)")
 	f.StringVar(&c.accessLog, "access-log", "json", "access log on standard output: json, text or off")
 	f.StringVar(&c.metricPrefix, "metric-prefix", telemetry.DefaultPrefix, "prefix of metric names")
 	f.StringVar(&c.logLevel, "log-level", "info", "this program's log on standard error: debug, info, warn, error")

@@ -19,6 +19,7 @@ func TestFlagsThatAreWrong(t *testing.T) {
 		"--dns-upstream":      {"--dns-upstream", "nowhere"},
 		"--access-log":        {"--access-log", "xml"},
 		"--log-level":         {"--log-level", "loud"},
+		"--tunnel-tls":        {"--tunnel-tls", "openssl"},
 		"--log-format":        {"--log-format", "xml"},
 		"--drain-seconds":     {"--drain-seconds", "-1"},
 		"read trusted roots":  {"--root-cert", "/nonexistent"},
@@ -40,6 +41,12 @@ func TestFlagsThatAreWrong(t *testing.T) {
 
 // Without a controller the program runs, is not ready, and stops when it is told to.
 func TestRunWithoutController(t *testing.T) {
+	for _, driver := range []string{"stdlib", "records"} {
+		t.Run(driver, func(t *testing.T) { runWithoutController(t, driver) })
+	}
+}
+
+func runWithoutController(t *testing.T, driver string) {
 	dir := t.TempDir()
 	if err := ca.CreateRoot(dir, "cluster.local", time.Now()); err != nil {
 		t.Fatal(err)
@@ -47,7 +54,7 @@ func TestRunWithoutController(t *testing.T) {
 	socket := filepath.Join(dir, "admin.sock")
 	c := config{node: "n1", controller: "127.0.0.1:1", rootCert: filepath.Join(dir, "root-cert.pem"), tokenFile: filepath.Join(dir, "token"),
 		zdsSocket: filepath.Join(dir, "zds.sock"), trustDomain: "cluster.local", clusterDomain: "cluster.local", admin: "off", adminSocket: socket,
-		metrics: "127.0.0.1:0", ready: "127.0.0.1:0", accessLog: "off", logLevel: "error", logFormat: "text", certTTL: time.Hour}
+		metrics: "127.0.0.1:0", ready: "127.0.0.1:0", tunnelTLS: driver, accessLog: "off", logLevel: "error", logFormat: "text", certTTL: time.Hour}
 	done := make(chan error, 1)
 	go func() { done <- run(context.Background(), c) }()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", socket) }}}

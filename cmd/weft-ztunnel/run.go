@@ -44,6 +44,10 @@ func run(ctx context.Context, c config) error {
 		return err
 	}
 	defer func() { _ = log.Sync() }()
+	shards, err := c.shards(log) // they end with the process
+	if err != nil {
+		return err
+	}
 	conn, err := ca.Dial(ca.DialOptions{Address: c.controller, RootFile: c.rootCert, ServerName: c.controllerName, TokenFile: c.tokenFile})
 	if err != nil {
 		return err
@@ -56,7 +60,7 @@ func run(ctx context.Context, c config) error {
 	z := ztunnel.New(ztunnel.Options{
 		Node: c.node, TrustDomain: c.trustDomain, ClusterDomain: c.clusterDomain, Certificates: certs,
 		Metrics:   telemetry.NewMetrics(telemetry.Options{Prefix: c.metricPrefix}),
-		AccessLog: accessLog, DNSUpstream: upstream, DNSAuthoritative: c.dnsAuthoritative, Log: log,
+		AccessLog: accessLog, Shards: shards, DNSUpstream: upstream, DNSAuthoritative: c.dnsAuthoritative, Log: log,
 	})
 	client, err := xds.NewClient(xds.ClientOptions{
 		Conn: conn, NodeID: xds.ZtunnelNode(c.node), Handler: xds.HandlerFunc(apply(z.State, c.node, certs)), OnConnect: certs.Kick, Logger: log,

@@ -128,10 +128,10 @@ func (a *app) readOnce() bool {
 		t.sealPending() // the stream's headers may be among it
 	}
 	segs, total := t.slots(want)
-	n, err := t.sh.vec.read(a.fd, segs)
+	n, e := t.sh.vec.read(a.fd, segs)
 	if n <= 0 {
 		c.mu.Unlock()
-		return a.nothing(n, err)
+		return a.nothing(e)
 	}
 	c.eng.PutData(t.buf[t.tail+record.HeaderLen:], s.es, n)
 	a.big = n > smallMessage
@@ -154,13 +154,13 @@ func (a *app) readOnce() bool {
 }
 
 // nothing deals with a read that brought none.
-func (a *app) nothing(n int, err error) bool {
+func (a *app) nothing(e unix.Errno) bool {
 	switch {
-	case err == unix.EAGAIN:
+	case e == unix.EAGAIN:
 		a.readable = false
-	case err != nil:
-		a.up = os.NewSyscallError("read", err)
-	case n == 0:
+	case e != 0:
+		a.up = os.NewSyscallError("read", e)
+	default:
 		if a.up = a.s.lost(); a.up == nil {
 			a.up = a.s.CloseWrite()
 			a.upEnded = true
@@ -197,12 +197,12 @@ func (a *app) write(segs [][]byte) (n int) {
 	}
 	for len(segs) > 0 {
 		part := segs[:min(len(segs), maxSegs)]
-		m, total, err := a.t.sh.vec.write(a.fd, part)
-		if err == unix.EAGAIN {
+		m, total, e := a.t.sh.vec.write(a.fd, part)
+		if e == unix.EAGAIN {
 			break
 		}
-		if err != nil {
-			return a.result(a, n, err)
+		if e != 0 {
+			return a.result(a, n, e)
 		}
 		if n += m; m < total {
 			break
@@ -249,7 +249,8 @@ func (a *app) check() {
 	s.rmu.Lock()
 	broken, reset, closed := a.broken, s.reset, a.closed
 	s.rmu.Unlock()
-	if a.up == nil && reset == nil && a.cause.Load() == nil && !(a.upEnded && closed) {
+	whole := a.upEnded && closed
+	if !whole && a.up == nil && reset == nil && a.cause.Load() == nil {
 		return
 	}
 	a.gone = true

@@ -30,7 +30,7 @@ func (v *vector) set(segs [][]byte) (total int) {
 }
 
 // read is readv. segs is not empty.
-func (v *vector) read(fd int, segs [][]byte) (int, error) {
+func (v *vector) read(fd int, segs [][]byte) (int, unix.Errno) {
 	if len(segs) == 1 {
 		return rawIO(unix.SYS_READ, fd, segs[0])
 	}
@@ -39,22 +39,22 @@ func (v *vector) read(fd int, segs [][]byte) (int, error) {
 }
 
 // write is writev; total is what there was to be written.
-func (v *vector) write(fd int, segs [][]byte) (n, total int, err error) {
+func (v *vector) write(fd int, segs [][]byte) (n, total int, e unix.Errno) {
 	if len(segs) == 1 {
-		n, err = rawIO(unix.SYS_WRITE, fd, segs[0])
-		return n, len(segs[0]), err
+		n, e = rawIO(unix.SYS_WRITE, fd, segs[0])
+		return n, len(segs[0]), e
 	}
 	total = v.set(segs)
-	n, err = v.call(unix.SYS_WRITEV, fd, len(segs))
-	return n, total, err
+	n, e = v.call(unix.SYS_WRITEV, fd, len(segs))
+	return n, total, e
 }
 
 // call is readv or writev of the first n segments.
-func (v *vector) call(nr uintptr, fd, n int) (int, error) {
+func (v *vector) call(nr uintptr, fd, n int) (int, unix.Errno) {
 	for {
 		m, _, e := syscall.RawSyscall(nr, uintptr(fd), uintptr(unsafe.Pointer(v)), uintptr(n)) //nolint:gosec // the kernel wants an address
 		if e == 0 {
-			return int(m), nil
+			return int(m), 0
 		}
 		if e != unix.EINTR {
 			return 0, e
@@ -63,11 +63,11 @@ func (v *vector) call(nr uintptr, fd, n int) (int, error) {
 }
 
 // rawIO is read or write of one slice, which is not empty.
-func rawIO(nr uintptr, fd int, p []byte) (int, error) {
+func rawIO(nr uintptr, fd int, p []byte) (int, unix.Errno) {
 	for {
 		n, _, e := syscall.RawSyscall(nr, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p))) //nolint:gosec // the same
 		if e == 0 {
-			return int(n), nil
+			return int(n), 0
 		}
 		if e != unix.EINTR {
 			return 0, e

@@ -9,6 +9,15 @@ import (
 	"github.com/weftmesh/weft/pkg/telemetry"
 )
 
+// watch exports how long a shard has kept its connections waiting at most.
+func watch(m *telemetry.Metrics, s *hbone.Shards) {
+	if s == nil {
+		return
+	}
+	m.GaugeFunc("tunnel_shard_longest_turn_seconds", "Longest time for which a tunnel shard was busy without looking at all its connections, since the last scrape.",
+		func() float64 { return s.Longest().Seconds() })
+}
+
 // events counts tunnel connections, which many streams share.
 func events(m *telemetry.Metrics, log *zap.Logger) hbone.Events {
 	opened := m.Counter("tunnel_connections_opened_total", "Tunnel connections whose handshake succeeded, either way.")

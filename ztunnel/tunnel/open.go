@@ -30,7 +30,7 @@ func (f *Factory) pool(t *Tunnel) *hbone.Pool {
 			}
 			return f.o.Certificates.ClientTLS(p.Identity, expected), nil
 		},
-		Vouch: t.vouch, Limits: f.o.Limits, Log: f.o.Log, Events: &f.events,
+		Vouch: t.vouch, Shards: f.o.Shards, Limits: f.o.Limits, Log: f.o.Log, Events: &f.events,
 	})
 }
 

@@ -29,6 +29,8 @@ type Options struct {
 	Certificates *ca.Manager
 	// Metrics count tunnel connections. Required.
 	Metrics *telemetry.Metrics
+	// Shards drive the tunnels. nil: crypto/tls and goroutines do.
+	Shards *hbone.Shards
 	// Limits of connections; the zero value takes the defaults.
 	Limits hbone.Limits
 	// Log; nil: none.
@@ -46,6 +48,7 @@ func NewFactory(o Options) *Factory {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
+	watch(o.Metrics, o.Shards)
 	return &Factory{o: o, events: events(o.Metrics, o.Log)}
 }
 
