@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"syscall"
@@ -36,6 +37,7 @@ type config struct {
 	adminSocket   string
 	trustDomain   string
 	clusterDomain string
+	podRanges     []netip.Prefix
 	caDir         string
 	certTTL       time.Duration
 	tokenKey      string
@@ -80,6 +82,7 @@ func command() *cobra.Command {
 	f.StringVar(&c.adminSocket, "admin-socket", "", "unix socket with the same pages")
 	f.StringVar(&c.trustDomain, "trust-domain", identity.DefaultTrustDomain, "trust domain of all identities")
 	f.StringVar(&c.clusterDomain, "cluster-domain", "cluster.local", "suffix of service names")
+	f.Var(prefixes{&c.podRanges}, "pod-ranges", "blocks of addresses that only pods have, beside those that the Nodes tell: 10.0.0.0/14,fd00::/48")
 	f.StringVar(&c.caDir, "ca-dir", "/var/lib/weft/ca", "folder of the mesh's root; a root is made there if there is none")
 	f.StringVar(&c.caSecret, "ca-secret", "", "Secret of weft-system with the mesh's root, mirrored into --ca-dir; made if it is not there")
 	f.StringVar(&c.waypointImage, "waypoint-image", "", "image of the pods of waypoints")

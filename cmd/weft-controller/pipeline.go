@@ -107,7 +107,7 @@ func (p *pipeline) change(objs *source.Objects, problems []source.Problem) {
 	if next := controller.NextExpiry(objs, start); !next.IsZero() {
 		p.wake = time.AfterFunc(next.Sub(start), func() { p.changedAgain(objs, problems) })
 	}
-	snap, status := controller.Compile(objs, controller.Config{TrustDomain: p.c.trustDomain, ClusterDomain: p.c.clusterDomain, Now: start, Keys: p.keys.States()})
+	snap, status := controller.Compile(objs, controller.Config{TrustDomain: p.c.trustDomain, ClusterDomain: p.c.clusterDomain, Ranges: p.c.podRanges, Now: start, Keys: p.keys.States()})
 	p.health.Apply(snap)
 	p.metrics.build.Observe(time.Since(start).Seconds())
 	p.read.Store(objs)

@@ -76,8 +76,8 @@ func run(ctx context.Context, c config) error {
 // again at once is what lets it be enrolled at once.
 func apply(s *state.State, node string, certs *ca.Manager) func(xds.Delta) error {
 	return func(d xds.Delta) error {
-		s.Apply(state.Delta{Workloads: d.Workloads, Services: d.Services, Policies: d.Policies,
-			RemovedAddresses: d.RemovedAddresses, RemovedPolicies: d.RemovedPolicies})
+		s.Apply(state.Delta{Workloads: d.Workloads, Services: d.Services, Policies: d.Policies, Ranges: d.Ranges,
+			RemovedAddresses: d.RemovedAddresses, RemovedPolicies: d.RemovedPolicies, RemovedRanges: d.RemovedRanges})
 		if slices.ContainsFunc(d.Workloads, func(w *model.Workload) bool { return w.Node == node }) {
 			certs.Kick()
 		}

@@ -98,6 +98,15 @@ func (x *explainer) callerIdentity() identity.Identity {
 	return identity.Identity{}
 }
 
+// rangeOf is the range of pods or Services that an address is of, nil none.
+func (x *explainer) rangeOf(address string) *model.Range {
+	a, err := netip.ParseAddr(address)
+	if err != nil {
+		return nil
+	}
+	return x.idx.RangeOf(a)
+}
+
 // leave tells how the connection leaves the source.
 func (x *explainer) leave() {
 	h := hop{where: "Leaving " + placeText(x.src)}
@@ -106,6 +115,10 @@ func (x *explainer) leave() {
 	case x.src.Protocol != model.HBONE:
 		h.say("it is not in the mesh: the connection leaves in clear text, without an identity")
 		x.advise("enrol the caller: label its namespace %s with weft.dev/dataplane-mode=ambient", x.src.Namespace)
+	case t.service == nil && len(t.endpoints) == 0 && x.rangeOf(t.said) != nil:
+		h.say("nobody is known at %s, which is of %s: refused", t.text(), x.rangeOf(t.said))
+		x.verdict = refused
+		x.advise("see whether the pod is there (kubectl get pods -A -o wide); if it is, whether the controller sees it (weftctl get workloads)")
 	case t.service == nil && len(t.endpoints) == 0:
 		h.say("its ztunnel knows nothing at %s and passes the connection through in clear text", t.text())
 	default:

@@ -70,6 +70,7 @@ func newCompiler(objs *source.Objects, cfg Config) *compiler {
 // compile builds what the next step looks at: waypoints before what is bound to them, endpoints before
 // the policies that bind to workloads, routes before the policies that follow them.
 func (c *compiler) compile() {
+	c.compileRanges()
 	c.compileGateways()
 	c.compileWorkloads()
 	c.compileServices()

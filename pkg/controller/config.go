@@ -2,6 +2,7 @@ package controller
 
 import (
 	"cmp"
+	"net/netip"
 	"time"
 
 	"github.com/weftmesh/weft/pkg/identity"
@@ -16,6 +17,8 @@ type Config struct {
 	ClusterDomain string
 	// Cluster begins the workloads' uids. Default Kubernetes.
 	Cluster string
+	// Ranges of addresses that pods have, beside those that the Nodes tell. Default none.
+	Ranges []netip.Prefix
 	// Network that all pods are in. Default none.
 	Network string
 	// Keys of token issuers that were fetched, by jwks.Location.ID. nil: nobody fetches any.

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/gaissmai/bart"
+
 	"github.com/weftmesh/weft/pkg/model"
 )
 
@@ -23,6 +25,7 @@ type Index struct {
 	vips      owners[netip.Addr, *model.Service]
 	hostnames owners[string, *model.Service]
 	policies  map[string]*model.Policy
+	ranges    bart.Table[*model.Range]
 	wide      map[string][]*model.Policy // namespace and mesh policies by namespace, the mesh's under ""
 
 	watch watchers
@@ -50,6 +53,9 @@ func FromSnapshot(s *model.Snapshot) *Index {
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.Policies)) {
 		x.UpsertPolicy(s.Policies[key])
+	}
+	for _, r := range s.Ranges {
+		x.UpsertRange(r)
 	}
 	return x
 }

@@ -8,9 +8,11 @@ type Snapshot struct {
 	Workloads     map[string]*Workload
 	// Pending are pods that are scheduled to a node and have no address yet, by uid. Nobody is told of them;
 	// their node may have their identity already, so that they need not wait for it when they start.
-	Pending    map[string]*Workload
-	Services   map[string]*Service
-	Policies   map[string]*Policy // for ztunnels
+	Pending  map[string]*Workload
+	Services map[string]*Service
+	Policies map[string]*Policy // for ztunnels
+	// Ranges are what the cluster gives its pods and Services addresses of.
+	Ranges     map[string]*Range
 	Waypoints  map[string]*Waypoint
 	Routes     map[string]*Route // by Route.Key()+"@"+Service for routes with several parents
 	L7Policies map[string]*L7Policy
@@ -29,6 +31,6 @@ func NewSnapshot() *Snapshot {
 	return &Snapshot{
 		Workloads: map[string]*Workload{}, Pending: map[string]*Workload{}, Services: map[string]*Service{}, Policies: map[string]*Policy{},
 		Waypoints: map[string]*Waypoint{}, Routes: map[string]*Route{}, L7Policies: map[string]*L7Policy{}, Faults: map[string]*Fault{},
-		Bindings: map[string][]string{}, Attachments: map[string]*Attachment{},
+		Bindings: map[string][]string{}, Ranges: map[string]*Range{}, Attachments: map[string]*Attachment{},
 	}
 }

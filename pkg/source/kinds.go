@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -40,6 +41,7 @@ var kinds = []*kind{
 	newKind("", "ConfigMap", true, func(o *Objects) *[]Object[corev1.ConfigMap] { return &o.ConfigMaps }),
 	newKind("apps", "Deployment", true, func(o *Objects) *[]Object[appsv1.Deployment] { return &o.Deployments }),
 	newKind("discovery.k8s.io", "EndpointSlice", true, func(o *Objects) *[]Object[discoveryv1.EndpointSlice] { return &o.EndpointSlices }),
+	newKind(networkingv1.GroupName, "ServiceCIDR", false, func(o *Objects) *[]Object[networkingv1.ServiceCIDR] { return &o.ServiceCIDRs }, "v1beta1"),
 	newKind(gatewayGroup, "Gateway", true, func(o *Objects) *[]Object[gatewayv1.Gateway] { return &o.Gateways }, "v1beta1"),
 	newKind(gatewayGroup, "GatewayClass", false, func(o *Objects) *[]Object[gatewayv1.GatewayClass] { return &o.GatewayClasses }, "v1beta1"),
 	newKind(gatewayGroup, "HTTPRoute", true, func(o *Objects) *[]Object[gatewayv1.HTTPRoute] { return &o.HTTPRoutes }, "v1beta1"),

@@ -4,6 +4,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -26,6 +27,7 @@ type Objects struct {
 	ConfigMaps             []Object[corev1.ConfigMap]
 	Deployments            []Object[appsv1.Deployment]
 	EndpointSlices         []Object[discoveryv1.EndpointSlice]
+	ServiceCIDRs           []Object[networkingv1.ServiceCIDR]
 	Gateways               []Object[gatewayv1.Gateway]
 	GatewayClasses         []Object[gatewayv1.GatewayClass]
 	HTTPRoutes             []Object[gatewayv1.HTTPRoute]

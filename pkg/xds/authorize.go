@@ -7,11 +7,16 @@ import (
 	"github.com/weftmesh/weft/pkg/ca"
 )
 
+// forZtunnels tells the types of ztunnels from those of Envoys.
+func forZtunnels(typeURL string) bool {
+	return typeURL == TypeAddress || typeURL == TypeAuthorization || typeURL == TypeRange
+}
+
 // DefaultAuthorize lets every authenticated proxy read workloads and policies, but a token that is
 // bound to a node cannot pose as the ztunnel of another, and Envoy's configuration goes only to
 // callers of the waypoint's own namespace.
 func DefaultAuthorize(c ca.Caller, nodeID, typeURL string) error {
-	if typeURL == TypeAddress || typeURL == TypeAuthorization {
+	if forZtunnels(typeURL) {
 		node, ours := strings.CutPrefix(nodeID, ztunnelPrefix)
 		if ours && c.Node != "" && !strings.Contains(node, "~") && node != c.Node {
 			return fmt.Errorf("%s cannot be the ztunnel of node %s", c, node)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/netip"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -24,10 +25,12 @@ type Delta struct {
 	Workloads []*model.Workload
 	Services  []*model.Service
 	Policies  []*model.Policy
+	Ranges    []*model.Range
 	// RemovedAddresses are uids of workloads and namespace/hostname of services.
 	RemovedAddresses []string
 	// RemovedPolicies are namespace/name.
 	RemovedPolicies []string
+	RemovedRanges   []netip.Prefix
 	// Initial says that this is the first delta of its type: all there is.
 	Initial bool
 }
@@ -79,7 +82,7 @@ type subscription struct {
 }
 
 // order of subscription: policies first, so that they are there when workloads name them.
-var order = []string{TypeAuthorization, TypeAddress}
+var order = []string{TypeAuthorization, TypeRange, TypeAddress}
 
 // NewClient makes a client; Run runs it.
 func NewClient(o ClientOptions) (*Client, error) {

@@ -87,6 +87,10 @@ func TestClientFollowsTheServer(t *testing.T) {
 	wantTranscript(t, st, "shop/p (initial)\na b shop/cart (initial)")
 	s.SetSnapshot(mesh("a=2", "svc:cart", "pol:p", "pol:q"))
 	wantTranscript(t, st, "shop/q\n-b a")
+	s.SetSnapshot(mesh("a=2", "svc:cart", "pol:p", "pol:q", "range:10.1.0.0/24", "range:fd00::/108=services"))
+	wantTranscript(t, st, "the range of Services fd00::/108 the range of pods 10.1.0.0/24")
+	s.SetSnapshot(mesh("a=2", "svc:cart", "pol:p", "pol:q", "range:10.1.1.0/24"))
+	wantTranscript(t, st, "-10.1.0.0/24 -fd00::/108 the range of pods 10.1.1.0/24")
 	if w := st.workload("a"); w.CanonicalRev != "2" {
 		t.Errorf("a is %+v", w)
 	}
@@ -94,7 +98,7 @@ func TestClientFollowsTheServer(t *testing.T) {
 	// The controller goes, the mesh changes, the controller comes back: only the difference arrives.
 	stop()
 	s2, _, _ := r.serve(t, at, Options{})
-	s2.SetSnapshot(mesh("a=2", "c", "svc:cart", "pol:q"))
+	s2.SetSnapshot(mesh("a=2", "c", "svc:cart", "pol:q", "range:10.1.1.0/24"))
 	wantTranscript(t, st, "-shop/p\nc")
 	connects.Wait()
 	if got := st.counts(); got != "2 workloads, 1 services, 1 policies" {

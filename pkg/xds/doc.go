@@ -18,6 +18,8 @@ package xds
 const (
 	TypeAddress       = "type.googleapis.com/istio.workload.Address"
 	TypeAuthorization = "type.googleapis.com/istio.security.Authorization"
+	// TypeRange is ours: see proto/weft/v1/range.proto.
+	TypeRange = "type.googleapis.com/weft.v1.Range"
 )
 
 // Node ids. A waypoint's names its Gateway, so that all its pods get the same configuration.

@@ -197,7 +197,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// mesh builds snapshots from a few words: "a" is a workload with an address, "svc:x" a service, "pol:x" a policy.
+// mesh builds snapshots from a few words: "a" is a workload with an address, "svc:x" a service, "pol:x" a policy, "range:x" a range.
 // A suffix "=n" varies the content.
 func mesh(words ...string) *model.Snapshot {
 	s := model.NewSnapshot()
@@ -209,6 +209,9 @@ func mesh(words ...string) *model.Snapshot {
 		} else if pol, ok := strings.CutPrefix(name, "pol:"); ok {
 			v := &model.Policy{Name: pol, Namespace: "shop", Scope: model.ScopeNamespace, Rules: []model.Rule{{Clauses: []model.Clause{{Matches: []model.Match{{Principals: []model.StringMatch{model.ParseStringMatch("x" + variant)}}}}}}}}
 			s.Policies[v.Key()] = v
+		} else if r, ok := strings.CutPrefix(name, "range:"); ok {
+			v := &model.Range{Prefix: netip.MustParsePrefix(r), Services: variant != ""}
+			s.Ranges[v.Key()] = v
 		} else {
 			v := &model.Workload{UID: name, Name: name, Namespace: "shop", ServiceAccount: "default", TrustDomain: "cluster.local", CanonicalRev: variant}
 			if name[0] >= 'a' && name[0] <= 'z' {
@@ -241,6 +244,12 @@ func (s *store) Apply(d Delta) error {
 		return s.fail
 	}
 	var line []string
+	for _, r := range d.Ranges {
+		line = append(line, r.String())
+	}
+	for _, p := range d.RemovedRanges {
+		line = append(line, "-"+p.String())
+	}
 	for _, w := range d.Workloads {
 		s.workloads[w.UID] = w
 		line = append(line, w.UID)

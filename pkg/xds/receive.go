@@ -46,9 +46,12 @@ func (c *Client) receive(resp *discoveryv3.DeltaDiscoveryResponse) (refusal, err
 			}
 		}
 	}
-	if resp.GetTypeUrl() == TypeAddress {
+	switch resp.GetTypeUrl() {
+	case TypeAddress:
 		d.RemovedAddresses = removed
-	} else {
+	case TypeRange:
+		d.removeRanges(removed)
+	default:
 		d.RemovedPolicies = removed
 	}
 	if err := c.o.Handler.Apply(d); err != nil {
@@ -93,8 +96,8 @@ func (c *Client) markSynced() {
 		return
 	default:
 	}
-	for _, s := range c.types {
-		if !s.applied {
+	for t, s := range c.types {
+		if !s.applied && t != TypeRange { // which controllers of other makers do not have
 			return
 		}
 	}
@@ -110,8 +113,11 @@ func (d *Delta) add(typeURL string, r *discoveryv3.Resource) (name string, err e
 	if got := r.GetResource().GetTypeUrl(); got != typeURL {
 		return "", unreadable("it is a %s in a response of %s", got, typeURL)
 	}
-	if typeURL == TypeAuthorization {
+	switch typeURL {
+	case TypeAuthorization:
 		return d.addPolicy(r)
+	case TypeRange:
+		return d.addRange(r)
 	}
 	a := &workloadapi.Address{}
 	if err := proto.Unmarshal(r.GetResource().GetValue(), a); err != nil {

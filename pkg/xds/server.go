@@ -109,7 +109,7 @@ func NewServer(o Options) (*Server, error) {
 // mux sends ztunnels' types to our own caches and everything else to Envoy's snapshots.
 func (s *Server) mux() *cache.MuxCache {
 	kind := func(typeURL string) string {
-		if typeURL == TypeAddress || typeURL == TypeAuthorization {
+		if forZtunnels(typeURL) {
 			return typeURL
 		}
 		return ""
@@ -117,7 +117,7 @@ func (s *Server) mux() *cache.MuxCache {
 	return &cache.MuxCache{
 		Classify:      func(r *cache.Request) string { return kind(r.GetTypeUrl()) },
 		ClassifyDelta: func(r *cache.DeltaRequest) string { return kind(r.GetTypeUrl()) },
-		Caches:        map[string]cache.Cache{TypeAddress: s.workloads.addresses, TypeAuthorization: s.workloads.policies, "": s.envoy},
+		Caches:        map[string]cache.Cache{TypeAddress: s.workloads.addresses, TypeAuthorization: s.workloads.policies, TypeRange: s.workloads.ranges, "": s.envoy},
 	}
 }
 

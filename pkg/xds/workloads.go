@@ -14,6 +14,7 @@ import (
 type workloads struct {
 	addresses *deltaCache // by uid and namespace/hostname
 	policies  *deltaCache // by namespace/name
+	ranges    *deltaCache // by prefix
 
 	mu   sync.Mutex // protects what follows, and the order of updates
 	last *model.Snapshot
@@ -22,10 +23,14 @@ type workloads struct {
 func newWorkloads() *workloads {
 	return &workloads{
 		addresses: newDeltaCache(TypeAddress, addressesOf),
-		policies:  newDeltaCache(TypeAuthorization, func([]byte) []string { return nil }),
+		policies:  newDeltaCache(TypeAuthorization, nameless),
+		ranges:    newDeltaCache(TypeRange, nameless),
 		last:      model.NewSnapshot(),
 	}
 }
+
+// nameless: its resources are asked for by their own names only.
+func nameless([]byte) []string { return nil }
 
 // diff encodes what is new or different in next; values that are the same pointer are not looked into.
 // What is not UTF-8 cannot be encoded: sent, it would end every stream.
@@ -59,8 +64,10 @@ func (w *workloads) set(s *model.Snapshot) error {
 	diff(&addr, w.last.Services, s.Services, sameService, EncodeService)
 	pol := change{update: map[string][]byte{}}
 	diff(&pol, w.last.Policies, s.Policies, samePolicy, EncodePolicy)
+	ranges := change{update: map[string][]byte{}}
+	diff(&ranges, w.last.Ranges, s.Ranges, sameRange, encodeRange)
 	w.last = s
 
-	return errors.Join(summary(append(addr.bad, pol.bad...)),
+	return errors.Join(summary(append(addr.bad, pol.bad...)), w.ranges.set(ranges),
 		w.policies.set(change{update: pol.update}), w.addresses.set(addr), w.policies.set(change{remove: pol.remove}))
 }

@@ -105,7 +105,7 @@ func (h *Handler) carry(ctx context.Context, f *flow.Flow, c relay.Conn, dst net
 			Hint: "ports 15001, 15006, 15008 and 15053 of a pod belong to the mesh"}
 	}
 	t := tries{Mesh: h.o.Mesh}
-	r := Decide(h.o.Mesh, w, dst)
+	r := h.decide(ctx, w, dst)
 	describe(f, r)
 	leave, failure := h.enter(r)
 	if failure != nil {
@@ -135,6 +135,29 @@ func (h *Handler) carry(ctx context.Context, f *flow.Flow, c relay.Conn, dst net
 		h.o.Log.Debug("trying another endpoint", zap.Stringer("destination", dst), zap.Stringer("instead_of", r.Dial), zap.Error(failure))
 		f.Retries++
 		r = next
+	}
+}
+
+// newcomer is how long a connection waits for its destination to become known: the controller and the news of a name
+// server race.
+const newcomer = 2 * time.Second
+
+// decide routes; where the cluster has given an address to somebody of whom nothing is known yet, it waits a little.
+func (h *Handler) decide(ctx context.Context, w *model.Workload, dst netip.AddrPort) Route {
+	late := time.After(newcomer)
+	for {
+		changed := h.o.Pod.State.Changed()
+		r := Decide(h.o.Mesh, w, dst)
+		if !r.Unknown {
+			return r
+		}
+		select {
+		case <-changed:
+		case <-late:
+			return r
+		case <-ctx.Done():
+			return r
+		}
 	}
 }
 

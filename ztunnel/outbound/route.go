@@ -19,6 +19,8 @@ type Mesh interface {
 	ServiceByHostname(string) *model.Service
 	// Gone names the pod of the mesh, or the service, that had an address until lately, or "".
 	Gone(netip.Addr) string
+	// RangeOf finds the range of pods or Services that an address is of, nil if none.
+	RangeOf(netip.Addr) *model.Range
 	Endpoints(serviceKey string) []*model.Workload
 	// Pick chooses one of candidates for a client: healthy, near, then as how says, which may be nil. nil: none will do.
 	Pick(s *model.Service, how *model.Carriage, client *model.Workload, candidates []*model.Workload) *model.Workload
@@ -48,6 +50,7 @@ type Route struct {
 	Faults    []model.ConnFault // of the service, whose first that concerns the caller counts
 	Carriage  *model.Carriage   // how connections to this port of the service are carried; nil: nothing is said
 	Refusal   *flow.Failure
+	Unknown   bool // refused because nothing is known of an address that the cluster gave to somebody
 }
 
 // Decide is the whole of outbound routing, without I/O: a connection of client to dst.
@@ -61,6 +64,12 @@ func Decide(m Mesh, client *model.Workload, dst netip.AddrPort) Route {
 	if who := m.Gone(dst.Addr()); who != "" {
 		return refuse(Route{}, telemetry.FlagNoRoute, who+", which had this address, is gone",
 			"a client that resolves its name again gets what is there now; an address of the mesh is never sent to in clear text for a while")
+	}
+	if r := m.RangeOf(dst.Addr()); r != nil {
+		unknown := refuse(Route{}, telemetry.FlagNoRoute, fmt.Sprintf("nobody is known at %s, which is of %s", dst.Addr(), r),
+			"it may be new, or gone: the client's next attempt meets what is there then. If it does not: is the controller running, and does it see the pod? An address of the cluster is never sent to in clear text unknown")
+		unknown.Unknown = true
+		return unknown
 	}
 	return Route{Kind: Plain, Dial: dst}
 }

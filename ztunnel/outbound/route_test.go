@@ -14,9 +14,19 @@ type town struct {
 	workloads []*model.Workload
 	services  []*model.Service
 	gone      map[string]string // by address
+	ranges    []*model.Range
 }
 
 func (m *town) Gone(a netip.Addr) string { return m.gone[a.String()] }
+
+func (m *town) RangeOf(a netip.Addr) *model.Range {
+	for _, r := range m.ranges {
+		if r.Holds(a) {
+			return r
+		}
+	}
+	return nil
+}
 
 func (m *town) ByAddress(a netip.Addr) *model.Workload {
 	for _, w := range m.workloads {
@@ -212,6 +222,30 @@ func TestGoneIsNotOutside(t *testing.T) {
 		if got := text(Decide(m, client, netip.MustParseAddrPort(dst))); got != want {
 			t.Errorf("%s: %s", dst, got)
 		}
+	}
+}
+
+// An address that the cluster has given to somebody is not outside because nothing is known of it.
+func TestUnknownIsNotOutside(t *testing.T) {
+	m, client := newTown()
+	for p, services := range map[string]bool{"10.244.1.0/24": false, "10.96.0.0/16": true, "fd00:244::/64": false} {
+		m.ranges = append(m.ranges, &model.Range{Prefix: netip.MustParsePrefix(p), Services: services})
+	}
+	for dst, want := range map[string]string{
+		"10.244.1.77:8080":    "refuse NR: nobody is known at 10.244.1.77, which is of the range of pods 10.244.1.0/24",
+		"[fd00:244::77]:8080": "refuse NR: nobody is known at fd00:244::77, which is of the range of pods fd00:244::/64",
+		"10.96.9.9:443":       "refuse NR: nobody is known at 10.96.9.9, which is of the range of Services 10.96.0.0/16",
+		"10.244.1.3:22":       "plain 10.244.1.3:22", // known, and not in the mesh
+		"192.0.2.1:443":       "plain 192.0.2.1:443",
+	} {
+		r := Decide(m, client, netip.MustParseAddrPort(dst))
+		if got := text(r); got != want || r.Unknown != strings.HasPrefix(want, "refuse") {
+			t.Errorf("%s: %s", dst, got)
+		}
+	}
+	m.ranges = []*model.Range{{Prefix: netip.MustParsePrefix("10.244.9.0/24")}}
+	if r := Decide(m, client, netip.MustParseAddrPort("10.244.9.1:10250")); r.Kind != Plain {
+		t.Errorf("the node's own address on the bridge of its pods: %s", text(r))
 	}
 }
 

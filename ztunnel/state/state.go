@@ -7,6 +7,7 @@ package state
 
 import (
 	"context"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,8 +23,10 @@ type Delta struct {
 	Workloads        []*model.Workload
 	Services         []*model.Service
 	Policies         []*model.Policy
+	Ranges           []*model.Range
 	RemovedAddresses []string // workload UIDs and service keys
 	RemovedPolicies  []string // policy keys
+	RemovedRanges    []netip.Prefix
 }
 
 // State of one ztunnel. Lookups are those of the index.
@@ -87,6 +90,12 @@ func (s *State) Apply(d Delta) {
 	}
 	for _, p := range d.Policies {
 		s.UpsertPolicy(p)
+	}
+	for _, p := range d.RemovedRanges {
+		s.RemoveRange(p)
+	}
+	for _, r := range d.Ranges {
+		s.UpsertRange(r)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

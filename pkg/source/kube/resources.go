@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -17,12 +18,12 @@ import (
 	"github.com/weftmesh/weft/pkg/source"
 )
 
-// group is an API that is not part of Kubernetes.
+// group is an API that is not part of Kubernetes, or not of every version of it.
 type group struct {
 	name     string
 	versions []string          // that we read, the best first
 	kinds    map[string]string // by resource
-	install  string            // what brings it
+	install  string            // what brings it; "" where it is well to be without
 }
 
 var groups = []group{
@@ -30,6 +31,7 @@ var groups = []group{
 		"gateways": "Gateway", "gatewayclasses": "GatewayClass", "httproutes": "HTTPRoute", "grpcroutes": "GRPCRoute", "tcproutes": "TCPRoute", "tlsroutes": "TLSRoute",
 		"referencegrants": "ReferenceGrant",
 	}, "install the resources of Gateway API v1.6 (https://gateway-api.sigs.k8s.io)"},
+	{networkingv1.GroupName, []string{"v1", "v1beta1"}, map[string]string{"servicecidrs": "ServiceCIDR"}, ""},
 	{api.Group, []string{api.Version}, byResource(api.Resources), "install or upgrade Weft's chart, which brings them"},
 }
 
@@ -91,13 +93,18 @@ func (s *Source) look(ctx context.Context, found map[string]bool) (complete bool
 			if found[name] {
 				continue
 			}
+			if !ok && g.install == "" {
+				continue
+			}
 			if !ok {
 				missing = append(missing, notInstalled(g, resource, served))
 				continue
 			}
 			found[name] = true
 			s.o.Logger.Debug("reading a resource", zap.String("resource", name), zap.String("version", version))
-			fresh = append(fresh, s.custom(g.kinds[resource], schema.GroupVersionResource{Group: g.name, Version: version, Resource: resource}))
+			st := s.custom(g.kinds[resource], schema.GroupVersionResource{Group: g.name, Version: version, Resource: resource})
+			st.optional = g.install == ""
+			fresh = append(fresh, st)
 		}
 	}
 	s.mu.Lock()

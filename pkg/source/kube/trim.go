@@ -35,10 +35,10 @@ func trimNamespace(o metav1.Object) metav1.Object {
 	return &corev1.Namespace{ObjectMeta: trimMeta(n.ObjectMeta)}
 }
 
-// trimNode keeps labels and taints.
+// trimNode keeps labels, taints and the addresses of its pods.
 func trimNode(o metav1.Object) metav1.Object {
 	n := o.(*corev1.Node)
-	return &corev1.Node{ObjectMeta: trimMeta(n.ObjectMeta), Spec: corev1.NodeSpec{Taints: n.Spec.Taints}}
+	return &corev1.Node{ObjectMeta: trimMeta(n.ObjectMeta), Spec: corev1.NodeSpec{Taints: n.Spec.Taints, PodCIDR: n.Spec.PodCIDR, PodCIDRs: n.Spec.PodCIDRs}}
 }
 
 func trimService(o metav1.Object) metav1.Object {
