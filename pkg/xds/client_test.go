@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/ca"
 	"github.com/weftmesh/weft/pkg/model"
+	weftv1 "github.com/weftmesh/weft/proto/weft/v1"
 )
 
 func runClient(t testing.TB, o ClientOptions) *Client {
@@ -138,7 +140,7 @@ type garbled struct {
 
 func (g *garbler) DeltaAggregatedResources(s discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
 	str := &garbled{AggregatedDiscoveryService_DeltaAggregatedResourcesServer: s, first: map[string]*discoveryv3.DeltaDiscoveryRequest{}, end: make(chan struct{})}
-	for range 2 {
+	for range order {
 		req, err := s.Recv()
 		if err != nil {
 			return err
@@ -219,6 +221,10 @@ func TestGarbage(t *testing.T) {
 	badPort := EncodeService(fullService())
 	badPort.GetService().Ports[0].TargetPort = 1 << 20
 
+	if why := s.say(t, TypeRange, nil, res(t, "10.1.0.0/16", "v1", TypeRange, encodeRange(&model.Range{Prefix: netip.MustParsePrefix("10.1.0.0/16")})),
+		junk("10.2.0.0/16", TypeRange), res(t, "10.3.0.1/16", "v1", TypeRange, &weftv1.Range{Prefix: "10.3.0.1/16"}), res(t, "x", "v1", TypeRange, &weftv1.Range{Prefix: "x"})); !strings.HasPrefix(why, "10.2.0.0/16: ") || strings.Count(why, "\n") != 2 {
+		t.Errorf("unreadable ranges: %q", why)
+	}
 	if why := s.say(t, TypeAddress, nil, a("1")); why != "" {
 		t.Fatalf("a good one was refused: %s", why)
 	}

@@ -272,7 +272,7 @@ func (s *store) Apply(d Delta) error {
 		line = append(line, "-"+n)
 	}
 	slices.Sort(line)
-	if d.Initial {
+	if d.Initial && len(line) > 0 {
 		line = append(line, "(initial)")
 	}
 	s.log = append(s.log, strings.Join(line, " "))
