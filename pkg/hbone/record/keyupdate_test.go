@@ -86,10 +86,8 @@ func joinedBy(t testing.TB, id uint16) (client, server *Session) {
 	t.Helper()
 	s, err := suiteOf(id)
 	must(t, err)
-	seed := newSeed()
-	c2s, s2c := bytes.Repeat(seed[:1], s.size), bytes.Repeat(seed[1:2], s.size)
-	copy(c2s, seed)
-	copy(s2c, seed)
+	c2s := bytes.Repeat(newSeed(), 3)[:s.size]
+	s2c := bytes.Repeat(newSeed(), 3)[:s.size]
 	client, err = resume(id, true, bytes.Clone(c2s), bytes.Clone(s2c))
 	must(t, err)
 	server, err = resume(id, false, s2c, c2s)
