@@ -51,6 +51,7 @@ func constants(spec *ebpf.CollectionSpec, rec *record) error {
 	copy(probes[:], rec.Probes)
 	return errors.Join(
 		spec.Variables[podVarPodSlot].Set(rec.Slot),
+		spec.Variables[podVarPodNs].Set(rec.Cookie),
 		spec.Variables[podVarPodFlags].Set(rec.flags()),
 		spec.Variables[podVarPodIp4].Set(word4(rec.IP4)),
 		spec.Variables[podVarPodIp6].Set(words6(rec.IP6)),

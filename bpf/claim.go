@@ -58,9 +58,9 @@ func (r *Redirector) place(n *pod) (bool, error) {
 	}
 	if old := r.pods[n.UID]; old != nil {
 		old.close()
-		probes := n.Probes
+		probes, direct := n.Probes, n.Direct
 		n.record = old.record // its slot and the values to restore
-		n.Probes, n.Relaxed = probes, false
+		n.Probes, n.Direct, n.Relaxed = probes, direct, false
 	} else {
 		slot, err := r.freeSlot()
 		if err != nil {

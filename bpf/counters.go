@@ -7,7 +7,7 @@ type Counter uint32
 
 // Redirected, Passed and Refused count connections (a repeated SYN again) and
 // DNS datagrams; Sent and Dropped count packets coming out of the pod's veth,
-// DroppedSpoofed and DroppedForgedProbe those going in.
+// DroppedSpoofed and DroppedForged… those going in.
 const (
 	RedirectedOutbound   = Counter(podCounterREDIRECTED_OUTBOUND)
 	RedirectedInbound    = Counter(podCounterREDIRECTED_INBOUND)
@@ -32,8 +32,11 @@ const (
 	DroppedLink          = Counter(podCounterDROPPED_LINK)
 	DroppedSpoofed       = Counter(podCounterDROPPED_SPOOFED)
 	DroppedForgedProbe   = Counter(podCounterDROPPED_FORGED_PROBE)
+	PassedDirect         = Counter(podCounterPASSED_DIRECT)
+	SentDirect           = Counter(podCounterSENT_DIRECT)
+	DroppedForgedDirect  = Counter(podCounterDROPPED_FORGED_DIRECT)
 
-	NumCounters = int(podCounterDROPPED_FORGED_PROBE) + 1
+	NumCounters = int(podCounterDROPPED_FORGED_DIRECT) + 1
 
 	counterRoom = uint32(podCounterCOUNTERS) // counters that each pod has room for
 )
@@ -62,6 +65,9 @@ var counterNames = [NumCounters][2]string{
 	DroppedLink:          {"dropped", "link"},
 	DroppedSpoofed:       {"dropped", "spoofed_inbound"},
 	DroppedForgedProbe:   {"dropped", "forged_probe"},
+	PassedDirect:         {"passed", "same_node"},
+	SentDirect:           {"sent", "same_node"},
+	DroppedForgedDirect:  {"dropped", "forged_same_node"},
 }
 
 // Action is the first half of the name: redirected, passed, refused, sent or dropped.

@@ -29,7 +29,8 @@ type lab struct {
 	pods   map[string]*labPod
 	r      *Redirector
 
-	maxPods int // 0: 16
+	maxPods int  // 0: 16
+	direct  bool // pods enrolled from now on may talk directly
 }
 
 type labPod struct {
@@ -294,6 +295,7 @@ func (l *lab) enrol(z *helper, names ...string) {
 	l.t.Helper()
 	for _, name := range names {
 		s := l.pods[name].spec()
+		s.Direct = l.direct
 		if z != nil {
 			ls, err := TakeListeners(l.pods[name].ns, z.cmd.Process.Pid)
 			must(l.t, err)

@@ -13,6 +13,61 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type nodeAddr struct {
+	_ structs.HostLayout
+	W [4]uint32
+}
+
+type nodeEvent struct {
+	_          structs.HostLayout
+	Time       uint64
+	Socket     uint64
+	Ns         uint64
+	Sent       uint64
+	Received   uint64
+	Local      nodeAddr
+	Remote     nodeAddr
+	LocalPort  uint16
+	RemotePort uint16
+	Kind       uint32
+}
+
+type nodeIdent struct {
+	_        structs.HostLayout
+	Ns       uint64
+	Ifindex  uint32
+	Reserved uint32
+}
+
+type nodeOpened struct {
+	_     structs.HostLayout
+	Time  uint64
+	Seq   uint32
+	Stage uint32
+}
+
+type nodeOpening struct {
+	_      structs.HostLayout
+	From   uint64
+	To     uint64
+	Sport  uint16
+	Dport  uint16
+	Family uint32
+}
+
+type nodePair struct {
+	_      structs.HostLayout
+	From   uint64
+	To     uint64
+	Port   uint32
+	Family uint32
+}
+
+type nodePermit struct {
+	_    structs.HostLayout
+	Used uint64
+}
+
 type nodeSelf struct {
 	_     structs.HostLayout
 	Slot  uint32
@@ -25,7 +80,12 @@ type nodeSelf struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	nodeMapAllow          = "allow"
 	nodeMapCounters       = "counters"
+	nodeMapEvents         = "events"
+	nodeMapIdents         = "idents"
+	nodeMapLease          = "lease"
+	nodeMapOpened         = "opened"
 	nodeMapSelves         = "selves"
 	nodeMapSlots          = "slots"
 	nodeMapZtunnelCgroups = "ztunnel_cgroups"
@@ -33,6 +93,8 @@ const (
 	nodeProgWeftConnect6  = "weft_connect6"
 	nodeProgWeftSendmsg4  = "weft_sendmsg4"
 	nodeProgWeftSendmsg6  = "weft_sendmsg6"
+	nodeProgWeftSockops   = "weft_sockops"
+	nodeVarEventType      = "event_type"
 	nodeVarHaveRetval     = "have_retval"
 )
 
@@ -82,13 +144,19 @@ type nodeProgramSpecs struct {
 	WeftConnect6 *ebpf.ProgramSpec `ebpf:"weft_connect6"`
 	WeftSendmsg4 *ebpf.ProgramSpec `ebpf:"weft_sendmsg4"`
 	WeftSendmsg6 *ebpf.ProgramSpec `ebpf:"weft_sendmsg6"`
+	WeftSockops  *ebpf.ProgramSpec `ebpf:"weft_sockops"`
 }
 
 // nodeMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type nodeMapSpecs struct {
+	Allow          *ebpf.MapSpec `ebpf:"allow"`
 	Counters       *ebpf.MapSpec `ebpf:"counters"`
+	Events         *ebpf.MapSpec `ebpf:"events"`
+	Idents         *ebpf.MapSpec `ebpf:"idents"`
+	Lease          *ebpf.MapSpec `ebpf:"lease"`
+	Opened         *ebpf.MapSpec `ebpf:"opened"`
 	Selves         *ebpf.MapSpec `ebpf:"selves"`
 	Slots          *ebpf.MapSpec `ebpf:"slots"`
 	ZtunnelCgroups *ebpf.MapSpec `ebpf:"ztunnel_cgroups"`
@@ -98,6 +166,7 @@ type nodeMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type nodeVariableSpecs struct {
+	EventType  *ebpf.VariableSpec `ebpf:"event_type"`
 	HaveRetval *ebpf.VariableSpec `ebpf:"have_retval"`
 }
 
@@ -121,7 +190,12 @@ func (o *nodeObjects) Close() error {
 //
 // It can be passed to loadNodeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type nodeMaps struct {
+	Allow          *ebpf.Map `ebpf:"allow"`
 	Counters       *ebpf.Map `ebpf:"counters"`
+	Events         *ebpf.Map `ebpf:"events"`
+	Idents         *ebpf.Map `ebpf:"idents"`
+	Lease          *ebpf.Map `ebpf:"lease"`
+	Opened         *ebpf.Map `ebpf:"opened"`
 	Selves         *ebpf.Map `ebpf:"selves"`
 	Slots          *ebpf.Map `ebpf:"slots"`
 	ZtunnelCgroups *ebpf.Map `ebpf:"ztunnel_cgroups"`
@@ -129,7 +203,12 @@ type nodeMaps struct {
 
 func (m *nodeMaps) Close() error {
 	return _NodeClose(
+		m.Allow,
 		m.Counters,
+		m.Events,
+		m.Idents,
+		m.Lease,
+		m.Opened,
 		m.Selves,
 		m.Slots,
 		m.ZtunnelCgroups,
@@ -140,6 +219,7 @@ func (m *nodeMaps) Close() error {
 //
 // It can be passed to loadNodeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type nodeVariables struct {
+	EventType  *ebpf.Variable `ebpf:"event_type"`
 	HaveRetval *ebpf.Variable `ebpf:"have_retval"`
 }
 
@@ -151,6 +231,7 @@ type nodePrograms struct {
 	WeftConnect6 *ebpf.Program `ebpf:"weft_connect6"`
 	WeftSendmsg4 *ebpf.Program `ebpf:"weft_sendmsg4"`
 	WeftSendmsg6 *ebpf.Program `ebpf:"weft_sendmsg6"`
+	WeftSockops  *ebpf.Program `ebpf:"weft_sockops"`
 }
 
 func (p *nodePrograms) Close() error {
@@ -159,6 +240,7 @@ func (p *nodePrograms) Close() error {
 		p.WeftConnect6,
 		p.WeftSendmsg4,
 		p.WeftSendmsg6,
+		p.WeftSockops,
 	)
 }
 

@@ -22,6 +22,9 @@ type Pod struct {
 	Listeners *Listeners   // ztunnel's, if known: then no connection is refused meanwhile
 	NoDNS     bool         // leave UDP port 53 alone: the ztunnel serves no names
 
+	// Direct lets it talk directly to other such pods of this node where the ztunnel says so: see direct.go.
+	Direct bool
+
 	// ProbePorts are those that the kubelet may open past the tunnel, the first 16 of them. To others it comes
 	// as everybody without the mesh: whoever may make a pod can have the kubelet connect to any address.
 	ProbePorts []uint16
@@ -110,6 +113,9 @@ func (r *Redirector) apply(p *pod, ls *Listeners) error {
 	if err := r.state.put(&p.record); err != nil {
 		return err
 	}
+	if err := r.unidentify(p); err != nil {
+		return err
+	}
 	progs, err := r.programs(p)
 	if err != nil {
 		return err
@@ -139,6 +145,9 @@ func (r *Redirector) apply(p *pod, ls *Listeners) error {
 		return err
 	}
 	if err := r.attachGuard(p, progs); err != nil {
+		return err
+	}
+	if err := r.identify(p); err != nil { // when it can be held to its own
 		return err
 	}
 	if first {
@@ -204,6 +213,7 @@ func (r *Redirector) undo(p *pod) error {
 		}
 	}
 	if r.node.Selves != nil {
+		errs = append(errs, r.forgetIdent(p))
 		errs = append(errs, ignoreMissing(r.node.Selves.Delete(p.Cookie)), ignoreMissing(r.node.Slots.Delete(p.Cookie)))
 	}
 	errs = append(errs, r.detach(p, podProgWeftGuard))

@@ -13,6 +13,11 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type podAddr struct {
+	_ structs.HostLayout
+	W [4]uint32
+}
+
 type podCounter uint32
 
 const (
@@ -39,19 +44,55 @@ const (
 	podCounterDROPPED_LINK           podCounter = 20
 	podCounterDROPPED_SPOOFED        podCounter = 21
 	podCounterDROPPED_FORGED_PROBE   podCounter = 22
+	podCounterPASSED_DIRECT          podCounter = 23
+	podCounterSENT_DIRECT            podCounter = 24
+	podCounterDROPPED_FORGED_DIRECT  podCounter = 25
 	podCounterCOUNTERS               podCounter = 32
 )
 
 type podFlow struct {
-	_    structs.HostLayout
-	Peer struct {
-		_ structs.HostLayout
-		W [4]uint32
-	}
+	_        structs.HostLayout
+	Peer     podAddr
 	Pod      uint32
 	Family   uint32
 	PeerPort uint16
 	PodPort  uint16
+}
+
+type podIdent struct {
+	_        structs.HostLayout
+	Ns       uint64
+	Ifindex  uint32
+	Reserved uint32
+}
+
+type podOpened struct {
+	_     structs.HostLayout
+	Time  uint64
+	Seq   uint32
+	Stage uint32
+}
+
+type podOpening struct {
+	_      structs.HostLayout
+	From   uint64
+	To     uint64
+	Sport  uint16
+	Dport  uint16
+	Family uint32
+}
+
+type podPair struct {
+	_      structs.HostLayout
+	From   uint64
+	To     uint64
+	Port   uint32
+	Family uint32
+}
+
+type podPermit struct {
+	_    structs.HostLayout
+	Used uint64
 }
 
 type podSeen struct {
@@ -68,9 +109,13 @@ type podSeen struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	podMapAllow          = "allow"
 	podMapCounters       = "counters"
+	podMapIdents         = "idents"
 	podMapKubeletCgroups = "kubelet_cgroups"
+	podMapLease          = "lease"
 	podMapListeners      = "listeners"
+	podMapOpened         = "opened"
 	podMapProbes         = "probes"
 	podMapZtunnelCgroups = "ztunnel_cgroups"
 	podProgWeftGuard     = "weft_guard"
@@ -81,6 +126,7 @@ const (
 	podVarPodFlags       = "pod_flags"
 	podVarPodIp4         = "pod_ip4"
 	podVarPodIp6         = "pod_ip6"
+	podVarPodNs          = "pod_ns"
 	podVarPodProbePorts  = "pod_probe_ports"
 	podVarPodSlot        = "pod_slot"
 )
@@ -137,9 +183,13 @@ type podProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type podMapSpecs struct {
+	Allow          *ebpf.MapSpec `ebpf:"allow"`
 	Counters       *ebpf.MapSpec `ebpf:"counters"`
+	Idents         *ebpf.MapSpec `ebpf:"idents"`
 	KubeletCgroups *ebpf.MapSpec `ebpf:"kubelet_cgroups"`
+	Lease          *ebpf.MapSpec `ebpf:"lease"`
 	Listeners      *ebpf.MapSpec `ebpf:"listeners"`
+	Opened         *ebpf.MapSpec `ebpf:"opened"`
 	Probes         *ebpf.MapSpec `ebpf:"probes"`
 	ZtunnelCgroups *ebpf.MapSpec `ebpf:"ztunnel_cgroups"`
 }
@@ -152,6 +202,7 @@ type podVariableSpecs struct {
 	PodFlags      *ebpf.VariableSpec `ebpf:"pod_flags"`
 	PodIp4        *ebpf.VariableSpec `ebpf:"pod_ip4"`
 	PodIp6        *ebpf.VariableSpec `ebpf:"pod_ip6"`
+	PodNs         *ebpf.VariableSpec `ebpf:"pod_ns"`
 	PodProbePorts *ebpf.VariableSpec `ebpf:"pod_probe_ports"`
 	PodSlot       *ebpf.VariableSpec `ebpf:"pod_slot"`
 }
@@ -176,18 +227,26 @@ func (o *podObjects) Close() error {
 //
 // It can be passed to loadPodObjects or ebpf.CollectionSpec.LoadAndAssign.
 type podMaps struct {
+	Allow          *ebpf.Map `ebpf:"allow"`
 	Counters       *ebpf.Map `ebpf:"counters"`
+	Idents         *ebpf.Map `ebpf:"idents"`
 	KubeletCgroups *ebpf.Map `ebpf:"kubelet_cgroups"`
+	Lease          *ebpf.Map `ebpf:"lease"`
 	Listeners      *ebpf.Map `ebpf:"listeners"`
+	Opened         *ebpf.Map `ebpf:"opened"`
 	Probes         *ebpf.Map `ebpf:"probes"`
 	ZtunnelCgroups *ebpf.Map `ebpf:"ztunnel_cgroups"`
 }
 
 func (m *podMaps) Close() error {
 	return _PodClose(
+		m.Allow,
 		m.Counters,
+		m.Idents,
 		m.KubeletCgroups,
+		m.Lease,
 		m.Listeners,
+		m.Opened,
 		m.Probes,
 		m.ZtunnelCgroups,
 	)
@@ -201,6 +260,7 @@ type podVariables struct {
 	PodFlags      *ebpf.Variable `ebpf:"pod_flags"`
 	PodIp4        *ebpf.Variable `ebpf:"pod_ip4"`
 	PodIp6        *ebpf.Variable `ebpf:"pod_ip6"`
+	PodNs         *ebpf.Variable `ebpf:"pod_ns"`
 	PodProbePorts *ebpf.Variable `ebpf:"pod_probe_ports"`
 	PodSlot       *ebpf.Variable `ebpf:"pod_slot"`
 }

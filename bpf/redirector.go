@@ -52,7 +52,8 @@ type Redirector struct {
 	node  nodeObjects          // programs and maps that all pods share
 	links map[string]link.Link // cgroup hooks by program name
 	kube  *ebpf.Map            // kubelet_cgroups
-	probe *ebpf.Map            // probes, held so that it is there from the start
+	probe *ebpf.Map            // probes, and
+	open  *ebpf.Map            // opened, held so that they are there from the start
 	spec  *ebpf.CollectionSpec // of one pod, before its constants are set
 	state *state
 	last  uint32 // slot given out last
@@ -144,6 +145,9 @@ func (r *Redirector) load() error {
 	if r.probe, err = ebpf.NewMapWithOptions(r.spec.Maps[podMapProbes], opts.Maps); err != nil {
 		return r.explain(err)
 	}
+	if r.open, err = ebpf.NewMapWithOptions(r.spec.Maps[podMapOpened], opts.Maps); err != nil {
+		return r.explain(err)
+	}
 	if r.state, err = openState(r.o.Root, uint32(r.o.MaxPods)); err != nil {
 		return r.explain(err)
 	}
@@ -155,6 +159,7 @@ func (r *Redirector) load() error {
 		nodeProgWeftConnect6: {r.node.WeftConnect6, ebpf.AttachCGroupInet6Connect},
 		nodeProgWeftSendmsg4: {r.node.WeftSendmsg4, ebpf.AttachCGroupUDP4Sendmsg},
 		nodeProgWeftSendmsg6: {r.node.WeftSendmsg6, ebpf.AttachCGroupUDP6Sendmsg},
+		nodeProgWeftSockops:  {r.node.WeftSockops, ebpf.AttachCGroupSockOps},
 	} {
 		l, err := ensureLink(filepath.Join(r.o.Root, name), h.prog, func() (link.Link, error) {
 			return link.AttachCgroup(link.CgroupOptions{Path: r.o.CgroupRoot, Attach: h.at, Program: h.prog})
@@ -179,6 +184,7 @@ func (r *Redirector) resize(spec *ebpf.CollectionSpec) {
 	spec.Maps[nodeMapCounters].MaxEntries = (n + 1) * counterRoom
 	spec.Maps[nodeMapSelves].MaxEntries = n
 	spec.Maps[nodeMapSlots].MaxEntries = n
+	spec.Maps[nodeMapIdents].MaxEntries, r.spec.Maps[podMapIdents].MaxEntries = 2*n, 2*n
 	r.spec.Maps[podMapCounters].MaxEntries = (n + 1) * counterRoom
 }
 
@@ -264,8 +270,9 @@ func (r *Redirector) Close() error {
 	for _, l := range r.links {
 		l.Close()
 	}
-	r.kube.Close() // both may be nil
+	r.kube.Close() // may be nil, as the next two
 	r.probe.Close()
+	r.open.Close()
 	if r.state != nil {
 		r.state.Close()
 	}

@@ -32,8 +32,8 @@ func (r *Redirector) relax(uid string) error {
 		return err
 	}
 	defer release()
-	p.Relaxed = true
-	if err := r.state.put(&p.record); err != nil {
+	p.Relaxed, p.Direct = true, false
+	if err := errors.Join(r.state.put(&p.record), r.forgetIdent(p)); err != nil {
 		return err
 	}
 	progs, err := r.programs(p)

@@ -23,6 +23,7 @@ type record struct {
 	IP6     netip.Addr        `json:"ip6,omitzero"`
 	NoDNS   bool              `json:"noDNS,omitempty"`
 	Relaxed bool              `json:"relaxed,omitempty"`
+	Direct  bool              `json:"direct,omitempty"`  // other pods of the node may be talked to directly
 	Probes  []uint16          `json:"probes,omitempty"`  // ports that the kubelet may open
 	Device  string            `json:"device"`            // the pod's interface
 	Index   int               `json:"index"`             // its number in the pod
@@ -44,6 +45,9 @@ func (r *record) flags() (f uint32) {
 	if r.Relaxed {
 		f |= flagRelaxed
 	}
+	if r.Direct {
+		f |= flagDirect
+	}
 	return f
 }
 
@@ -54,6 +58,7 @@ const (
 	flagDNS = 4
 
 	flagRelaxed = 8
+	flagDirect  = 16
 )
 
 const (

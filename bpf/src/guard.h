@@ -5,7 +5,35 @@
  * The socket that made a packet crosses the veth with it, and with the socket
  * its cgroup: that is the proof; marks and addresses can be forged.
  */
+#include "direct.h"
 #include "packet.h"
+
+/* 0: not by the direct path */
+static __always_inline int direct(const struct segment *s)
+{
+	struct ident *d;
+	struct permit *v;
+	struct pair there = { .from = pod_ns, .port = s->dport, .family = s->family };
+	struct pair back = { .to = pod_ns, .port = s->sport, .family = s->family };
+
+	if (!(pod_flags & POD_DIRECT))
+		return 0;
+	d = bpf_map_lookup_elem(&idents, &s->dst);
+	if (!d)
+		return 0;
+	there.to = back.from = d->ns;
+	v = allowed(&there);
+	if (!v) /* an answer, which can never open anything */
+		return (s->flags & (TCP_SYN | TCP_ACK)) != TCP_SYN && allowed(&back);
+	if (s->flags & TCP_SYN) {
+		struct opening o = { .from = pod_ns, .to = d->ns, .sport = s->sport, .dport = s->dport, .family = s->family };
+		struct opened now = { .time = bpf_ktime_get_ns(), .seq = s->seq };
+
+		v->used = now.time;
+		bpf_map_update_elem(&opened, &o, &now, BPF_ANY);
+	}
+	return 1;
+}
 
 static __always_inline int answers_probe(const struct segment *s)
 {
@@ -47,6 +75,10 @@ int weft_guard(struct __sk_buff *skb)
 	cgroup = bpf_skb_cgroup_id(skb);
 	if (cgroup && bpf_map_lookup_elem(&ztunnel_cgroups, &cgroup)) {
 		count(SENT_ZTUNNEL);
+		return TCX_NEXT;
+	}
+	if (direct(&s)) {
+		count(SENT_DIRECT);
 		return TCX_NEXT;
 	}
 	if (answers_probe(&s)) {

@@ -6,6 +6,7 @@
  * address is the original destination. An empty slot refuses: the kernel
  * empties it when ztunnel's listener closes.
  */
+#include "direct.h"
 #include "pod.h"
 
 /* key: SLOT_…; value: listening socket of ztunnel. One map for each pod. */
@@ -55,6 +56,29 @@ static __always_inline int from_kubelet(struct bpf_sk_lookup *ctx, const struct 
 	/* once: with it, a second SYN of the same number is just somebody's */
 	return v && bpf_ktime_get_ns() - v->syn < FRESH_NS &&
 	       __sync_val_compare_and_swap(&v->stage, SEEN_ARRIVED, SEEN_ADMITTED) == SEEN_ARRIVED;
+}
+
+/* a pod of this node, whose SYN left through its guard and is the one that came */
+static __always_inline int from_peer(struct bpf_sk_lookup *ctx, const struct ends *e)
+{
+	struct ident *d;
+	struct opened *v;
+	struct pair p = { .to = pod_ns, .port = ctx->local_port, .family = ctx->family };
+	struct opening o = {
+		.to = pod_ns, .family = ctx->family,
+		.sport = bpf_ntohs((__u16)ctx->remote_port), .dport = (__u16)ctx->local_port,
+	};
+
+	if (!(pod_flags & POD_DIRECT))
+		return 0;
+	d = bpf_map_lookup_elem(&idents, &e->remote);
+	if (!d)
+		return 0;
+	p.from = o.from = d->ns;
+	if (!allowed(&p))
+		return 0;
+	v = bpf_map_lookup_elem(&opened, &o);
+	return v && v->stage == OPENED_ARRIVED && bpf_ktime_get_ns() - v->time < OPENED_NS;
 }
 
 static __always_inline int reserved(__u32 port)
@@ -138,5 +162,9 @@ int weft_lookup(struct bpf_sk_lookup *ctx)
 	}
 	if (pod_flags & POD_RELAXED)
 		return SK_PASS;
+	if (from_peer(ctx, &e)) {
+		count(PASSED_DIRECT);
+		return SK_PASS;
+	}
 	return give(ctx, SLOT_INBOUND, REDIRECTED_INBOUND);
 }

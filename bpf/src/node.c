@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * cgroup connect and sendmsg, root of the hierarchy: speed, not safety.
+ * connect() to a pod of this node that policy leaves open goes straight there
+ * (direct.h); guards and sk_lookup see to it that nothing else does.
  * With no ztunnel the captured SYN of a pod is dropped by sk_lookup, and the
  * kernel has no way to route an RST from a foreign address, so connect() would
  * wait for its timeout. These hooks know the pod by its namespace's cookie and
  * refuse at once when the slot is empty.
  */
+#include "direct.h"
 #include "weft.h"
 
 #define ECONNREFUSED 111
+#define SOL_SOCKET 1
+#define SO_MARK 36
 
 /* set by the agent where the kernel has bpf_set_retval; else the errno is EPERM */
 volatile const __u32 have_retval = 0;
@@ -90,36 +95,85 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, struct self *p, __u
 	return 0;
 }
 
-static __always_inline int decide4(struct bpf_sock_addr *ctx, struct self *p, __u64 *ns, __u32 ip, __u32 port)
+/* bound to an address that is not the pod's, or to lo: the rules for all sockets know what to do */
+static __always_inline int bound_elsewhere(struct bpf_sock *sk, const struct self *p, __u32 family)
 {
+	if (sk->bound_dev_if == LO)
+		return 1;
+	if (family == AF_INET)
+		return sk->src_ip4 && sk->src_ip4 != p->ip4;
+	if (!(sk->src_ip6[0] | sk->src_ip6[1] | sk->src_ip6[2] | sk->src_ip6[3]))
+		return 0;
+	return sk->src_ip6[0] != p->ip6[0] || sk->src_ip6[1] != p->ip6[1] ||
+	       sk->src_ip6[2] != p->ip6[2] || sk->src_ip6[3] != p->ip6[3];
+}
+
+static __always_inline int permitted(struct bpf_sock *sk, const struct self *p, __u64 ns, const struct addr *to, __u32 port, __u32 family)
+{
+	struct pair way = { .from = ns, .port = bpf_ntohs((__u16)port), .family = family };
+	struct ident *d;
+
+	if (!(p->flags & POD_DIRECT))
+		return 0;
+	d = bpf_map_lookup_elem(&idents, to);
+	if (!d)
+		return 0;
+	way.to = d->ns;
+	return allowed(&way) && !bound_elsewhere(sk, p, family);
+}
+
+/* sends the socket straight to another pod, if it may; one that was may not stay so for another destination */
+static __always_inline int direct(struct bpf_sock_addr *ctx, struct bpf_sock *sk, const struct self *p, __u64 ns, const struct addr *to, __u32 port, __u32 family)
+{
+	__u32 mark = MARK_DIRECT;
+
+	if (!permitted(sk, p, ns, to, port, family)) {
+		mark = 0;
+		if (sk->mark == MARK_DIRECT)
+			bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark));
+		return 0;
+	}
+	return !bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark));
+}
+
+static __always_inline int decide4(struct bpf_sock_addr *ctx, struct bpf_sock *sk, struct self *p, __u64 *ns, __u32 ip, __u32 port)
+{
+	struct addr to;
+
 	if (!(p->flags & POD_V4) || ip == p->ip4 || loopback4(ip) || !ip)
+		return 1;
+	mapped(&to, ip);
+	if (sk && direct(ctx, sk, p, *ns, &to, port, AF_INET))
 		return 1;
 	return decide(ctx, p, ns, 0, port);
 }
 
-static __always_inline int family4(struct bpf_sock_addr *ctx)
+/* sk: of a connect() for TCP, else null */
+static __always_inline int family4(struct bpf_sock_addr *ctx, struct bpf_sock *sk)
 {
 	__u32 ip = ctx->user_ip4, port = ctx->user_port;
 	__u64 ns;
 	struct self *p = pod_of(ctx, &ns);
 
-	return p ? decide4(ctx, p, &ns, ip, port) : 1;
+	return p ? decide4(ctx, sk, p, &ns, ip, port) : 1;
 }
 
-static __always_inline int family6(struct bpf_sock_addr *ctx)
+static __always_inline int family6(struct bpf_sock_addr *ctx, struct bpf_sock *sk)
 {
-	__u32 w[4] = { ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3] };
+	struct addr to = { { ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3] } };
 	__u32 port = ctx->user_port;
 	__u64 ns;
 	struct self *p = pod_of(ctx, &ns);
 
 	if (!p)
 		return 1;
-	if (!w[0] && !w[1] && w[2] == bpf_htonl(0xffff))
-		return decide4(ctx, p, &ns, w[3], port);
-	if (!(p->flags & POD_V6) || (!w[0] && !w[1] && !w[2])) /* :: and ::1 */
+	if (!to.w[0] && !to.w[1] && to.w[2] == bpf_htonl(0xffff))
+		return decide4(ctx, sk, p, &ns, to.w[3], port);
+	if (!(p->flags & POD_V6) || (!to.w[0] && !to.w[1] && !to.w[2])) /* :: and ::1 */
 		return 1;
-	if (w[0] == p->ip6[0] && w[1] == p->ip6[1] && w[2] == p->ip6[2] && w[3] == p->ip6[3])
+	if (to.w[0] == p->ip6[0] && to.w[1] == p->ip6[1] && to.w[2] == p->ip6[2] && to.w[3] == p->ip6[3])
+		return 1;
+	if (sk && direct(ctx, sk, p, ns, &to, port, AF_INET6))
 		return 1;
 	return decide(ctx, p, &ns, SLOT_V6, port);
 }
@@ -127,23 +181,106 @@ static __always_inline int family6(struct bpf_sock_addr *ctx)
 SEC("cgroup/connect4")
 int weft_connect4(struct bpf_sock_addr *ctx)
 {
-	return family4(ctx);
+	struct bpf_sock *sk = ctx->sk;
+
+	return family4(ctx, ctx->protocol == IPPROTO_TCP ? sk : 0);
 }
 
 SEC("cgroup/connect6")
 int weft_connect6(struct bpf_sock_addr *ctx)
 {
-	return family6(ctx);
+	struct bpf_sock *sk = ctx->sk;
+
+	return family6(ctx, ctx->protocol == IPPROTO_TCP ? sk : 0);
 }
 
 SEC("cgroup/sendmsg4")
 int weft_sendmsg4(struct bpf_sock_addr *ctx)
 {
-	return family4(ctx);
+	return family4(ctx, 0);
 }
 
 SEC("cgroup/sendmsg6")
 int weft_sendmsg6(struct bpf_sock_addr *ctx)
 {
-	return family6(ctx);
+	return family6(ctx, 0);
+}
+
+/* what became of a direct connection, as its client saw it; as in pkg/direct */
+struct event {
+	__u64 time;   /* bpf_ktime */
+	__u64 socket; /* cookie */
+	__u64 ns;     /* of the client */
+	__u64 sent, received; /* bytes acknowledged and received, SYN and FIN included */
+	struct addr local, remote;
+	__u16 local_port, remote_port; /* host byte order */
+	__u32 kind;   /* EVENT_… */
+};
+
+const struct event *event_type __attribute__((unused)); /* carries the type into Go */
+
+enum event_kind {
+	EVENT_OPENED = 1,
+	EVENT_CLOSED = 2,
+	EVENT_FAILED = 3, /* was never established */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 22);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} events SEC(".maps");
+
+/* or clang merges reads of the context in ways that the verifier refuses */
+#define ONCE(x) (*(volatile __u32 *)&(x))
+
+static __always_inline void tell(struct bpf_sock_ops *s, __u64 ns, __u32 kind)
+{
+	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+
+	if (!e)
+		return; /* telemetry; policy does not need it */
+	e->time = bpf_ktime_get_ns();
+	e->socket = bpf_get_socket_cookie(s);
+	e->ns = ns;
+	e->sent = s->bytes_acked;
+	e->received = s->bytes_received;
+	if (s->family == AF_INET) {
+		mapped(&e->local, ONCE(s->local_ip4));
+		mapped(&e->remote, ONCE(s->remote_ip4));
+	} else {
+		for (int i = 0; i < 4; i++) {
+			e->local.w[i] = ONCE(s->local_ip6[i]);
+			e->remote.w[i] = ONCE(s->remote_ip6[i]);
+		}
+	}
+	e->local_port = s->local_port;
+	e->remote_port = bpf_ntohl(s->remote_port);
+	e->kind = kind;
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP); /* it is read ten times a second */
+}
+
+/* tells of direct connections; a dozen calls for every other one, which leave at once */
+SEC("sockops")
+int weft_sockops(struct bpf_sock_ops *s)
+{
+	struct bpf_sock *sk;
+	__u32 op = s->op;
+	__u64 ns;
+
+	if (op != BPF_SOCK_OPS_TCP_CONNECT_CB && op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB && op != BPF_SOCK_OPS_STATE_CB)
+		return 0;
+	sk = s->sk;
+	if (!sk || sk->mark != MARK_DIRECT)
+		return 0;
+	ns = bpf_get_netns_cookie(s);
+	if (!bpf_map_lookup_elem(&selves, &ns))
+		return 0;
+	if (op == BPF_SOCK_OPS_TCP_CONNECT_CB)
+		bpf_sock_ops_cb_flags_set(s, s->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+	else if (op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB)
+		tell(s, ns, EVENT_OPENED);
+	else if (s->args[1] == BPF_TCP_CLOSE)
+		tell(s, ns, s->args[0] == BPF_TCP_SYN_SENT ? EVENT_FAILED : EVENT_CLOSED);
+	return 0;
 }

@@ -6,6 +6,7 @@
 #define PROBE_PORTS 16
 
 volatile const __u32 pod_slot = 0;     /* its number among the node's pods */
+volatile const __u64 pod_ns = 0;       /* cookie of its network namespace */
 volatile const __u32 pod_flags = 0;    /* POD_V4 … */
 volatile const __u32 pod_ip4 = 0;      /* network byte order; 0 = none */
 volatile const __u32 pod_ip6[4] = {};

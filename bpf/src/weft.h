@@ -40,6 +40,7 @@ struct addr {
 #define POD_V6 2
 #define POD_DNS 4 /* UDP to port 53 is captured */
 #define POD_RELAXED 8 /* plaintext goes straight to the application: the mesh is leaving */
+#define POD_DIRECT 16 /* other pods of the node may be talked to directly (direct.h) */
 
 /*
  * Counters. Connections are counted by sk_lookup and the cgroup hooks (a
@@ -69,6 +70,9 @@ enum counter {
 	DROPPED_LINK,           /* VLAN tags, unknown frame types */
 	DROPPED_SPOOFED,        /* came in by eth0 with the pod's own address */
 	DROPPED_FORGED_PROBE,   /* came in by eth0 in the kubelet's name, and the kubelet never sent it */
+	PASSED_DIRECT,          /* connections of this node's pods given to the application */
+	SENT_DIRECT,            /* packets of direct connections */
+	DROPPED_FORGED_DIRECT,  /* SYN in the name of a pod that is opening just now, and not its own */
 	COUNTERS = 32,          /* room for each pod */
 };
 

@@ -1,0 +1,98 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/weftmesh/weft/pkg/direct"
+)
+
+// The direct path of pods on one node (src/direct.h): who has which address is the agent's to say, and its word is
+// believed by all guards of the node, so an address has to be taken away before somebody else gets it.
+
+// DirectMaps are what a ztunnel needs to open ways between pods, by name; see direct.Hand. They stay the Redirector's.
+func (r *Redirector) DirectMaps() map[string]*ebpf.Map {
+	return map[string]*ebpf.Map{direct.MapAllow: r.node.Allow, direct.MapIdents: r.node.Idents,
+		direct.MapLease: r.node.Lease, direct.MapEvents: r.node.Events}
+}
+
+func (p *pod) addresses() (out []netip.Addr) {
+	for _, a := range []netip.Addr{p.IP4, p.IP6} {
+		if a.IsValid() {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// identify says that the pod has its addresses.
+func (r *Redirector) identify(p *pod) error {
+	if !p.Direct {
+		return nil
+	}
+	for _, a := range p.addresses() {
+		if err := r.node.Idents.Put(a.As16(), direct.Ident{NS: p.Cookie}); err != nil {
+			return fmt.Errorf("publish address %v for the direct path: %w", a, err)
+		}
+	}
+	return nil
+}
+
+// unidentify takes the pod's addresses from whoever had them before, and from itself where it is not to talk
+// directly (any more).
+func (r *Redirector) unidentify(p *pod) error {
+	for _, a := range p.addresses() {
+		if p.Direct && r.identOf(a) == p.Cookie {
+			continue // as it is: connections live on
+		}
+		if err := ignoreMissing(r.node.Idents.Delete(a.As16())); err != nil {
+			return fmt.Errorf("take address %v off the direct path: %w", a, err)
+		}
+	}
+	return nil
+}
+
+// forgetIdent takes the pod off the direct path; an address that is another's by now stays that one's.
+func (r *Redirector) forgetIdent(p *pod) error {
+	var errs []error
+	for _, a := range p.addresses() {
+		if r.identOf(a) == p.Cookie {
+			errs = append(errs, ignoreMissing(r.node.Idents.Delete(a.As16())))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (r *Redirector) identOf(a netip.Addr) (cookie uint64) {
+	var id direct.Ident
+	if r.node.Idents == nil || r.node.Idents.Lookup(a.As16(), &id) != nil {
+		return 0
+	}
+	return id.NS
+}
+
+// Forget takes addresses off the direct path of the node whose pins are at root, with no agent and no program. The
+// CNI plugin does so before an address is given to a pod, whoever that is, and before it is given back. Where
+// nothing is pinned there is nothing to do.
+func Forget(root string, addresses []netip.Addr) error {
+	m, err := ebpf.LoadPinnedMap(filepath.Join(root, nodeMapIdents), nil)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("addresses of the direct path: %w", err)
+	}
+	defer m.Close()
+	var errs []error
+	for _, a := range addresses {
+		if err := ignoreMissing(m.Delete(a.As16())); err != nil {
+			errs = append(errs, fmt.Errorf("take address %v off the direct path: %w", a, err))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,151 @@
+package bpf
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/weftmesh/weft/pkg/direct"
+)
+
+// directLab is a lab whose pods p1 and p2 may talk directly, p1 to ports 8080 and 8090 of p2, as a ztunnel has said.
+func directLab(t *testing.T) (*lab, *direct.Maps) {
+	t.Helper()
+	l := newLab(t)
+	for _, name := range []string{"p1", "p2", "r"} {
+		l.start("echo", l.pods[name].ns, "pod-"+name, nil, ":8080", ":8081", ":9000")
+	}
+	z := l.ztunnel()
+	l.open()
+	l.direct = true
+	l.enrol(z, "p1", "p2")
+	m := l.maps()
+	must(t, m.Renew(time.Minute))
+	for _, port := range []uint16{8080, 8090} {
+		l.permit(m, "p1", "p2", port)
+	}
+	return l, m
+}
+
+// maps takes the maps as a ztunnel gets them.
+func (l *lab) maps() *direct.Maps {
+	l.t.Helper()
+	maps := l.r.DirectMaps()
+	for name, m := range maps {
+		c, err := m.Clone()
+		must(l.t, err)
+		maps[name] = c
+	}
+	m, err := direct.Open(maps)
+	must(l.t, err)
+	l.t.Cleanup(func() { m.Close() })
+	return m
+}
+
+func (l *lab) permit(m *direct.Maps, from, to string, port uint16) {
+	l.t.Helper()
+	for _, v6 := range []bool{false, true} {
+		must(l.t, m.Permit(direct.PairOf(l.pods[from].ns.Cookie(), l.pods[to].ns.Cookie(), l.pods[to].at(port, v6))))
+	}
+}
+
+// path tells how a connection from p1 went.
+func (l *lab) path(to netip.AddrPort, args ...string) string {
+	l.t.Helper()
+	p1, p2 := l.counters("p1"), l.counters("p2")
+	o := l.dial("p1", to, args...)
+	d1, d2 := l.counters("p1"), l.counters("p2")
+	switch {
+	case !o.OK:
+		return "refused: " + o.Err
+	case d2[PassedDirect] == p2[PassedDirect]+1 && d1[RedirectedOutbound] == p1[RedirectedOutbound] && d2[RedirectedHBONE] == p2[RedirectedHBONE]:
+		return "direct"
+	case d1[RedirectedOutbound] == p1[RedirectedOutbound]+1 && d2[PassedDirect] == p2[PassedDirect]:
+		return "proxy"
+	}
+	return "neither"
+}
+
+// TestDirect: what is permitted goes straight, with its addresses; everything else takes the proxy's path.
+func TestDirect(t *testing.T) {
+	l, m := directLab(t)
+	p2 := l.pods["p2"]
+	bothFamilies(t, func(t *testing.T, v6 bool) {
+		l.t = t
+		for what, c := range map[string]struct {
+			to   netip.AddrPort
+			want string
+		}{
+			"permitted port": {p2.at(8080, v6), "direct"},
+			"other port":     {p2.at(8081, v6), "proxy"},
+			"outside":        {l.pods["r"].at(8080, v6), "proxy"},
+		} {
+			if got := l.path(c.to); got != c.want {
+				t.Errorf("%s: %s, want %s", what, got, c.want)
+			}
+		}
+		if o := l.dial("p1", p2.at(8080, v6)); o.Saw == "" || netip.MustParseAddrPort(o.Saw).Addr() != l.pods["p1"].at(0, v6).Addr() {
+			t.Errorf("the application saw %+v", o)
+		}
+	})
+	l.t = t
+	if got := l.path(p2.at(8080, false), "source=127.0.0.1"); got == "direct" {
+		t.Errorf("bound to loopback: %s", got)
+	}
+	must(t, m.Forbid(direct.PairOf(l.pods["p1"].ns.Cookie(), p2.ns.Cookie(), p2.at(8080, false))))
+	if got := l.path(p2.at(8080, false)); got != "proxy" {
+		t.Errorf("forbidden: %s", got)
+	}
+	if got := l.path(p2.at(8080, true)); got != "direct" {
+		t.Errorf("IPv6, still permitted: %s", got)
+	}
+	must(t, m.Renew(0))
+	if got := l.path(p2.at(8080, true)); got != "proxy" {
+		t.Errorf("the lease is over: %s", got)
+	}
+}
+
+// TestDirectEvents: each direct connection is told of, with its bytes.
+func TestDirectEvents(t *testing.T) {
+	l, m := directLab(t)
+	to := l.pods["p2"].at(8080, false)
+	var got []direct.Event
+	read := func() { must(t, m.Read(func(e direct.Event) { got = append(got, e) })) }
+	if p := l.path(to); p != "direct" {
+		t.Fatal(p)
+	}
+	if p := l.path(l.pods["p2"].at(8081, false)); p != "proxy" {
+		t.Fatal(p)
+	}
+	if p := l.path(l.pods["p2"].at(8090, false)); p == "direct" || p == "proxy" {
+		t.Fatalf("nobody listens: %s", p)
+	}
+	eventually(t, "three events", func() bool { read(); return len(got) >= 3 })
+	if len(got) != 3 || got[0].Kind != direct.Opened || got[1].Kind != direct.Closed || got[2].Kind != direct.Failed || got[0].Socket != got[1].Socket {
+		t.Fatalf("events %+v", got)
+	}
+	e := got[1]
+	if e.Remote != to || e.Local.Addr() != l.pods["p1"].ip4 || e.NS != l.pods["p1"].ns.Cookie() || e.Sent != uint64(len("hello\n")) || e.Received < 20 {
+		t.Errorf("closed: %+v", e)
+	}
+}
+
+// TestDirectLayout: pkg/direct sees the maps as the programs do.
+func TestDirectLayout(t *testing.T) {
+	for what, c := range map[string][2]any{
+		"pair":  {nodePair{From: 1, To: 2, Port: 3, Family: 4}, direct.Pair{From: 1, To: 2, Port: 3, Family: 4}},
+		"ident": {nodeIdent{Ns: 1, Ifindex: 2}, direct.Ident{NS: 1, Ifindex: 2}},
+	} {
+		var kernel, ours bytes.Buffer
+		must(t, binary.Write(&kernel, binary.NativeEndian, c[0]))
+		must(t, binary.Write(&ours, binary.NativeEndian, c[1]))
+		if !bytes.Equal(kernel.Bytes(), ours.Bytes()) {
+			t.Errorf("%s: %x, in the kernel %x", what, ours.Bytes(), kernel.Bytes())
+		}
+	}
+	if got := binary.Size(nodeEvent{}); got != 80 {
+		t.Errorf("an event has %d bytes: see pkg/direct/event.go", got)
+	}
+}
