@@ -31,6 +31,12 @@ var kernelPods = map[string][]string{"front-1": {"10.78.0.1", "fd78::1"}, "cart-
 func kernelMesh(t testing.TB) (*kernelLab, *node) {
 	t.Helper()
 	l := newKernelLab(t)
+	return l, l.mesh()
+}
+
+func (l *kernelLab) mesh() *node {
+	t := l.t
+	t.Helper()
 	a, err := ca.OpenAuthority(ca.AuthorityOptions{Dir: t.TempDir(), Create: true})
 	must(t, err)
 	l.authority = a
@@ -43,14 +49,14 @@ func kernelMesh(t testing.TB) (*kernelLab, *node) {
 		l.whoami(l.pods["cart-1"], at)
 		l.whoami(outside, at)
 	}
-	return l, n
+	return n
 }
 
 // ztunnel starts one that has the configuration and serves the pods, and captures them for it.
 func (l *kernelLab) ztunnel() *node {
 	t := l.t
 	n := &node{certs: ca.NewManager(ca.ManagerOptions{Issuer: issuer{l.authority}}), log: &logBuffer{}}
-	n.Ztunnel = ztunnel.New(ztunnel.Options{Node: "n1", Certificates: n.certs, Shards: shards, AccessLog: telemetry.NewAccessLog(n.log, telemetry.FormatJSON),
+	n.Ztunnel = ztunnel.New(ztunnel.Options{Node: "n1", Certificates: n.certs, Shards: shards, Direct: l.takeMaps, AccessLog: telemetry.NewAccessLog(n.log, telemetry.FormatJSON),
 		Log: zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

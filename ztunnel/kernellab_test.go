@@ -28,6 +28,9 @@ type kernelLab struct {
 	r    *bpf.Redirector
 
 	authority *ca.Authority // signs for every ztunnel here
+	apps      string        // cgroup of applications; made when first asked for
+	direct    bool          // pods captured from now on may talk directly
+	maps      chan struct{} // holds one while a ztunnel has the maps of the direct path
 }
 
 func must(t testing.TB, err error) {
@@ -45,7 +48,7 @@ func newKernelLab(t testing.TB) *kernelLab {
 		}
 		t.Skip("needs root: eBPF, network namespaces, cgroups")
 	}
-	l := &kernelLab{t: t, pods: map[string]*netns.NS{}}
+	l := &kernelLab{t: t, pods: map[string]*netns.NS{}, maps: make(chan struct{}, 1)}
 	cgroup := ownCgroup(t)
 	mount := filepath.Join(t.TempDir(), "bpf")
 	must(t, bpf.MountBPFFS(mount))
@@ -198,7 +201,7 @@ func (l *kernelLab) capture(name string, addrs ...netip.Addr) {
 	f, err := ns.File()
 	must(l.t, err)
 	defer f.Close()
-	must(l.t, l.r.Enrol(bpf.Pod{UID: "uid-" + name, File: f, Addresses: addrs, Listeners: &listeners}))
+	must(l.t, l.r.Enrol(bpf.Pod{UID: "uid-" + name, File: f, Addresses: addrs, Listeners: &listeners, Direct: l.direct}))
 }
 
 // whoami answers every connection with the client's address as it saw it, then echoes.

@@ -21,6 +21,10 @@ var shards *hbone.Shards
 
 // TestMain runs all tests on both drivers of tunnels; WEFT_TUNNEL_TLS picks one.
 func TestMain(m *testing.M) {
+	if role := os.Getenv(appEnv); role != "" {
+		appMain(role, os.Args[1:])
+		return
+	}
 	for _, driver := range []string{"stdlib", "records"} {
 		if only := os.Getenv("WEFT_TUNNEL_TLS"); only != "" && only != driver {
 			continue

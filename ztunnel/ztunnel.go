@@ -6,6 +6,7 @@
 //	                                   ├─ 15008 inbound.Handler.Tunnelled ─► application
 //	                                   └─ 15053 dns.Server
 //	controller ──xDS──► state.State: lookups, policies, what changed
+//	direct.Table: pods of this node that may talk without us, where the agent has that set up
 //	flow.Table: every live connection; metrics and access log; cut when policy changes
 //
 // Everything is refused until the first configuration is there, and whatever is not known to be allowed
@@ -16,6 +17,7 @@ package ztunnel
 import (
 	"context"
 	"errors"
+	"io"
 	"net/netip"
 	"os"
 	"sync"
@@ -28,6 +30,7 @@ import (
 	"github.com/weftmesh/weft/pkg/hbone"
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/telemetry"
+	"github.com/weftmesh/weft/ztunnel/direct"
 	"github.com/weftmesh/weft/ztunnel/dns"
 	"github.com/weftmesh/weft/ztunnel/flow"
 	"github.com/weftmesh/weft/ztunnel/health"
@@ -63,6 +66,9 @@ type Options struct {
 	DNSAuthoritative bool
 	// Shards drive the tunnels; they are closed by their owner, after the drain. nil: crypto/tls and goroutines do.
 	Shards *hbone.Shards
+	// Direct gets the kernel's maps of the direct path from the agent, when it is this ztunnel's turn; see pkg/direct.
+	// nil: everything goes by the proxies.
+	Direct func(context.Context) (direct.Kernel, io.ReadCloser, error)
 	// Log; nil: none.
 	Log *zap.Logger
 }
@@ -77,7 +83,8 @@ type Ztunnel struct {
 	Health *health.Prober
 
 	o       Options
-	mu      sync.Mutex // protects what follows
+	direct  *direct.Table // nil: none
+	mu      sync.Mutex    // protects what follows
 	drained bool
 	ready   bool // was, once
 }
@@ -101,8 +108,12 @@ func New(o Options) *Ztunnel {
 	}
 	z := &Ztunnel{o: o, State: state.New(o.Node), Metrics: o.Metrics}
 	z.Flows = flow.NewTable(flow.TableOptions{Metrics: o.Metrics, Log: o.AccessLog})
+	if o.Direct != nil {
+		z.direct = direct.New(direct.Options{State: z.State, Flows: z.Flows, Take: o.Direct, Ready: z.Ready, Log: o.Log,
+			Pairs: o.Metrics.CounterVec("direct_pairs_total", "Pairs of pods of this node, and port, that the kernel was told to let talk directly, and those that it was told not to any more.", "change")})
+	}
 	tunnels := tunnel.NewFactory(tunnel.Options{Certificates: o.Certificates, Metrics: o.Metrics, Shards: o.Shards, Log: o.Log})
-	z.Pods = inpod.NewManager(inpod.Options{
+	pods := inpod.Options{
 		State: z.State, Flows: z.Flows, Certificates: o.Certificates, Sockets: o.Sockets, TrustDomain: o.TrustDomain, CertificateTimeout: o.CertificateTimeout,
 		Tunnel: func(p *pod.Pod, handle func(context.Context, inbound.Connect)) inpod.Tunnel {
 			return tunnels.For(p, handle)
@@ -113,7 +124,11 @@ func New(o Options) *Ztunnel {
 		Faults:      o.Metrics.CounterVec("faults_injected_total", "What Faults did to connections at their caller's node: delay, refuse, reset, bandwidth.", "fault", "kind"),
 		Ejections:   o.Metrics.CounterVec("endpoint_ejections_total", "Endpoints taken out of the choice for a while because they could not be connected to.", "service"),
 		DNSUpstream: o.DNSUpstream, DNSMetrics: &o.Metrics.DNS, Log: o.Log,
-	})
+	}
+	if z.direct != nil {
+		pods.Direct = z.direct
+	}
+	z.Pods = inpod.NewManager(pods)
 	z.Health = health.New(health.Options{State: z.State, Pods: z.Pods.List, Log: o.Log})
 	o.Metrics.GaugeFunc("pods_unhealthy", "Pods of this node that fail a health check of their service.", func() float64 {
 		uids, _ := z.Health.Unhealthy()
@@ -132,6 +147,9 @@ func New(o Options) *Ztunnel {
 func (z *Ztunnel) Run(ctx context.Context) {
 	go z.Metrics.Run(ctx)
 	go z.Health.Run(ctx)
+	if z.direct != nil {
+		go z.direct.Run(ctx)
+	}
 	revise(ctx, z.State, z.Flows)
 }
 
@@ -140,6 +158,9 @@ func (z *Ztunnel) Drain(ctx context.Context) {
 	z.mu.Lock()
 	z.drained = true
 	z.mu.Unlock()
+	if z.direct != nil {
+		z.direct.Release() // to a successor, if there is one
+	}
 	z.Pods.Drain(ctx)
 }
 

@@ -145,6 +145,18 @@ func endpoints(b []byte) (local, remote netip.AddrPort) {
 // true, as SOCK_DESTROY does: the application gets ECONNABORTED, the peer an
 // RST. Listeners and TIME_WAIT are left alone. It returns how many it ended.
 func (n *NS) DestroyTCP(match func(local, remote netip.AddrPort) bool) (int, error) {
+	return n.destroyTCP(func(b []byte) bool { return match(endpoints(b)) })
+}
+
+// DestroyMarked does so for those alone whose sockets bear a mark.
+func (n *NS) DestroyMarked(mark uint32, match func(local, remote netip.AddrPort) bool) (int, error) {
+	return n.destroyTCP(func(b []byte) bool {
+		m, ok := markOf(b)
+		return ok && m == mark && match(endpoints(b))
+	})
+}
+
+func (n *NS) destroyTCP(match func(msg []byte) bool) (int, error) {
 	fd, err := n.openDiag()
 	if err != nil {
 		return 0, err
@@ -155,8 +167,7 @@ func (n *NS) DestroyTCP(match func(local, remote netip.AddrPort) bool) (int, err
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
 		var ids [][diagIDLen]byte
 		err := dump(fd, family, unix.IPPROTO_TCP, statesConnected, func(b []byte) {
-			local, remote := endpoints(b)
-			if match(local, remote) {
+			if match(b) {
 				ids = append(ids, [diagIDLen]byte(b[4:]))
 			}
 		})
@@ -171,6 +182,69 @@ func (n *NS) DestroyTCP(match func(local, remote netip.AddrPort) bool) (int, err
 		}
 	}
 	return ended, errors.Join(errs...)
+}
+
+// DestroyConn aborts one TCP connection as DestroyTCP does; that it is gone is no error.
+func (n *NS) DestroyConn(local, remote netip.AddrPort) error {
+	fd, err := n.openDiag()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	for _, family := range familiesOf(local.Addr()) {
+		if err = destroy(fd, family, socketID(family, local, remote)); err == nil || !errors.Is(err, unix.ENOENT) {
+			break
+		}
+	}
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("end connection: %w (kernel without CONFIG_INET_DIAG_DESTROY?)", err)
+	}
+	return nil
+}
+
+// familiesOf are those of sockets that can have an address: IPv6 sockets carry IPv4 too.
+func familiesOf(a netip.Addr) []byte {
+	if a.Unmap().Is4() {
+		return []byte{unix.AF_INET, unix.AF_INET6}
+	}
+	return []byte{unix.AF_INET6}
+}
+
+// socketID is struct inet_diag_sockid of a connection, on any interface and without a cookie.
+func socketID(family byte, local, remote netip.AddrPort) (id [diagIDLen]byte) {
+	be := binary.BigEndian
+	be.PutUint16(id[0:], local.Port())
+	be.PutUint16(id[2:], remote.Port())
+	if family == unix.AF_INET {
+		l, r := local.Addr().Unmap().As4(), remote.Addr().Unmap().As4()
+		copy(id[4:], l[:])
+		copy(id[20:], r[:])
+	} else {
+		l, r := local.Addr().As16(), remote.Addr().As16()
+		copy(id[4:], l[:])
+		copy(id[20:], r[:])
+	}
+	for i := 40; i < diagIDLen; i++ {
+		id[i] = 0xff // INET_DIAG_NOCOOKIE
+	}
+	return id
+}
+
+// markOf reads the socket's mark, which follows struct inet_diag_msg for whoever has CAP_NET_ADMIN.
+func markOf(b []byte) (mark uint32, ok bool) {
+	const attrMark = 15 // INET_DIAG_MARK
+	ne := binary.NativeEndian
+	for a := b[diagMsgLen:]; len(a) >= 4; {
+		l := int(ne.Uint16(a))
+		if l < 4 || l > len(a) {
+			return 0, false
+		}
+		if ne.Uint16(a[2:]) == attrMark && l >= 8 {
+			return ne.Uint32(a[4:]), true
+		}
+		a = a[min(len(a), (l+3)&^3):]
+	}
+	return 0, false
 }
 
 func destroy(fd int, family byte, id [diagIDLen]byte) error {

@@ -13,6 +13,7 @@ type Set struct {
 	deny, allow       []compiled // enforced
 	dryDeny, dryAllow []compiled
 	principals        bool // some match looks at principals
+	beyond            bool // some policy cannot be evaluated at L4, or is in dry run
 
 	// Verdicts that no single rule gives, made once.
 	open, shut, shutBare Verdict
@@ -27,6 +28,7 @@ func Compile(policies []*model.Policy) *Set {
 	for _, p := range sorted {
 		c := compile(p)
 		s.principals = s.principals || c.principals
+		s.beyond = s.beyond || c.unsupported != "" || p.DryRun
 		switch {
 		case c.allow && p.DryRun:
 			s.dryAllow = append(s.dryAllow, c)
@@ -63,6 +65,10 @@ func (s *Set) defaults() {
 	s.shut.Reason = why
 	s.shutBare.Reason = why + "; the caller has no identity (it came as plain text, not by the mesh)"
 }
+
+// Plain reports that its verdicts are all there is to say of a connection: no policy asks for more than L4, and none
+// is only tried out, of which each connection has to be told.
+func (s *Set) Plain() bool { return s != nil && !s.beyond }
 
 // list names a few policies; a reason has to stay readable.
 func list(names []string) string {

@@ -15,6 +15,8 @@ type Security string
 const (
 	// SecurityMutualTLS is a verified handshake with certificates of both ends.
 	SecurityMutualTLS Security = "mutual_tls"
+	// SecuritySameNode is plaintext that never left the node, between pods whose identities the kernel has checked.
+	SecuritySameNode Security = "same_node"
 	// SecurityNone is plaintext, also inside one pod.
 	SecurityNone Security = "none"
 )

@@ -144,6 +144,22 @@ func (f *Flow) End(cause *Failure) {
 	}
 }
 
+// Forget takes the flow out of the table without a word: it goes on, and somebody else will tell of its end.
+func (f *Flow) Forget() {
+	f.mu.Lock()
+	if f.ended {
+		f.mu.Unlock()
+		return
+	}
+	f.ended, f.reset = true, nil
+	f.mu.Unlock()
+	f.table.remove(f)
+	f.flush()
+	if f.series != nil {
+		f.table.metrics.Release(f.series)
+	}
+}
+
 // count closes the connection in the metrics. One that was refused is opened and closed under its flag.
 func (f *Flow) count(cause *Failure) {
 	m := f.table.metrics

@@ -68,8 +68,17 @@ type Options struct {
 	Ejections *prometheus.CounterVec
 	// Faults counts what Faults did to connections, by fault and kind. nil: nobody does.
 	Faults *prometheus.CounterVec
+	// Direct is told of the pods, and of connections whose like may go past the proxies. nil: none may.
+	Direct Direct
 	// Log; nil: none.
 	Log *zap.Logger
+}
+
+// Direct is the direct path of this node's pods.
+type Direct interface {
+	outbound.Direct
+	Joined(*pod.Pod)
+	Left(*pod.Pod)
 }
 
 // Manager holds the proxies. Its methods are safe for concurrent use.
@@ -131,13 +140,20 @@ func (m *Manager) Add(uid string, info Info, ns *os.File) error {
 		}
 		m.remove(uid)
 	}
-	p := m.proxy(&pod.Pod{UID: uid, Namespace: info.Namespace, Name: info.Name, Identity: id, Network: sockets, State: m.o.State}, sockets)
+	pd := &pod.Pod{UID: uid, Namespace: info.Namespace, Name: info.Name, Identity: id, Network: sockets, State: m.o.State}
+	if s, ok := sockets.(interface{ Space() pod.Space }); ok {
+		pd.Space = s.Space()
+	}
+	p := m.proxy(pd, sockets)
 	if err := p.start(m.o.Acceptor); err != nil {
 		p.tunnel.Close()
 		m.discard(sockets, id)
 		return fmt.Errorf("pod %s/%s: %w", info.Namespace, info.Name, err)
 	}
 	m.pods[uid] = p
+	if m.o.Direct != nil {
+		m.o.Direct.Joined(pd)
+	}
 	m.o.Log.Info("pod joined", zap.String("pod", p.pod.Key()), zap.String("uid", uid), zap.Stringer("identity", id))
 	return nil
 }
@@ -168,7 +184,7 @@ func (m *Manager) proxy(pd *pod.Pod, sockets Sockets) *proxy {
 		Upstream: m.o.DNSUpstream, Metrics: m.o.DNSMetrics, Log: m.o.Log})
 	p.in = inbound.New(inbound.Options{Pod: pd, Flows: m.o.Flows, Log: m.o.Log})
 	p.tunnel = m.o.Tunnel(pd, p.in.Tunnelled)
-	p.out = outbound.New(outbound.Options{Pod: pd, Flows: m.o.Flows, Tunnels: p.tunnel, Retries: m.o.Retries, Faults: m.o.Faults, Ejections: m.o.Ejections, Log: m.o.Log,
+	p.out = outbound.New(outbound.Options{Pod: pd, Flows: m.o.Flows, Tunnels: p.tunnel, Direct: m.o.Direct, Retries: m.o.Retries, Faults: m.o.Faults, Ejections: m.o.Ejections, Log: m.o.Log,
 		DNS: func(ctx context.Context, c relay.Conn, to netip.AddrPort) { p.names.ServeConn(ctx, net.Conn(c), to) }})
 	return p
 }
@@ -201,6 +217,9 @@ func (m *Manager) remove(uid string) {
 		return
 	}
 	delete(m.pods, uid)
+	if m.o.Direct != nil {
+		m.o.Direct.Left(p.pod)
+	}
 	p.close(flow.PodGone())
 	m.o.Certificates.Release(p.pod.Identity)
 	m.o.Log.Info("pod left", zap.String("pod", p.pod.Key()), zap.String("uid", uid))

@@ -80,6 +80,9 @@ func KernelSockets(f *os.File) (Sockets, error) {
 
 func (n namespace) Close() error { return n.ns.Close() }
 
+// Space is what the direct path has to know of a pod.
+func (n namespace) Space() pod.Space { return n.ns }
+
 func (n namespace) Same(other Sockets) bool {
 	o, ok := other.(namespace)
 	return ok && o.ns.Cookie() == n.ns.Cookie()

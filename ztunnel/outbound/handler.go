@@ -48,6 +48,8 @@ type Options struct {
 	// DNS answers connections to port 53 that would leave the pod in the clear, and closes them. A name
 	// server inside the mesh is reached by its tunnel. nil: they are routed like all others.
 	DNS func(ctx context.Context, c relay.Conn, to netip.AddrPort)
+	// Direct is told of connections whose like may go past this proxy. nil: none may.
+	Direct Direct
 	// Retries counts connections offered to another endpoint. nil: nobody does.
 	Retries prometheus.Counter
 	// Ejections counts endpoints that were ejected, by service. nil: nobody does.
@@ -56,6 +58,13 @@ type Options struct {
 	Faults *prometheus.CounterVec
 	// Log of oddities. nil: none.
 	Log *zap.Logger
+}
+
+// Direct opens the direct path of this node's pods.
+type Direct interface {
+	// Offer says that a connection from a pod to an address of another one was carried plainly: if both are of this
+	// node and policy leaves nothing to decide, the next one may go directly.
+	Offer(from *pod.Pod, dst netip.AddrPort)
 }
 
 // Handler serves one pod.
@@ -248,6 +257,9 @@ func (h *Handler) tunnel(ctx context.Context, f *flow.Flow, c relay.Conn, w *mod
 		relay.Reset(c)
 	})
 	f.Established()
+	if h.o.Direct != nil && r.Plainly(f.Host) {
+		h.o.Direct.Offer(h.o.Pod, f.Host)
+	}
 	if r.Carriage != nil {
 		defer h.attend(f, r, c)()
 	}

@@ -53,6 +53,12 @@ type Route struct {
 	Unknown   bool // refused because nothing is known of an address that the cluster gave to somebody
 }
 
+// Plainly reports that the route leads through a tunnel to the very pod and port that was dialled, and that nothing
+// is to be done on the way that the kernel could not do.
+func (r Route) Plainly(dst netip.AddrPort) bool {
+	return r.Kind == Tunnel && r.Waypoint == nil && r.Dest != nil && r.Authority == dst && len(r.Faults) == 0 && r.Carriage == nil
+}
+
 // Decide is the whole of outbound routing, without I/O: a connection of client to dst.
 func Decide(m Mesh, client *model.Workload, dst netip.AddrPort) Route {
 	if s := m.ServiceByVIP(dst.Addr()); s != nil {

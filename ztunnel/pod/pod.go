@@ -28,6 +28,16 @@ type Network interface {
 	DialApp(ctx context.Context, client netip.Addr, dst netip.AddrPort) (relay.Conn, error)
 }
 
+// Space is a pod's network namespace in the kernel.
+type Space interface {
+	// Cookie is its number, never used twice.
+	Cookie() uint64
+	// DestroyConn ends one connection.
+	DestroyConn(local, remote netip.AddrPort) error
+	// DestroyMarked ends connections whose sockets bear a mark.
+	DestroyMarked(mark uint32, match func(local, remote netip.AddrPort) bool) (int, error)
+}
+
 // Pod is one enrolled pod. It is not changed after it was made.
 type Pod struct {
 	UID       string // of the agent, not the controller's
@@ -35,6 +45,7 @@ type Pod struct {
 	Name      string
 	Identity  identity.Identity
 	Network   Network
+	Space     Space // nil: it has none in this kernel
 	State     *state.State
 
 	mu     sync.Mutex // protects of, labels

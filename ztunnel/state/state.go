@@ -197,6 +197,13 @@ func (s *State) Decide(w *model.Workload, c policy.Conn) policy.Verdict {
 	return p.set.Decide(c)
 }
 
+// PlainlyAllowed reports that a connection to w, a pod of this node, is allowed by L4 policy that is known and
+// leaves nothing else to be done about it.
+func (s *State) PlainlyAllowed(w *model.Workload, c policy.Conn) bool {
+	p := s.policies(w)
+	return s.Synced() && p.missing == "" && p.set.Plain() && p.set.Decide(c).Allowed
+}
+
 func (s *State) policies(w *model.Workload) compiled {
 	s.mu.RLock()
 	c, ok := s.sets[w.UID]
