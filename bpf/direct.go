@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 
 	"github.com/cilium/ebpf"
 
@@ -76,23 +74,5 @@ func (r *Redirector) identOf(a netip.Addr) (cookie uint64) {
 	return id.NS
 }
 
-// Forget takes addresses off the direct path of the node whose pins are at root, with no agent and no program. The
-// CNI plugin does so before an address is given to a pod, whoever that is, and before it is given back. Where
-// nothing is pinned there is nothing to do.
-func Forget(root string, addresses []netip.Addr) error {
-	m, err := ebpf.LoadPinnedMap(filepath.Join(root, nodeMapIdents), nil)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("addresses of the direct path: %w", err)
-	}
-	defer m.Close()
-	var errs []error
-	for _, a := range addresses {
-		if err := ignoreMissing(m.Delete(a.As16())); err != nil {
-			errs = append(errs, fmt.Errorf("take address %v off the direct path: %w", a, err))
-		}
-	}
-	return errors.Join(errs...)
-}
+// Forget takes addresses off the direct path, whoever has them. Package direct does so without a Redirector.
+func (r *Redirector) Forget(addresses []netip.Addr) error { return direct.Forget(r.o.Root, addresses) }

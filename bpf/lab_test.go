@@ -223,8 +223,10 @@ func (l *lab) addPod(name, ip4, ip6 string) *labPod {
 			if err != nil {
 				return err
 			}
-			addrs, err := netlink.AddrList(e, unix.AF_INET6)
-			n = len(addrs)
+			// The kernel adds an address's own route a little after the address.
+			own, err := netlink.RouteListFiltered(unix.AF_INET6, &netlink.Route{Table: unix.RT_TABLE_LOCAL, LinkIndex: e.Attrs().Index, Type: unix.RTN_LOCAL},
+				netlink.RT_FILTER_TABLE|netlink.RT_FILTER_OIF|netlink.RT_FILTER_TYPE)
+			n = len(own)
 			return err
 		})
 		return n == 2

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"go.uber.org/zap"
@@ -27,7 +28,9 @@ type starter struct {
 	watch  *watcher
 	recon  *enroll.Reconciler
 	finder *enroll.Finder
-	refuse error // why no pod can be captured on this node; nil: they can
+	direct bool                     // pods may talk directly where their namespaces do not say
+	forget func([]netip.Addr) error // takes addresses off the direct path; nil: there is none
+	refuse error                    // why no pod can be captured on this node; nil: they can
 	log    *zap.Logger
 
 	sandboxes sandboxes
@@ -37,6 +40,11 @@ type starter struct {
 func (s *starter) Add(ctx context.Context, p cni.Pod) error {
 	if s.watch.leaving.Load() {
 		return nil // no pod is the mesh's any more
+	}
+	if s.forget != nil {
+		if err := s.forget(p.Addresses); err != nil { // the plugin has done so, if it could
+			return fmt.Errorf("pod %s: %w", p.Key(), err)
+		}
 	}
 	pod, ns, err := s.lookup(ctx, p)
 	if err != nil {
@@ -61,6 +69,7 @@ func (s *starter) Add(ctx context.Context, p cni.Pod) error {
 		return fmt.Errorf("pod %s: %w", p.Key(), err)
 	}
 	defer network.Close()
+	d.Pod.Direct = enroll.Direct(ns, s.direct)
 	if err := s.finder.Starting(d.Pod.UID, network); err != nil {
 		return fmt.Errorf("pod %s: %w", p.Key(), err)
 	}

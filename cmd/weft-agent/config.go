@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/weftmesh/weft/pkg/api"
 	"github.com/weftmesh/weft/pkg/source"
 )
 
@@ -24,6 +25,7 @@ type config struct {
 	cni                      cniConfig
 	kubeletCgroups           []string
 	adminSocket, metrics     string
+	sameNode                 string
 	maxPods                  int
 	linger                   time.Duration
 	logLevel, logFormat      string
@@ -53,6 +55,9 @@ const (
 
 // kubernetes tells whether pods are read from a cluster.
 func (c config) kubernetes() bool { return slices.Equal(c.sources, []string{sourceKubernetes}) }
+
+// direct tells whether pods may talk directly where nothing else is said.
+func (c config) direct() bool { return c.sameNode == api.SameNodeDirect }
 
 // autoNetns tells whether namespaces are found by the pods' processes.
 func (c config) autoNetns() bool {
@@ -88,6 +93,9 @@ func (c config) validateRun() error {
 	}
 	if c.cniSocket != "" && (!c.kubernetes() || !c.autoNetns()) {
 		errs = append(errs, errors.New("--cni-socket needs --source kubernetes and --netns auto"))
+	}
+	if c.sameNode != api.SameNodeDirect && c.sameNode != api.SameNodeEncrypt {
+		errs = append(errs, fmt.Errorf("--same-node %q: want direct or encrypt", c.sameNode))
 	}
 	errs = append(errs, c.cni.validate(c.cniSocket))
 	if len(c.kubeletCgroups) > 1 && slices.Contains(c.kubeletCgroups, kubeletAuto) {

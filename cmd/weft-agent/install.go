@@ -33,7 +33,7 @@ func (c cniConfig) validate(socket string) error {
 func (a *agent) prepareCNI() (err error) {
 	a.watch.before = append(a.watch.before, a.leaveModes())
 	if c := a.c.cni; c.confDir != "" {
-		a.install, err = install.New(install.Options{ConfDir: c.confDir, BinDir: c.binDir, Plugin: c.plugin, HostSocket: c.hostSocket,
+		a.install, err = install.New(install.Options{ConfDir: c.confDir, BinDir: c.binDir, Plugin: c.plugin, HostSocket: c.hostSocket, Pins: a.c.pins(),
 			Metrics: install.NewMetrics(a.metrics), Log: a.log.Named("cni")})
 	}
 	return err

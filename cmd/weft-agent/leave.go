@@ -145,6 +145,7 @@ func (w *watcher) leave() {
 }
 
 func (w *watcher) decide(s enroll.State) []enroll.Decision {
+	s.Direct = w.direct
 	out := enroll.Decide(w.node, s)
 	if w.leaving.Load() {
 		out = slices.Clone(out)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/weftmesh/weft/bpf"
 	"github.com/weftmesh/weft/pkg/cni/install"
+	"github.com/weftmesh/weft/pkg/direct"
 	"github.com/weftmesh/weft/pkg/enroll"
 	"github.com/weftmesh/weft/pkg/zds"
 	"github.com/weftmesh/weft/ztunnel/admin"
@@ -105,10 +106,10 @@ func (a *agent) prepare() error {
 		Redirector: a.redir, Admitter: a.cgroups, Status: status, Open: open, Teller: a.teller(),
 		Linger: a.c.linger, Metrics: enroll.NewMetrics(a.metrics), Log: a.log.Named("enroll"),
 	})
-	a.watch.r = a.recon
+	a.watch.r, a.watch.direct = a.recon, a.c.direct()
 	a.zds = zds.NewAgent(zds.AgentOptions{Path: a.c.zdsSocket, Events: a.recon.Events(), Logger: a.log.Named("zds")})
 	if a.c.cniSocket != "" {
-		a.starter = &starter{client: a.client.CoreV1(), watch: a.watch, recon: a.recon, finder: a.finder, log: a.log.Named("cni")}
+		a.starter = &starter{client: a.client.CoreV1(), watch: a.watch, recon: a.recon, finder: a.finder, forget: a.redir.Forget, direct: a.c.direct(), log: a.log.Named("cni")}
 		a.meterCNI()
 		if err := a.prepareCNI(); err != nil {
 			return errors.Join(err, a.redir.Close())
@@ -202,6 +203,10 @@ func (a *agent) serve(told context.Context) error {
 		}
 		a.recon.Prime(a.zds)
 		g.Go(func() error { return a.zds.Run(ctx) })
+		g.Go(func() error {
+			// Behind the ZDS socket, of which there is one agent a node.
+			return direct.Hand(ctx, direct.PathBeside(a.c.zdsSocket), a.redir.DirectMaps(), a.log.Named("direct"))
+		})
 		a.recon.Run(ctx)
 		return nil
 	})

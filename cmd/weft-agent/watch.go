@@ -22,6 +22,7 @@ type reader interface {
 // watcher turns what a source says into decisions, and knows what it said last.
 type watcher struct {
 	node     string
+	direct   bool // pods may talk directly where their namespaces do not say
 	source   reader
 	r        *enroll.Reconciler
 	before   []func(*source.Objects) // told of each state before it is decided on

@@ -2,7 +2,7 @@
 //
 // It takes pods from weft-agent (ZDS), configuration and certificates from weft-controller (xDS, CA), and
 // needs the rights to enter the pods' network namespaces (CAP_SYS_ADMIN) and to make transparent, marked
-// sockets there (CAP_NET_ADMIN); none on the Kubernetes API and none on BPF. SIGTERM drains: listeners
+// sockets there (CAP_NET_ADMIN); none on the Kubernetes API, and of BPF it has the maps that the agent hands it. SIGTERM drains: listeners
 // close at once, connections live on up to --drain-seconds. A second signal ends it at once.
 package main
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/weftmesh/weft/pkg/ca"
+	"github.com/weftmesh/weft/pkg/direct"
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/telemetry"
@@ -22,6 +24,7 @@ import (
 	"github.com/weftmesh/weft/pkg/zds"
 	"github.com/weftmesh/weft/ztunnel"
 	"github.com/weftmesh/weft/ztunnel/admin"
+	zdirect "github.com/weftmesh/weft/ztunnel/direct"
 	"github.com/weftmesh/weft/ztunnel/inpod"
 	"github.com/weftmesh/weft/ztunnel/state"
 )
@@ -58,6 +61,10 @@ func run(ctx context.Context, c config) error {
 	accessLog := telemetry.NewAccessLog(os.Stdout, format)
 	defer accessLog.Flush(time.Second)
 	z := ztunnel.New(ztunnel.Options{
+		Direct: func(ctx context.Context) (zdirect.Kernel, io.ReadCloser, error) {
+			m, agent, err := direct.Take(ctx, direct.PathBeside(c.zdsSocket))
+			return m, agent, err
+		},
 		Node: c.node, TrustDomain: c.trustDomain, ClusterDomain: c.clusterDomain, Certificates: certs,
 		Metrics:   telemetry.NewMetrics(telemetry.Options{Prefix: c.metricPrefix}),
 		AccessLog: accessLog, Shards: shards, DNSUpstream: upstream, DNSAuthoritative: c.dnsAuthoritative, Log: log,

@@ -40,6 +40,12 @@ const (
 	ModeAmbient = "ambient"
 	ModeNone    = "none"
 
+	// LabelSameNode on a namespace says how its pods talk to pods of their own node: "direct", straight through the
+	// kernel where policy leaves it open and the other's namespace says so too, or "encrypt", by the tunnel.
+	LabelSameNode   = "weft.dev/same-node"
+	SameNodeDirect  = "direct"
+	SameNodeEncrypt = "encrypt"
+
 	// LabelUseWaypoint on a namespace, service or pod names the Gateway that serves its L7, or "none".
 	LabelUseWaypoint          = "weft.dev/use-waypoint"
 	LabelUseWaypointNamespace = "weft.dev/use-waypoint-namespace"

@@ -18,6 +18,8 @@ type State struct {
 	// Complete says that an enrolled pod which is not in Pods is gone. It is false while a part of the
 	// source cannot be read.
 	Complete bool
+	// Direct is whether pods of namespaces without a label of their own may talk directly to others of their node.
+	Direct bool
 }
 
 // Pod is what enrolment has to know of a pod.
@@ -31,6 +33,8 @@ type Pod struct {
 	StaticUID string `json:"staticUID,omitempty"`
 	// ProbePorts are those that its own spec has the kubelet connect to.
 	ProbePorts []uint16 `json:"probePorts,omitempty"`
+	// Direct says that it may talk directly to other such pods of its node, where policy leaves it open.
+	Direct bool `json:"direct,omitempty"`
 }
 
 // Sandbox is the UID by which kubelet names the pod's cgroups.
@@ -41,7 +45,7 @@ func (p Pod) Key() string { return p.Namespace + "/" + p.Name }
 
 func (p Pod) equal(q Pod) bool {
 	return p.UID == q.UID && p.Key() == q.Key() && p.ServiceAccount == q.ServiceAccount && slices.Equal(p.Addresses, q.Addresses) &&
-		slices.Equal(p.ProbePorts, q.ProbePorts)
+		slices.Equal(p.ProbePorts, q.ProbePorts) && p.Direct == q.Direct
 }
 
 // Verdict is what is to become of a pod.
@@ -77,6 +81,7 @@ func Decide(node string, s State) []Decision {
 			continue
 		}
 		d := Decision{Pod: podOf(p)}
+		d.Pod.Direct = Direct(namespaces[p.Namespace], s.Direct)
 		d.decide(p, namespaces[p.Namespace], d.Pod.Addresses)
 		out = append(out, d)
 	}

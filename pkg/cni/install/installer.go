@@ -26,6 +26,8 @@ type Options struct {
 	Plugin string
 	// HostSocket is the agent's socket as the node sees it. Empty: cni.DefaultSocket.
 	HostSocket string
+	// Pins is the folder of the node's pinned eBPF maps, as the node sees it. Empty: the plugin leaves them alone.
+	Pins string
 	// Resync is how often everything is looked at without being told to. 0: 5 s.
 	Resync time.Duration
 	// MaxPause is the longest pause between two changes of a file that somebody keeps changing back. 0: 5 s.
@@ -79,7 +81,7 @@ func New(o Options) (*Installer, error) {
 	if err != nil {
 		return nil, err
 	}
-	entry, err := json.Marshal(plugin.Conf{Type: cni.PluginName, Socket: o.HostSocket})
+	entry, err := json.Marshal(plugin.Conf{Type: cni.PluginName, Socket: o.HostSocket, Pins: o.Pins})
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,9 @@ type Conf struct {
 	Type string `json:"type"`
 	// Socket of the agent, as the node sees it; the State file and our log lie beside it. Empty: cni.DefaultSocket.
 	Socket string `json:"socket,omitempty"`
+	// Pins is the folder of the node's pinned eBPF maps. Before an address is given to a pod, and before it is given
+	// back, whoever had it is taken off the direct path there. Empty: nothing is.
+	Pins string `json:"pins,omitempty"`
 	// Timeout in seconds of one ADD, the attempts included. 0: 30.
 	Timeout int `json:"timeoutSeconds,omitempty"`
 	// Exempt namespaces; pods of these are never held. nil: kube-system and weft-system.
@@ -47,8 +50,9 @@ func (c *Conf) timeout() time.Duration { return time.Duration(c.Timeout) * time.
 // call is what the runtime has said, understood.
 type call struct {
 	Conf
-	pod  cni.Pod
-	prev json.RawMessage // the result of the plugins before us; empty: there is none
+	pod   cni.Pod
+	stale error           // why its addresses may still be another pod's for the direct path; nil: they are not
+	prev  json.RawMessage // the result of the plugins before us; empty: there is none
 }
 
 // parse reads arguments and configuration. The prevResult is read only where want says so: DEL may come without, or
@@ -67,6 +71,9 @@ func parse(args *skel.CmdArgs, want bool) (call, error) {
 	}
 	c.arguments(args.Args)
 	if !want {
+		if a, err := addresses(args); err == nil { // some runtimes tell, the next owner's ADD does in any case
+			c.pod.Addresses = a
+		}
 		return c, nil
 	}
 	c.prev = in.Prev

@@ -13,6 +13,7 @@ import (
 	cniversion "github.com/containernetworking/cni/pkg/version"
 
 	"github.com/weftmesh/weft/pkg/cni"
+	"github.com/weftmesh/weft/pkg/direct"
 )
 
 const (
@@ -61,6 +62,7 @@ func add(args *skel.CmdArgs) error {
 	if err != nil {
 		return err
 	}
+	c.forget()
 	if err := c.ask("ADD", cni.Client.Add); err != nil {
 		return err
 	}
@@ -78,6 +80,9 @@ func check(args *skel.CmdArgs) error {
 
 func del(args *skel.CmdArgs) error {
 	c, err := parse(args, false)
+	if err == nil {
+		c.forget()
+	}
 	if err != nil || !c.ours() {
 		return nil //nolint:nilerr // whatever it is, the pod may go
 	}
@@ -87,6 +92,17 @@ func del(args *skel.CmdArgs) error {
 	// Where the agent is away, it learns from the cluster that the pod is gone.
 	c.note("DEL", began, "", cni.Client{Path: c.Socket}.Del(ctx, c.pod))
 	return nil
+}
+
+// forget takes the pod's addresses off the direct path of the node, whoever the pod is and whether an agent lives.
+// An agent that is asked afterwards does it again, so only pods that start without one depend on it.
+func (c *call) forget() {
+	if c.Pins == "" || len(c.pod.Addresses) == 0 {
+		return
+	}
+	if c.stale = direct.Forget(c.Pins, c.pod.Addresses); c.stale != nil {
+		c.note("FORGET", time.Now(), "addresses may still be another pod's for the direct path", c.stale)
+	}
 }
 
 // ours tells that the agent has to be asked about the pod.
@@ -143,6 +159,9 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // alone decides without the agent.
 func (c *call) alone() (why string, wait bool) {
+	if c.stale != nil {
+		return fmt.Sprintf("and its addresses may still be taken for another pod's (%v)", c.stale), true
+	}
 	s, err := cni.ReadState(cni.StatePath(c.Socket))
 	if err != nil {
 		return fmt.Sprintf("and whether namespace %s is enrolled is not known (%v)", c.pod.Namespace, err), true
