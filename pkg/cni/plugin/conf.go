@@ -51,7 +51,8 @@ func (c *Conf) timeout() time.Duration { return time.Duration(c.Timeout) * time.
 type call struct {
 	Conf
 	pod   cni.Pod
-	stale error           // why its addresses may still be another pod's for the direct path; nil: they are not
+	took  []netip.Addr    // addresses that the call is about, as far as they are known
+	stale error           // why those may still be another pod's for the direct path; nil: they are not
 	prev  json.RawMessage // the result of the plugins before us; empty: there is none
 }
 
@@ -70,14 +71,16 @@ func parse(args *skel.CmdArgs, want bool) (call, error) {
 		return c, types.NewError(types.ErrDecodingFailure, "weft: the configuration of "+cni.PluginName+" cannot be read", err.Error())
 	}
 	c.arguments(args.Args)
+	if c.prev = in.Prev; string(c.prev) == "null" {
+		c.prev = nil
+	}
 	if !want {
-		if a, err := addresses(args); err == nil { // some runtimes tell, the next owner's ADD does in any case
-			c.pod.Addresses = a
+		if c.prev != nil { // some runtimes tell, and the next owner's ADD does in any case
+			c.took, _ = addresses(args)
 		}
 		return c, nil
 	}
-	c.prev = in.Prev
-	if len(c.prev) == 0 || string(c.prev) == "null" {
+	if len(c.prev) == 0 {
 		return c, types.NewError(types.ErrInvalidNetworkConfig,
 			fmt.Sprintf("weft: %s got no result of a plugin before it: it has to be chained behind the plugin that makes the pod's network", cni.PluginName),
 			"see the order of \"plugins\" in the node's CNI configuration")
@@ -85,6 +88,7 @@ func parse(args *skel.CmdArgs, want bool) (call, error) {
 	if c.pod.Addresses, err = addresses(args); err != nil {
 		return c, types.NewError(types.ErrDecodingFailure, "weft: the result of the plugin before "+cni.PluginName+" cannot be read", err.Error())
 	}
+	c.took = c.pod.Addresses
 	return c, nil
 }
 

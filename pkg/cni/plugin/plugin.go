@@ -97,10 +97,10 @@ func del(args *skel.CmdArgs) error {
 // forget takes the pod's addresses off the direct path of the node, whoever the pod is and whether an agent lives.
 // An agent that is asked afterwards does it again, so only pods that start without one depend on it.
 func (c *call) forget() {
-	if c.Pins == "" || len(c.pod.Addresses) == 0 {
+	if c.Pins == "" || len(c.took) == 0 {
 		return
 	}
-	if c.stale = direct.Forget(c.Pins, c.pod.Addresses); c.stale != nil {
+	if c.stale = direct.Forget(c.Pins, c.took); c.stale != nil {
 		c.note("FORGET", time.Now(), "addresses may still be another pod's for the direct path", c.stale)
 	}
 }
