@@ -2,7 +2,7 @@
 # e2e/run.sh COMMAND ... runs a command with a Kubernetes cluster: raises one, loads build/images/*.tar into its nodes,
 # and takes it down whatever becomes of the command. The command gets KUBECONFIG, kubectl and helm in PATH, and
 # E2E_CLUSTER. E2E_CLUSTER=existing: the current kubeconfig is used, and nothing is raised or taken down.
-# E2E_INDEX=9 which cluster, E2E_NODES=2, E2E_PROXY=nftables, E2E_FAMILY=ipv4 (or dual), KEEP=1 leaves it up when the command fails.
+# E2E_INDEX=9 which cluster, E2E_NODES=2, E2E_PROXY=nftables, E2E_FAMILY=dual (or ipv4), KEEP=1 leaves it up when the command fails.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 
@@ -28,7 +28,7 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 images=() && for tar in "$root"/build/images/weft-*.tar; do [ -e "$tar" ] && images+=(--image "$tar"); done
-weft-cluster up --nodes "${E2E_NODES:-2}" --proxy-mode "${E2E_PROXY:-nftables}" --family "${E2E_FAMILY:-ipv4}" "${images[@]}"
+weft-cluster up --nodes "${E2E_NODES:-2}" --proxy-mode "${E2E_PROXY:-nftables}" --family "${E2E_FAMILY:-dual}" "${images[@]}"
 eval "$(weft-cluster env)"
 export E2E_CLUSTER=$index
 set -m # a process group for the command; waiting for it in the background lets signals through at once
