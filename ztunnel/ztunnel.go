@@ -30,6 +30,7 @@ import (
 	"github.com/weftmesh/weft/pkg/hbone"
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/telemetry"
+	"github.com/weftmesh/weft/pkg/telemetry/spans"
 	"github.com/weftmesh/weft/ztunnel/direct"
 	"github.com/weftmesh/weft/ztunnel/dns"
 	"github.com/weftmesh/weft/ztunnel/flow"
@@ -59,6 +60,10 @@ type Options struct {
 	Metrics *telemetry.Metrics
 	// AccessLog gets a line per connection. nil: none.
 	AccessLog *telemetry.AccessLog
+	// Spans get one of each connection whose trace is recorded; Run sends them. nil: none.
+	Spans *spans.Exporter
+	// TracePercentage of the connections that come without a trace begin a recorded one.
+	TracePercentage float64
 	// DNSUpstream is asked for names outside the mesh. Zero: the name server that the pod asked.
 	DNSUpstream netip.AddrPort
 	// DNSAuthoritative answers NXDOMAIN for unknown service names instead of asking upstream: right where
@@ -107,7 +112,7 @@ func New(o Options) *Ztunnel {
 		o.Sockets = inpod.KernelSockets
 	}
 	z := &Ztunnel{o: o, State: state.New(o.Node), Metrics: o.Metrics}
-	z.Flows = flow.NewTable(flow.TableOptions{Metrics: o.Metrics, Log: o.AccessLog})
+	z.Flows = flow.NewTable(flow.TableOptions{Metrics: o.Metrics, Log: o.AccessLog, Spans: o.Spans, TracePercentage: o.TracePercentage})
 	if o.Direct != nil {
 		z.direct = direct.New(direct.Options{State: z.State, Flows: z.Flows, Take: o.Direct, Ready: z.Ready, Log: o.Log,
 			Pairs: o.Metrics.CounterVec("direct_pairs_total", "Pairs of pods of this node, and port, that the kernel was told to let talk directly, and those that it was told not to any more.", "change")})
@@ -140,6 +145,9 @@ func New(o Options) *Ztunnel {
 	o.Metrics.GaugeFunc("ztunnel_policies", "Policies that this ztunnel has been told of.", func() float64 { return float64(z.State.Index.Counts().Policies) })
 	o.Metrics.GaugeFunc("endpoints_ejected", "Endpoints that are out of the choice now, each service's apart.", func() float64 { return float64(z.State.Ejected()) })
 	o.Metrics.CounterFunc("access_log_lost_total", "Access log lines that could not be written.", func() float64 { return float64(o.AccessLog.Lost()) })
+	o.Metrics.CounterFunc("spans_sent_total", "Spans that the collector took.", func() float64 { return float64(o.Spans.Sent()) })
+	o.Metrics.CounterFunc("spans_dropped_total", "Spans that were not sent: too many waited, or the collector was away or refused them.",
+		func() float64 { return float64(o.Spans.Dropped()) })
 	return z
 }
 
@@ -150,7 +158,10 @@ func (z *Ztunnel) Run(ctx context.Context) {
 	if z.direct != nil {
 		go z.direct.Run(ctx)
 	}
+	sent := make(chan struct{})
+	go func() { defer close(sent); z.o.Spans.Run(ctx) }()
 	revise(ctx, z.State, z.Flows)
+	<-sent
 }
 
 // Drain stops taking connections and lets those that live go on until ctx ends; then they are cut.

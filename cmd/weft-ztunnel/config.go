@@ -8,10 +8,13 @@ import (
 	"runtime"
 	"time"
 
+	commonv1 "go.opentelemetry.io/proto/otlp/common/v1"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/weftmesh/weft/internal/version"
 	"github.com/weftmesh/weft/pkg/hbone"
+	"github.com/weftmesh/weft/pkg/telemetry/spans"
 )
 
 // config is what the flags say.
@@ -25,6 +28,8 @@ type config struct {
 	certTTL                                               time.Duration
 	accessLog, metricPrefix, logLevel, logFormat          string
 	tunnelTLS                                             string
+	collector                                             string
+	tracePercentage                                       float64
 }
 
 func (c config) validate() error {
@@ -37,7 +42,25 @@ func (c config) validate() error {
 	if c.drainSeconds < 0 {
 		errs = append(errs, fmt.Errorf("--drain-seconds %d: want 0 or more", c.drainSeconds))
 	}
+	if c.tracePercentage < 0 || c.tracePercentage > 100 {
+		errs = append(errs, fmt.Errorf("--trace-percentage %v: want 0 to 100", c.tracePercentage))
+	}
 	return errors.Join(errs...)
+}
+
+// spans sends what is traced to the collector; close ends the connection to it. Both are harmless without one.
+func (c config) spans(log *zap.Logger) (e *spans.Exporter, percentage float64, closeConn func(), err error) {
+	if c.collector == "" {
+		return nil, 0, func() {}, nil
+	}
+	conn, err := spans.Dial(c.collector)
+	if err != nil {
+		return nil, 0, nil, fmt.Errorf("--trace-collector: %w", err)
+	}
+	e = spans.New(spans.Options{Conn: conn, Log: log, Resource: []*commonv1.KeyValue{
+		spans.Text("service.name", "weft-ztunnel"), spans.Text("service.version", version.Version), spans.Text("k8s.node.name", c.node),
+	}})
+	return e, c.tracePercentage, func() { _ = conn.Close() }, nil
 }
 
 // upstream reads --dns-upstream; the zero value means the pod's own choice.

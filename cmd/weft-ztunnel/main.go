@@ -64,6 +64,8 @@ func command() *cobra.Command {
 	f.IntVar(&c.drainSeconds, "drain-seconds", 5, "how long connections may live on after SIGTERM")
 	f.StringVar(&c.tunnelTLS, "tunnel-tls", "stdlib", "what drives tunnels: stdlib (crypto/tls and goroutines; the one for FIPS mode) or records (own TLS 1.3 records after crypto/tls's handshake, on epoll shards)")
 	f.StringVar(&c.accessLog, "access-log", "json", "access log on standard output: json, text or off")
+	f.StringVar(&c.collector, "trace-collector", "", "collector of spans by OTLP over gRPC, http://HOST:PORT or https://HOST:PORT (default none)")
+	f.Float64Var(&c.tracePercentage, "trace-percentage", 1, "how many of the connections that come without a trace begin a recorded one, if there is a collector")
 	f.StringVar(&c.metricPrefix, "metric-prefix", telemetry.DefaultPrefix, "prefix of metric names")
 	f.StringVar(&c.logLevel, "log-level", "info", "this program's log on standard error: debug, info, warn, error")
 	f.StringVar(&c.logFormat, "log-format", "text", "this program's log: text or json")

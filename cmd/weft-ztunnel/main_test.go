@@ -21,6 +21,8 @@ func TestFlagsThatAreWrong(t *testing.T) {
 		"--log-level":         {"--log-level", "loud"},
 		"--tunnel-tls":        {"--tunnel-tls", "openssl"},
 		"--log-format":        {"--log-format", "xml"},
+		"--trace-collector":   {"--trace-collector", "collector:4317"},
+		"--trace-percentage":  {"--trace-percentage", "101"},
 		"--drain-seconds":     {"--drain-seconds", "-1"},
 		"read trusted roots":  {"--root-cert", "/nonexistent"},
 		"unknown command \"x": {"x"},

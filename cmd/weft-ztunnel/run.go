@@ -51,6 +51,11 @@ func run(ctx context.Context, c config) error {
 	if err != nil {
 		return err
 	}
+	exporter, percentage, closeCollector, err := c.spans(log)
+	if err != nil {
+		return err
+	}
+	defer closeCollector()
 	conn, err := ca.Dial(ca.DialOptions{Address: c.controller, RootFile: c.rootCert, ServerName: c.controllerName, TokenFile: c.tokenFile})
 	if err != nil {
 		return err
@@ -67,7 +72,8 @@ func run(ctx context.Context, c config) error {
 		},
 		Node: c.node, TrustDomain: c.trustDomain, ClusterDomain: c.clusterDomain, Certificates: certs,
 		Metrics:   telemetry.NewMetrics(telemetry.Options{Prefix: c.metricPrefix}),
-		AccessLog: accessLog, Shards: shards, DNSUpstream: upstream, DNSAuthoritative: c.dnsAuthoritative, Log: log,
+		AccessLog: accessLog, Spans: exporter, TracePercentage: percentage, Shards: shards,
+		DNSUpstream: upstream, DNSAuthoritative: c.dnsAuthoritative, Log: log,
 	})
 	client, err := xds.NewClient(xds.ClientOptions{
 		Conn: conn, NodeID: xds.ZtunnelNode(c.node), Handler: xds.HandlerFunc(apply(z.State, c.node, certs)), OnConnect: certs.Kick, Logger: log,

@@ -49,6 +49,7 @@ type Record struct {
 	DryRun    []string // dry-run policies that would have refused it
 	Cause     string   // what went wrong, empty when nothing did
 	Hint      string   // likely cause and next step
+	Trace     string   // id of its trace, if that is recorded
 }
 
 // End is one side of a connection in the access log.

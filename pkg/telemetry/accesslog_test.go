@@ -18,7 +18,7 @@ func record() *Record {
 		Dest:    End{Address: netip.MustParseAddrPort("[fd00::2]:8080"), Workload: "shop/cart-1"},
 		Service: "cart.shop.svc.cluster.local", Host: netip.MustParseAddrPort("10.96.0.5:80"), Security: SecurityMutualTLS,
 		Flags: FlagDenied, Sent: 12, Received: 34, Policy: "shop/only-cart", DryRun: []string{"a/b", "c/d"},
-		Cause: "refused \"by\" policy\n", Hint: "look", Retries: 2,
+		Cause: "refused \"by\" policy\n", Hint: "look", Retries: 2, Trace: "0af7651916cd43dd8448eb211c80319c",
 	}
 }
 
@@ -41,7 +41,7 @@ func TestJSONIsValidAndComplete(t *testing.T) {
 		"time": "2026-01-02T03:04:05.006Z", "direction": "outbound", "src_addr": "10.0.0.1:4000", "dst_addr": "[fd00::2]:8080",
 		"src_identity": "spiffe://cluster.local/ns/shop/sa/frontend", "security": "mutual_tls", "bytes_sent": 12.0, "bytes_received": 34.0,
 		"duration_ms": 1.5, "flags": "UAEX", "policy": "shop/only-cart", "dry_run": "a/b,c/d", "cause": "refused \"by\" policy\n", "hint": "look",
-		"dst_dialled": "10.96.0.5:80", "retries": 2.0,
+		"dst_dialled": "10.96.0.5:80", "retries": 2.0, "trace_id": "0af7651916cd43dd8448eb211c80319c",
 	} {
 		if got[k] != want {
 			t.Errorf("%s = %v, want %v", k, got[k], want)
@@ -54,7 +54,7 @@ func TestTextIsOneLine(t *testing.T) {
 	write(t, NewAccessLog(&out, FormatText))
 	want := `2026-01-02T03:04:05.006Z outbound 10.0.0.1:4000(shop/frontend-1 spiffe://cluster.local/ns/shop/sa/frontend) -> ` +
 		`[fd00::2]:8080(shop/cart-1) dialled=10.96.0.5:80 service=cart.shop.svc.cluster.local security=mutual_tls sent=12 received=34 ` +
-		`duration=1.5ms flags=UAEX retries=2 policy=shop/only-cart dry_run=a/b,c/d cause="refused \"by\" policy\n" hint=look` + "\n"
+		`duration=1.5ms flags=UAEX retries=2 policy=shop/only-cart dry_run=a/b,c/d cause="refused \"by\" policy\n" hint=look trace_id=0af7651916cd43dd8448eb211c80319c` + "\n"
 	if out.String() != want {
 		t.Errorf("got  %s\nwant %s", out.String(), want)
 	}

@@ -40,6 +40,7 @@ func appendJSON(b []byte, r *Record) []byte {
 	b = jsonString(b, "dry_run", strings.Join(r.DryRun, ","))
 	b = jsonString(b, "cause", r.Cause)
 	b = jsonString(b, "hint", r.Hint)
+	b = jsonString(b, "trace_id", r.Trace)
 	return append(b, '}', '\n')
 }
 
@@ -110,6 +111,7 @@ func appendText(b []byte, r *Record) []byte {
 	b = textField(b, "dry_run", strings.Join(r.DryRun, ","))
 	b = textField(b, "cause", r.Cause)
 	b = textField(b, "hint", r.Hint)
+	b = textField(b, "trace_id", r.Trace)
 	return append(b, '\n')
 }
 

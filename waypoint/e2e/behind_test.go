@@ -72,14 +72,19 @@ status: {phase: Running, podIP: %s, conditions: [{type: Ready, status: "True"}]}
 
 func newShop(t *testing.T, policy string) *world {
 	t.Helper()
-	w := newWorld(t)
+	return newWorld(t).withShop(policy)
+}
+
+func (w *world) withShop(policy string) *world {
 	w.write("shop", shopManifests)
 	w.write("pods", podManifest("shop", "payments-1", "payments", "payments", "10.1.0.1")+
 		podManifest("shop", "cart-1", "cart", "cart", "10.1.0.2")+podManifest("shop", "frontend-1", "frontend", "frontend", "10.1.0.3")+
 		// Runs under the name that the other namespace's waypoint has.
 		podManifest("infra", "infra-1", "infra", "other", "10.1.0.4"))
 	w.write("namespaces", namespaceManifest("shop", "")+namespaceManifest("infra", ""))
-	w.write("policy", policy)
+	if policy != "" {
+		w.write("policy", policy)
+	}
 	return w
 }
 

@@ -83,13 +83,23 @@ const (
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldWith(t, nil)
+}
+
+// newWorldWith lets setup change the ztunnel's options.
+func newWorldWith(t *testing.T, setup func(*ztunnel.Options)) *world {
+	t.Helper()
 	w := &world{t: t, ca: testmesh.NewCA(t), addr: testmesh.Network(), dir: t.TempDir(), next: 1,
 		nacks: make(chan testmesh.Nack, 64), gone: make(chan struct{}), real: map[netip.Addr]netip.Addr{}, pods: map[string]*worldPod{}, files: map[*os.File]*worldPod{}}
 	t.Cleanup(func() { close(w.gone) })
 	w.real[netip.MustParseAddr(worldWaypoint)] = w.addr(1)
 	certs := ca.NewManager(ca.ManagerOptions{Issuer: worldIssuer{w.ca}})
 	t.Cleanup(certs.Close)
-	w.zt = ztunnel.New(ztunnel.Options{Node: "n1", Certificates: certs, Sockets: w.sockets})
+	o := ztunnel.Options{Node: "n1", Certificates: certs, Sockets: w.sockets}
+	if setup != nil {
+		setup(&o)
+	}
+	w.zt = ztunnel.New(o)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); w.zt.Run(ctx) }()

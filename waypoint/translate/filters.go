@@ -13,6 +13,7 @@ import (
 	localv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
 	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	httpstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/set_filter_state/v3"
 	sessionv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/stateful_session/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
@@ -42,6 +43,9 @@ const (
 	filterBandwidth   = "bandwidth"
 	filterFault       = "fault"
 	filterMissing     = "fault.missing" // answers for backends that do not exist
+	filterSampled     = "sampled"       // reads whether a request is traced
+	filterSpan        = "span"          // names the span of a request
+	filterTrace       = "trace"         // and has a connection to a pod inherit that
 	filterSession     = "session"       // picks the endpoint, so after all else
 	filterDrain       = "drain"         // asks clients of a service that has left to connect anew
 )
@@ -72,6 +76,9 @@ func (b *builder) httpFilters() []*hcmv3.HttpFilter {
 		httpFilterOff(filterBandwidth, &bandwidthv3.BandwidthLimit{StatPrefix: "bandwidth"}),
 		httpFilterOff(filterFault, &faultv3.HTTPFault{}),
 		httpFilterOff(filterMissing, &faultv3.HTTPFault{}),
+		httpFilterOff(filterSampled, &headermetav3.Config{}),
+		httpFilterOff(filterSpan, &headermutationv3.HeaderMutation{}),
+		httpFilterOff(filterTrace, &httpstatev3.Config{}),
 		httpFilterOff(filterSession, &sessionv3.StatefulSession{}),
 		httpFilterOff(filterDrain, &luav3.Lua{}),
 		routerFilter(),

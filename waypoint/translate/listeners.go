@@ -120,7 +120,10 @@ func (b *builder) tunnelListener() *listenerv3.Listener {
 			StatPrefix:       listenTunnel,
 			IdleTimeout:      seconds(0),
 			ClusterSpecifier: &tcpproxyv3.TcpProxy_Cluster{Cluster: listenTunnel},
-			TunnelingConfig:  &tcpproxyv3.TcpProxy_TunnelingConfig{Hostname: "%FILTER_STATE(" + stateAuthority + ":PLAIN)%"},
+			TunnelingConfig: &tcpproxyv3.TcpProxy_TunnelingConfig{
+				Hostname:     "%FILTER_STATE(" + stateAuthority + ":PLAIN)%",
+				HeadersToAdd: []*corev3.HeaderValueOption{setHeader(headerTrace, "%FILTER_STATE("+stateRequest+":PLAIN)%")},
+			},
 		}),
 	}}}
 	return l

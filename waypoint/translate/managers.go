@@ -24,10 +24,14 @@ const (
 	stateAccount   = "weft.account"   // of that
 	stateDst       = "weft.dst"       // address:port that the caller asked for
 	stateBaggage   = "weft.baggage"   // what the caller's ztunnel says of its workload, for telemetry only
+	stateTrace     = "weft.trace"     // traceparent of the caller's connection, if that is recorded
+	stateRequest   = "weft.request"   // traceparent of the request that opened a connection to a pod, if that is traced
 	stateAuthority = "weft.authority" // address:port to ask of the pod
 	headerDst      = "x-weft-dst"
 	headerPeer     = "x-weft-peer" // the caller, for what only reads headers; services do not see it
 	headerXFCC     = "x-forwarded-client-cert"
+	headerTrace    = "traceparent"
+	headerSpan     = "x-weft-span" // of the request, for connections to pods
 )
 
 // Metadata of endpoints, in the namespace metaNS.
@@ -41,6 +45,8 @@ const (
 	metaSource    = "source"    // of the forwarded header: the application's socket
 	metaNamespace = "namespace" // of the caller
 	metaAccount   = "account"   // of the caller
+	metaTrace     = "trace"     // of the caller's connection
+	metaFlags     = "flags"     // of a request's trace, odd if it is recorded
 )
 
 // Names of the route configurations of hbone and sni.
@@ -81,7 +87,7 @@ func (b *builder) hboneManager() *hcmv3.HttpConnectionManager {
 		HttpFilters: []*hcmv3.HttpFilter{
 			httpFilterOff(filterDeny, &rbacv3.RBAC{}),
 			httpFilterOff(filterAllow, &rbacv3.RBAC{}),
-			httpFilter("forwarded", &headermetav3.Config{RequestRules: []*headermetav3.Config_Rule{forwardedRule(), peerRule(metaNamespace, 1), peerRule(metaAccount, 2)}}),
+			httpFilter("forwarded", &headermetav3.Config{RequestRules: []*headermetav3.Config_Rule{forwardedRule(), peerRule(metaNamespace, 1), peerRule(metaAccount, 2), traceRule()}}),
 			httpFilter("flow", &httpstatev3.Config{OnRequestHeaders: flowState()}),
 			routerFilter(),
 		},
@@ -91,26 +97,22 @@ func (b *builder) hboneManager() *hcmv3.HttpConnectionManager {
 
 // forwardedRule reads the application's socket from forwarded: for="ip:port";host=service.
 func forwardedRule() *headermetav3.Config_Rule {
-	return &headermetav3.Config_Rule{
-		Header: "forwarded",
-		OnHeaderPresent: &headermetav3.Config_KeyValuePair{
-			MetadataNamespace: metaNS,
-			Key:               metaSource,
-			RegexValueRewrite: &matcherv3.RegexMatchAndSubstitute{Pattern: regex(`^for="?([^";]+)"?.*$`), Substitution: `\1`},
-		},
-	}
+	return readHeader("forwarded", metaSource, `^for="?([^";]+)"?.*$`, `\1`)
 }
 
 // peerRule reads a part of the caller's identity, its namespace or its service account.
 func peerRule(key string, part int) *headermetav3.Config_Rule {
+	return readHeader(headerPeer, key, `^`+spiffe+`[^/]+/ns/([^/]+)/sa/([^/]+)$`, fmt.Sprintf(`\%d`, part))
+}
+
+// readHeader puts what a pattern makes of a request's header into metadata, unless that is empty.
+func readHeader(header, key, pattern, substitution string) *headermetav3.Config_Rule {
 	return &headermetav3.Config_Rule{
-		Header: headerPeer,
+		Header: header,
 		OnHeaderPresent: &headermetav3.Config_KeyValuePair{
 			MetadataNamespace: metaNS,
 			Key:               key,
-			RegexValueRewrite: &matcherv3.RegexMatchAndSubstitute{
-				Pattern: regex(`^` + spiffe + `[^/]+/ns/([^/]+)/sa/([^/]+)$`), Substitution: fmt.Sprintf(`\%d`, part),
-			},
+			RegexValueRewrite: &matcherv3.RegexMatchAndSubstitute{Pattern: regex(pattern), Substitution: substitution},
 		},
 	}
 }
@@ -121,11 +123,12 @@ func peerRule(key string, part int) *headermetav3.Config_Rule {
 func flowState() []*statev3.FilterStateValue {
 	const hashable = "envoy.hashable_string"
 	source := shared("envoy.filters.listener.original_dst.remote_ip", "", "%DYNAMIC_METADATA("+metaNS+":"+metaSource+")%")
-	source.SkipIfEmpty = true
-	source.GetFormatString().OmitEmptyValues = true
+	trace := shared(stateTrace, hashable, "%DYNAMIC_METADATA("+metaNS+":"+metaTrace+")%")
 	baggage := shared(stateBaggage, hashable, "%REQ(baggage)%")
-	baggage.SkipIfEmpty = true
-	baggage.GetFormatString().OmitEmptyValues = true
+	for _, v := range []*statev3.FilterStateValue{source, trace, baggage} {
+		v.SkipIfEmpty = true
+		v.GetFormatString().OmitEmptyValues = true
+	}
 	return []*statev3.FilterStateValue{
 		shared(statePeer, hashable, "%DOWNSTREAM_PEER_URI_SAN%"),
 		shared(stateNamespace, hashable, "%DYNAMIC_METADATA("+metaNS+":"+metaNamespace+")%"),
@@ -135,6 +138,7 @@ func flowState() []*statev3.FilterStateValue {
 		// The peer's own address, unless it says on whose behalf it calls.
 		shared("envoy.filters.listener.original_dst.remote_ip", "", "%DOWNSTREAM_REMOTE_ADDRESS%"),
 		source,
+		trace,
 		baggage,
 	}
 }
@@ -179,7 +183,8 @@ func (b *builder) httpManager() *hcmv3.HttpConnectionManager {
 		AccessLog:                 append(b.httpAccessLog(), b.accessLogs()...),
 		Tracing:                   b.tracing(),
 		EarlyHeaderMutationExtensions: earlyHeaders(
-			setHeader(headerDst, "%FILTER_STATE("+stateDst+":PLAIN)%"), setHeader(headerPeer, "%FILTER_STATE("+statePeer+":PLAIN)%")),
+			setHeader(headerDst, "%FILTER_STATE("+stateDst+":PLAIN)%"), setHeader(headerPeer, "%FILTER_STATE("+statePeer+":PLAIN)%"),
+			joinTrace()),
 		HttpFilters: b.httpFilters(),
 		RouteSpecifier: &hcmv3.HttpConnectionManager_ScopedRoutes{ScopedRoutes: &hcmv3.ScopedRoutes{
 			Name: "services",

@@ -143,8 +143,12 @@ func withTraces(routes []*routev3.Route) []*routev3.Route {
 			c := proto.Clone(r).(*routev3.Route)
 			c.Match.Headers = append(c.Match.Headers, headerRegex("traceparent", "[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]"+parent.flags+".*"))
 			c.Tracing.RandomSampling = percent(parent.record)
+			if parent.record > 0 {
+				passTrace(c, true)
+			}
 			out = append(out, c)
 		}
+		passTrace(r, false)
 		out = append(out, r)
 	}
 	return out

@@ -42,7 +42,7 @@ func (b *builder) routeConfiguration(t *target) routeConfig {
 	rc := routeConfig{owners: owners, config: &routev3.RouteConfiguration{
 		Name:                   t.name,
 		VirtualHosts:           []*routev3.VirtualHost{vh},
-		RequestHeadersToRemove: []string{headerDst, headerPeer, "x-envoy-external-address"},
+		RequestHeadersToRemove: []string{headerDst, headerPeer, headerSpan, "x-envoy-external-address"},
 		RequestHeadersToAdd: []*corev3.HeaderValueOption{
 			setHeader(headerXFCC, "By="+escapePercent(b.identity().String())+";URI=%FILTER_STATE("+statePeer+":PLAIN)%"),
 		},

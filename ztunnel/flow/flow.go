@@ -3,7 +3,7 @@
 // A handler fills in a Flow, calls Table.Open when the connection came in, Established when bytes may
 // move and End when it is over: exactly one End per Open. Kill may come from any goroutine at any
 // moment; it resets the connection, whose handler then sees its relay fail and calls End, where the
-// cause given to Kill wins. Metrics and the access log are written here and nowhere else.
+// cause given to Kill wins. Metrics, the access log and spans are written here and nowhere else.
 package flow
 
 import (
@@ -14,6 +14,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/policy"
 	"github.com/weftmesh/weft/pkg/telemetry"
+	"github.com/weftmesh/weft/pkg/telemetry/spans"
 )
 
 // Direction of a flow as its pod sees it.
@@ -41,12 +42,14 @@ type Flow struct {
 	DryRun    []string
 	Retries   int    // endpoints that could not be reached before the last one
 	Fault     string // Fault that acts on it, and how
+	Trace     spans.Context
 
 	// Sent and Received count bytes from the source to the destination and back, while they move.
 	Sent, Received atomic.Uint64
 
 	table      *Table
 	id         uint64
+	since      time.Time         // when it was established, if its trace is recorded
 	series     *telemetry.Series // nil until Established
 	mu         sync.Mutex        // protects reset, cause, ended, decided
 	reset      func()            // cuts both sides at once
@@ -115,6 +118,10 @@ func (f *Flow) Established() {
 	f.flushMu.Lock()
 	f.series = s
 	f.flushMu.Unlock()
+	if f.traced() {
+		f.since = f.table.now()
+		f.table.spans.Add(f.opening(f.record(nil)))
+	}
 }
 
 // IsEstablished reports that Established was called.
@@ -139,8 +146,17 @@ func (f *Flow) End(cause *Failure) {
 	f.mu.Unlock()
 	f.table.remove(f)
 	f.count(cause)
-	if f.table.log != nil {
-		f.table.log.Write(f.record(cause))
+	if f.table.log == nil && !f.traced() {
+		return
+	}
+	r := f.record(cause)
+	f.table.log.Write(r)
+	switch {
+	case !f.traced():
+	case f.since.IsZero():
+		f.table.spans.Add(f.opening(r))
+	default:
+		f.table.spans.Add(f.carrying(r))
 	}
 }
 
@@ -201,6 +217,7 @@ func (f *Flow) record(cause *Failure) *telemetry.Record {
 		Time: f.Start, Duration: f.table.now().Sub(f.Start), Direction: string(f.Direction), Source: f.Source, Dest: f.Dest,
 		Service: f.Service, Via: f.Via, Host: f.Host, Security: f.Labels.Security, Flags: telemetry.FlagNone,
 		Sent: f.Sent.Load(), Received: f.Received.Load(), DryRun: f.DryRun, Retries: f.Retries, Fault: f.Fault,
+		Trace: f.Trace.TraceID(),
 	}
 	if cause != nil {
 		r.Flags, r.Cause, r.Hint, r.Policy = cause.Flag, cause.Cause, cause.Hint, cause.Policy

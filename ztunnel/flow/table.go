@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/pkg/telemetry"
+	"github.com/weftmesh/weft/pkg/telemetry/spans"
 )
 
 // TableOptions of NewTable.
@@ -14,6 +15,10 @@ type TableOptions struct {
 	Metrics *telemetry.Metrics
 	// Log gets a line per connection. nil: none.
 	Log *telemetry.AccessLog
+	// Spans get one of each connection whose trace is recorded. nil: none.
+	Spans *spans.Exporter
+	// TracePercentage of the connections that come without a trace begin a recorded one.
+	TracePercentage float64
 	// Now is the clock. nil: time.Now.
 	Now func() time.Time
 }
@@ -22,6 +27,8 @@ type TableOptions struct {
 type Table struct {
 	metrics *telemetry.Metrics
 	log     *telemetry.AccessLog
+	spans   *spans.Exporter
+	percent float64
 	now     func() time.Time
 
 	mu   sync.Mutex // protects the list and the ids
@@ -36,7 +43,7 @@ func NewTable(o TableOptions) *Table {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	t := &Table{metrics: o.Metrics, log: o.Log, now: o.Now}
+	t := &Table{metrics: o.Metrics, log: o.Log, spans: o.Spans, percent: o.TracePercentage, now: o.Now}
 	t.root.prev, t.root.next = &t.root, &t.root
 	o.Metrics.OnScrape(func() { t.Each(func(f *Flow) { f.flush() }) })
 	o.Metrics.GaugeFunc("connections_live", "Connections in this ztunnel now.", func() float64 { return float64(t.Len()) })

@@ -76,6 +76,7 @@ func (h *Handler) Tunnelled(ctx context.Context, r Connect) {
 	f.Labels.Security = telemetry.SecurityMutualTLS // r exists only on a verified connection
 	f.Dest.Identity = h.o.Pod.Identity.String()
 	h.o.Flows.Open(f)
+	h.o.Flows.Trace(f, r.Header("traceparent"))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	f.OnKill(cancel)
@@ -136,6 +137,7 @@ func (h *Handler) Plaintext(ctx context.Context, c relay.Conn) {
 	f.Labels.Security = telemetry.SecurityNone
 	f.Host, f.Dest.Address = dst, dst
 	h.o.Flows.Open(f)
+	h.o.Flows.Trace(f, "")
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	f.OnKill(func() {

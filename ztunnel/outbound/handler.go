@@ -89,6 +89,7 @@ func (h *Handler) Serve(ctx context.Context, c relay.Conn) {
 	f.Dest.Address = dst
 	f.Labels = telemetry.Labels{Reporter: telemetry.ReporterSource, Security: telemetry.SecurityNone}
 	h.o.Flows.Open(f)
+	h.o.Flows.Trace(f, "")
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	f.OnKill(func() {
@@ -242,7 +243,7 @@ func (h *Handler) hairpin(ctx context.Context, f *flow.Flow, c relay.Conn, w *mo
 func (h *Handler) tunnel(ctx context.Context, f *flow.Flow, c relay.Conn, w *model.Workload, r Route, t *tries) *flow.Failure {
 	dctx, cancel := context.WithTimeout(ctx, t.timeout(r))
 	stream, err := h.o.Tunnels.Open(dctx, Request{
-		Source: h.o.Pod.Identity, Client: f.Source.Address, From: w, Dial: r.Dial, Authority: r.Authority, Expect: r.Expect, Service: f.Service,
+		Source: h.o.Pod.Identity, Client: f.Source.Address, From: w, Dial: r.Dial, Authority: r.Authority, Expect: r.Expect, Service: f.Service, Trace: f.Trace.Header(),
 	})
 	cancel()
 	if err != nil {

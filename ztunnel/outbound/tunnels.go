@@ -21,6 +21,7 @@ type Request struct {
 	Authority netip.AddrPort    // where the stream leads
 	Expect    identity.Identity // who must be at the tunnel's end
 	Service   string            // host name dialled, if any
+	Trace     string            // traceparent to send along
 }
 
 // Stream is an open tunnel stream whose far end has connected to its destination.

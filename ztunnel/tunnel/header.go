@@ -1,8 +1,6 @@
 package tunnel
 
 import (
-	"encoding/hex"
-	"math/rand/v2"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -49,22 +47,4 @@ func forwarded(client netip.AddrPort, service string) string {
 		b = append(b, service...)
 	}
 	return string(b)
-}
-
-// traceparent begins a trace of its own for a connection (W3C Trace Context), which nobody has sampled.
-func traceparent() string {
-	var id [24]byte
-	for i := 0; i < len(id); i += 8 {
-		for n, j := rand.Uint64(), 0; j < 8; n, j = n>>8, j+1 {
-			id[i+j] = byte(n)
-		}
-	}
-	id[0] |= 1 // neither id may be all zeros
-	id[16] |= 1
-	b := make([]byte, 0, 55)
-	b = append(b, "00-"...)
-	b = hex.AppendEncode(b, id[:16])
-	b = append(b, '-')
-	b = hex.AppendEncode(b, id[16:])
-	return string(append(b, "-00"...))
 }

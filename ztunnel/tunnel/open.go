@@ -41,7 +41,7 @@ func (t *Tunnel) Open(ctx context.Context, r outbound.Request) (outbound.Stream,
 	s, err := t.pool.Open(ctx, key, r.Authority.String(), hbone.Header{
 		{Name: "forwarded", Value: forwarded(r.Client, r.Service)},
 		{Name: "baggage", Value: t.header.baggage(r.From)},
-		{Name: "traceparent", Value: traceparent()},
+		{Name: "traceparent", Value: r.Trace},
 	})
 	if err != nil {
 		return nil, refused(r, err)
