@@ -16,7 +16,7 @@ import (
 )
 
 // The benchmarks carry TCP connections over loopback through two proxies in this process, with mutual TLS,
-// once by this package and once by x/net/http2 written the plain way. Client and server applications live in
+// by each driver of this package and by x/net/http2 written the plain way. Client and server applications live in
 // another process (load_test.go), so that CPU time and allocations are the two proxies'.
 
 // carrier joins client connections accepted at its address to the application behind the tunnel.
@@ -25,10 +25,13 @@ type carrier func(b *testing.B, app string) (addr string)
 var carriers = []struct {
 	name  string
 	start carrier
-}{{"weft", weft}, {"xnet", xnet}}
+}{{"stdlib", weft}, {"records", weftRecords}, {"xnet", xnet}}
 
-func weft(b *testing.B, app string) string {
-	w := newWorld(b, setup{handler: toApp(app)})
+func weft(b *testing.B, app string) string        { return weftOn(b, app, "stdlib") }
+func weftRecords(b *testing.B, app string) string { return weftOn(b, app, "records") }
+
+func weftOn(b *testing.B, app, driver string) string {
+	w := newWorld(b, setup{handler: toApp(app), driver: driver})
 	l := listen(b)
 	go func() {
 		for {

@@ -1,6 +1,7 @@
 package hbone
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"runtime"
@@ -14,6 +15,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(loadEnv) != "" {
 		runLoad()
 		return
+	}
+	flag.Parse()
+	if flag.Lookup("test.bench").Value.String() != "" {
+		drivers = drivers[:1] // benchmarks choose for themselves
+		runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), shardsUnderTest+2))
 	}
 	before := descriptors()
 	// All tests run on both drivers.
@@ -52,10 +58,13 @@ func onStdlib(t testing.TB, why string) {
 	}
 }
 
-// newShards is the driver under test.
-func newShards(t testing.TB) *Shards {
+// newShards is the driver, or the one under test.
+func newShards(t testing.TB, driver string) *Shards {
 	t.Helper()
-	if underTest == "stdlib" {
+	if driver == "" {
+		driver = underTest
+	}
+	if driver == "stdlib" {
 		return nil
 	}
 	s, err := NewShards(ShardsOptions{Count: shardsUnderTest})

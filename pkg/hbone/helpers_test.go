@@ -101,6 +101,7 @@ type setup struct {
 	vouch          func(ConnInfo) time.Time // of both sides
 	serverEvents   *Events
 	clientEvents   *Events
+	driver         string // instead of the one under test
 }
 
 func newWorld(t testing.TB, s setup) *world {
@@ -123,7 +124,7 @@ func newWorld(t testing.TB, s setup) *world {
 	if s.serverTLS == nil {
 		s.serverTLS = func() *tls.Config { return w.ca.serverTLS(sc) }
 	}
-	shards := newShards(t)
+	shards := newShards(t, s.driver)
 	w.server = NewServer(ServerOptions{
 		Shards:  shards,
 		TLS:     func(context.Context, net.Conn) (*tls.Config, error) { return s.serverTLS(), nil },
