@@ -80,7 +80,7 @@ func (a *app) begin() {
 
 // read moves what the application has sent into the tunnel's buffer, and gives others a turn after a while.
 func (a *app) read() {
-	for range reads {
+	for range a.t.reads() {
 		if !a.readOnce() {
 			a.check()
 			return
@@ -104,7 +104,10 @@ func (a *app) readOnce() bool {
 		return false
 	}
 	want := small
-	if a.big {
+	switch {
+	case a.big && t.holding:
+		want = heldSlots * record.MaxPayload
+	case a.big:
 		want = outSlots * record.MaxPayload
 	}
 	if !t.roomFor(want) {
@@ -140,6 +143,7 @@ func (a *app) readOnce() bool {
 	} else if n < smallMessage && c.calm(s) {
 		c.hold()
 	}
+	t.holding = c.eng.Holding()
 	c.mu.Unlock()
 	t.sealFrame(n)
 	t.soil()

@@ -76,6 +76,9 @@ func (t *tunnel) seal(p []byte) {
 // if need be. false: the socket is full.
 func (t *tunnel) roomFor(n int) bool {
 	const most = outSlots * stride
+	if t.holding && n > small {
+		t.push() // what is small, and lies there, leaves before bulk is even read
+	}
 	for t.tail > 0 && !t.full && most-t.tail < min(n/record.MaxPayload+1, outSlots/4)*stride {
 		t.push()
 	}
@@ -117,6 +120,9 @@ func (t *tunnel) sealed(n int, err error) {
 
 // push writes once.
 func (t *tunnel) push() {
+	if t.head == t.tail || t.full {
+		return
+	}
 	n, e := rawIO(unix.SYS_WRITE, t.fd, t.buf[t.head:t.tail])
 	c := t.c
 	t.head += n

@@ -17,8 +17,9 @@ type ServerOptions struct {
 	// TLS gives the configuration for an accepted connection. Required. It must verify the client's
 	// certificate; TLS 1.3, ALPN h2, AES-GCM and that a certificate is shown are seen to here.
 	TLS func(ctx context.Context, c net.Conn) (*tls.Config, error)
-	// Handler answers a CONNECT, on a goroutine of its own. Its context ends with the stream. A request that
-	// it leaves unanswered is rejected with 503; a stream that it leaves open is reset. Required.
+	// Handler answers a CONNECT, on a goroutine of its own. Its context ends with it, or with the stream. A request
+	// that it leaves unanswered is rejected with 503; a stream that it leaves open is reset, unless it gave it to
+	// Stream.Start. Required.
 	Handler func(ctx context.Context, r *Request)
 	// Vouch is asked when a certificate of a connection that still carries streams has ended: until when may
 	// they go on? It should say so only while our own certificate has been renewed and the peer is known to
@@ -166,10 +167,15 @@ func (s *Server) request(c *conn, st *Stream, authority string, h Header) {
 	ctx, cancel := context.WithCancel(context.Background())
 	st.onEnd(cancel)
 	s.running.Add(1) // ServeConn holds one, so this is not from zero
+	st.running = &s.running
 	go func() {
 		defer s.running.Done()
 		defer cancel()
 		s.o.Handler(ctx, r)
+		if st.started.Load() {
+			st.onEnd(nil) // the context ends with the handler
+			return
+		}
 		// Too late if it was answered, which is the rule.
 		_ = r.Reject(503, "the connection was not handled", nil)
 		st.Close()

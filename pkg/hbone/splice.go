@@ -37,6 +37,27 @@ func (s *Stream) Splice(ctx context.Context, app App, o SpliceOptions) error {
 	return s.splice(ctx, app, o)
 }
 
+// Start is Splice for a caller that does not wait: done is called with what Splice would return, on a goroutine
+// of its own. On a shard an idle splice then holds no goroutine at all. The stream and its header are not the
+// caller's any more; on a server it lives on after its handler.
+func (s *Stream) Start(ctx context.Context, app App, o SpliceOptions, done func(error)) {
+	s.started.Store(true)
+	s.header = nil
+	if r := s.running; r != nil { // the handler holds one, so this is not from zero
+		r.Add(1)
+		next := done
+		done = func(err error) {
+			defer r.Done()
+			next(err)
+		}
+	}
+	if t, ok := s.c.d.(*tunnel); ok {
+		t.spliceOn(newEnding(ctx, s, o), app, func(err error) { go done(err) })
+		return
+	}
+	go func() { done(s.splice(ctx, app, o)) }()
+}
+
 // splice is Splice on the goroutine driver.
 func (s *Stream) splice(ctx context.Context, app App, o SpliceOptions) error {
 	raw, err := app.SyscallConn()

@@ -37,6 +37,8 @@ type Stream struct {
 	cancel  func() // server: ends the request's context
 
 	in, out atomic.Uint64
+	started atomic.Bool     // Start was called
+	running *sync.WaitGroup // server: what Close of it waits for
 }
 
 // PeerID is the SPIFFE URI of the verified peer of the connection.
@@ -179,7 +181,7 @@ func (s *Stream) onEnd(cancel func()) {
 	s.cancel = cancel
 	over := s.reset != nil
 	s.rmu.Unlock()
-	if over {
+	if over && cancel != nil {
 		cancel()
 	}
 }

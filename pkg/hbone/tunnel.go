@@ -32,6 +32,7 @@ type tunnel struct {
 	buf        []byte // from sh.outs: sealed records; nil when all were written
 	head, tail int    // what of it is still to be written
 	full       bool   // the socket takes nothing
+	holding    bool   // small messages pass: bulk moves in smaller pieces
 	ended      bool   // epoll saw the end of the input, or an error
 	eof        bool   // the input has been read to its end
 	said       bool   // the last words are in buf
@@ -48,13 +49,13 @@ type tunnel struct {
 const (
 	// outSlots is how many records of applications' bytes are written at once.
 	outSlots = 64
-	stride   = record.MaxPayload + record.Overhead
+	// heldSlots is the same while small messages pass, which wait behind it.
+	heldSlots = 16
+	stride    = record.MaxPayload + record.Overhead
 	// outReserve behind them takes what the connection itself has to say.
 	outReserve = 24 * stride
 	outSize    = outSlots*stride + outReserve
 	partSize   = record.MaxRecord
-	// reads of a descriptor in one turn.
-	reads = 2
 )
 
 func newTunnel(sh *shard, c *conn, fd int, s *record.Session) *tunnel {
@@ -128,7 +129,7 @@ func (t *tunnel) event(ev uint32) {
 
 // read reads what there is, and gives others a turn after a while.
 func (t *tunnel) read() {
-	for range reads {
+	for range t.reads() {
 		if t.closed || t.eof || !t.readOnce() {
 			return
 		}
@@ -139,9 +140,20 @@ func (t *tunnel) read() {
 	}
 }
 
+// reads is how often a descriptor is read in one turn.
+func (t *tunnel) reads() int {
+	if t.holding {
+		return 1
+	}
+	return 2
+}
+
 // readOnce reports that there may be more.
 func (t *tunnel) readOnce() bool {
 	buf := t.sh.in
+	if t.holding {
+		buf = buf[:heldIn]
+	}
 	n := copy(buf, t.part[:t.partLen])
 	m, e := rawIO(unix.SYS_READ, t.fd, buf[n:])
 	switch {
