@@ -235,8 +235,10 @@ func (a *app) drain() {
 }
 
 func (a *app) halfClose() {
-	if err := unix.Shutdown(a.fd, unix.SHUT_WR); err != nil && err != unix.ENOTCONN {
-		a.broken = err
+	if !a.upEnded { // else it is closed in a moment
+		if err := unix.Shutdown(a.fd, unix.SHUT_WR); err != nil && err != unix.ENOTCONN {
+			a.broken = err
+		}
 	}
 	a.finish(a)
 }

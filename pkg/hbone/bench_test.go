@@ -45,7 +45,7 @@ func weftOn(b *testing.B, app, driver string) string {
 					c.Close()
 					return
 				}
-				s.Splice(context.Background(), c.(*net.TCPConn), SpliceOptions{})
+				s.Start(context.Background(), c.(*net.TCPConn), SpliceOptions{}, func(error) {})
 			}()
 		}
 	}()

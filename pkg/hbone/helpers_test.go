@@ -172,7 +172,7 @@ func echo(_ context.Context, r *Request) {
 
 // toApp splices every stream to a TCP application at addr.
 func toApp(addr string) func(ctx context.Context, r *Request) {
-	return func(ctx context.Context, r *Request) {
+	return func(_ context.Context, r *Request) {
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
 			r.Reject(503, err.Error(), nil)
@@ -183,7 +183,7 @@ func toApp(addr string) func(ctx context.Context, r *Request) {
 			c.Close()
 			return
 		}
-		s.Splice(ctx, c.(*net.TCPConn), SpliceOptions{})
+		s.Start(context.Background(), c.(*net.TCPConn), SpliceOptions{}, func(error) {})
 	}
 }
 
@@ -221,7 +221,7 @@ func (w *world) splice(l net.Listener, o SpliceOptions) *spliced {
 	app, inner := tcpPair(w.t)
 	r := &spliced{client: app, result: make(chan error, 1)}
 	s := w.open()
-	go func() { r.result <- s.Splice(context.Background(), inner, o) }()
+	s.Start(context.Background(), inner, o, func(err error) { r.result <- err })
 	c, err := l.Accept()
 	must(w.t, err)
 	w.t.Cleanup(func() { c.Close() })

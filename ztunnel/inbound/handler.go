@@ -30,9 +30,9 @@ const appTimeout = 5 * time.Second
 
 // Stream is an accepted tunnel stream.
 type Stream interface {
-	// Splice moves bytes between the stream and the application until both directions have ended, and
-	// closes both. sent counts bytes to the application.
-	Splice(app relay.Conn, sent, received *atomic.Uint64) error
+	// Start has bytes moved between the stream and the application until both directions have ended, and both
+	// closed. sent counts bytes to the application. It does not wait: done is called then.
+	Start(app relay.Conn, sent, received *atomic.Uint64, done func(error))
 	// Reset cuts the stream. It may be called at any time.
 	Reset()
 }
@@ -67,7 +67,7 @@ func New(o Options) *Handler {
 	return &Handler{o: o}
 }
 
-// Tunnelled carries one CONNECT and returns when its stream is over.
+// Tunnelled carries one CONNECT. It returns when its stream moves, or is over.
 func (h *Handler) Tunnelled(ctx context.Context, r Connect) {
 	id, peer := r.Peer()
 	f := h.flow(flow.Inbound, peer)
@@ -92,12 +92,9 @@ func (h *Handler) Tunnelled(ctx context.Context, r Connect) {
 		f.End(flow.Broken(err))
 		return
 	}
-	f.OnKill(func() {
-		stream.Reset()
-		relay.Reset(app)
-	})
+	f.OnKill(stream.Reset)
 	f.Established()
-	f.End(flow.Broken(stream.Splice(app, &f.Sent, &f.Received)))
+	stream.Start(app, &f.Sent, &f.Received, func(err error) { f.End(flow.Broken(err)) })
 }
 
 // admit decides on a CONNECT and reaches the application.

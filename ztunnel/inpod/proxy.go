@@ -53,9 +53,15 @@ func (p *proxy) start(a *Acceptor) error {
 	}
 	p.listeners = l
 	p.ctx, p.cancel = context.WithCancel(context.Background())
-	p.accept(a, l.Outbound, func(c relay.Conn) { p.out.Serve(p.ctx, c) })
-	p.accept(a, l.Plaintext, func(c relay.Conn) { p.in.Plaintext(p.ctx, c) })
-	p.accept(a, l.HBONE, func(c relay.Conn) { p.tunnel.Serve(p.ctx, c) })
+	p.accept(a, l.Outbound, func(c relay.Conn, over func()) { p.out.Serve(p.ctx, c, over) })
+	p.accept(a, l.Plaintext, func(c relay.Conn, over func()) {
+		defer over()
+		p.in.Plaintext(p.ctx, c)
+	})
+	p.accept(a, l.HBONE, func(c relay.Conn, over func()) {
+		defer over()
+		p.tunnel.Serve(p.ctx, c)
+	})
 	for _, t := range l.DNS {
 		p.loops.Go(func() {
 			if err := p.names.Serve(p.ctx, t); err != nil && p.ctx.Err() == nil {
@@ -66,7 +72,7 @@ func (p *proxy) start(a *Acceptor) error {
 	return nil
 }
 
-func (p *proxy) accept(a *Acceptor, group []net.Listener, serve func(relay.Conn)) {
+func (p *proxy) accept(a *Acceptor, group []net.Listener, serve func(c relay.Conn, over func())) {
 	for _, l := range group {
 		p.loops.Go(func() {
 			a.Loop(l, func(c net.Conn) {
@@ -75,7 +81,8 @@ func (p *proxy) accept(a *Acceptor, group []net.Listener, serve func(relay.Conn)
 					c.Close() // Sockets give TCP listeners
 					return
 				}
-				p.conns.Go(func() { serve(tcp) })
+				p.conns.Add(1)
+				go serve(tcp, p.conns.Done)
 			})
 		})
 	}

@@ -81,8 +81,9 @@ func New(o Options) *Handler {
 	return &Handler{o: o}
 }
 
-// Serve carries one captured connection and returns when it is over. It closes c.
-func (h *Handler) Serve(ctx context.Context, c relay.Conn) {
+// Serve carries one captured connection, and closes it. over is called when it is over, which may be after Serve
+// has returned: what moves in a tunnel needs no goroutine here.
+func (h *Handler) Serve(ctx context.Context, c relay.Conn, over func()) {
 	dst := netns.OriginalDst(c)
 	f := &flow.Flow{Pod: h.o.Pod.Key(), PodUID: h.o.Pod.UID, Direction: flow.Outbound, Host: dst}
 	f.Source = telemetry.End{Address: netns.Source(c), Workload: h.o.Pod.Key(), Identity: h.o.Pod.Identity.String()}
@@ -96,15 +97,19 @@ func (h *Handler) Serve(ctx context.Context, c relay.Conn) {
 		cancel()
 		relay.Reset(c)
 	})
-	failure := h.carry(ctx, f, c, dst)
+	t := &tries{Mesh: h.o.Mesh, over: over}
+	failure := h.carry(ctx, f, c, dst, t)
+	if t.moving {
+		return
+	}
 	if failure != nil {
 		relay.Reset(c)
 	}
-	f.End(failure)
+	t.end(f, failure)
 }
 
-// carry routes the connection and moves its bytes.
-func (h *Handler) carry(ctx context.Context, f *flow.Flow, c relay.Conn, dst netip.AddrPort) *flow.Failure {
+// carry routes the connection and moves its bytes, or has them moved: then t is moving, and sees to the end.
+func (h *Handler) carry(ctx context.Context, f *flow.Flow, c relay.Conn, dst netip.AddrPort, t *tries) *flow.Failure {
 	w, failure := h.o.Pod.Workload(ctx)
 	if failure != nil {
 		return failure
@@ -114,14 +119,13 @@ func (h *Handler) carry(ctx context.Context, f *flow.Flow, c relay.Conn, dst net
 		return &flow.Failure{Flag: telemetry.FlagNoRoute, Cause: "connection to ztunnel's own port " + dst.String() + " refused",
 			Hint: "ports 15001, 15006, 15008 and 15053 of a pod belong to the mesh"}
 	}
-	t := tries{Mesh: h.o.Mesh}
 	r := h.decide(ctx, w, dst)
 	describe(f, r)
 	leave, failure := h.enter(r)
 	if failure != nil {
 		return failure
 	}
-	defer leave()
+	t.atEnd(leave)
 	if t.fault, failure = h.harm(ctx, f, r); failure != nil {
 		return failure
 	}
@@ -130,7 +134,12 @@ func (h *Handler) carry(ctx context.Context, f *flow.Flow, c relay.Conn, dst net
 	}
 	for {
 		describe(f, r)
-		failure := h.follow(ctx, f, c, w, dst, r, &t)
+		before := len(t.ends)
+		failure := h.follow(ctx, f, c, w, dst, r, t)
+		if t.moving {
+			return nil
+		}
+		t.release(before)
 		h.judge(ctx, f, r, failure)
 		if f.IsEstablished() || ctx.Err() != nil {
 			return failure
@@ -171,14 +180,14 @@ func (h *Handler) decide(ctx context.Context, w *model.Workload, dst netip.AddrP
 	}
 }
 
-// follow takes one route. The connection is over when it returns, unless it was not even established.
+// follow takes one route. The connection is over when it returns, unless it was not even established, or t moves it.
 func (h *Handler) follow(ctx context.Context, f *flow.Flow, c relay.Conn, w *model.Workload, dst netip.AddrPort, r Route, t *tries) *flow.Failure {
 	if e := r.end(); e != nil {
 		end, ok := h.o.Pod.State.Carry(e, r.Carriage.PerEndpoint())
 		if !ok { // others came first since it was chosen
 			return full(r.Service, fmt.Sprintf("its chosen endpoint has %d connections", r.Carriage.PerEndpoint()), "maxConnectionsPerEndpoint")
 		}
-		defer end()
+		t.atEnd(end)
 	}
 	switch r.Kind {
 	case Plain:
@@ -253,21 +262,24 @@ func (h *Handler) tunnel(ctx context.Context, f *flow.Flow, c relay.Conn, w *mod
 	f.Labels.Security = telemetry.SecurityMutualTLS
 	f.Dest.Identity = r.Expect.String()
 	f.Labels.Destination.Principal = f.Dest.Identity
-	f.OnKill(func() {
-		stream.Reset()
-		relay.Reset(c)
-	})
+	f.OnKill(stream.Reset)
 	f.Established()
 	if h.o.Direct != nil && r.Plainly(f.Host) {
 		h.o.Direct.Offer(h.o.Pod, f.Host)
 	}
 	if r.Carriage != nil {
-		defer h.attend(f, r, c)()
+		t.atEnd(h.attend(f, r, c))
 	}
 	if t.fault.Slow() {
+		f.OnKill(func() {
+			stream.Reset()
+			relay.Reset(c)
+		})
 		return h.paced(f, c, stream, r, t.fault)
 	}
-	return flow.Broken(stream.Splice(c, &f.Sent, &f.Received))
+	t.moving = true
+	stream.Start(c, &f.Sent, &f.Received, func(err error) { t.end(f, flow.Broken(err)) })
+	return nil
 }
 
 func (h *Handler) move(f *flow.Flow, c, server relay.Conn, r Route, t *tries) *flow.Failure {
@@ -277,7 +289,7 @@ func (h *Handler) move(f *flow.Flow, c, server relay.Conn, r Route, t *tries) *f
 	})
 	f.Established()
 	if r.Carriage != nil {
-		defer h.attend(f, r, c, server)()
+		t.atEnd(h.attend(f, r, c, server))
 	}
 	if t.fault.Slow() {
 		return h.paced(f, c, server, r, t.fault)

@@ -25,6 +25,26 @@ type tries struct {
 	Mesh
 	failed []*model.Workload
 	fault  fault.Plan
+	moving bool     // the connection is in a tunnel, and ends without us
+	ends   []func() // what is to be done when it is over
+	over   func()   // and then
+}
+
+func (t *tries) atEnd(f func()) { t.ends = append(t.ends, f) }
+
+// release does what was put off, the last first, down to the first n.
+func (t *tries) release(n int) {
+	for i := len(t.ends) - 1; i >= n; i-- {
+		t.ends[i]()
+	}
+	t.ends = t.ends[:n]
+}
+
+// end is the end of the connection.
+func (t *tries) end(f *flow.Flow, failure *flow.Failure) {
+	t.release(0)
+	f.End(failure)
+	t.over()
 }
 
 // Pick is of Mesh.

@@ -28,8 +28,9 @@ type Request struct {
 type Stream interface {
 	// Duplex moves the bytes of a connection that a Fault slows down or cuts short.
 	relay.Duplex
-	// Splice moves bytes between the stream and client until both directions have ended, and closes both.
-	Splice(client relay.Conn, sent, received *atomic.Uint64) error
+	// Start has bytes moved between the stream and client until both directions have ended, and both closed. It
+	// does not wait: done is called then.
+	Start(client relay.Conn, sent, received *atomic.Uint64, done func(error))
 	// Reset cuts the stream. It may be called at any time.
 	Reset()
 }

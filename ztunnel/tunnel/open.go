@@ -64,8 +64,8 @@ func (t *Tunnel) renew() {
 // opened is an outbound.Stream.
 type opened struct{ *hbone.Stream }
 
-func (o opened) Splice(client relay.Conn, sent, received *atomic.Uint64) error {
-	return broken(o.Stream.Splice(context.Background(), client, hbone.SpliceOptions{ToTunnel: sent, ToApp: received}), true)
+func (o opened) Start(client relay.Conn, sent, received *atomic.Uint64, done func(error)) {
+	o.Stream.Start(context.Background(), client, hbone.SpliceOptions{ToTunnel: sent, ToApp: received}, func(err error) { done(broken(err, true)) })
 }
 
 // headerCache holds the baggage of the pod's workload, made once for each version of it.

@@ -130,8 +130,8 @@ func (c connect) Refuse(status int, reason string) {
 // accepted is an inbound.Stream.
 type accepted struct{ s *hbone.Stream }
 
-func (a accepted) Splice(app relay.Conn, sent, received *atomic.Uint64) error {
-	return broken(a.s.Splice(context.Background(), app, hbone.SpliceOptions{ToApp: sent, ToTunnel: received}), false)
+func (a accepted) Start(app relay.Conn, sent, received *atomic.Uint64, done func(error)) {
+	a.s.Start(context.Background(), app, hbone.SpliceOptions{ToApp: sent, ToTunnel: received}, func(err error) { done(broken(err, false)) })
 }
 
 func (a accepted) Reset() { a.s.Reset() }
