@@ -129,8 +129,8 @@ func control(s *Session, typ byte, msg ...byte) []byte { return s.Out.appendCont
 
 func TestOneAnswerForManyRequests(t *testing.T) {
 	client, server := joined(t)
-	for range 3 {
-		must(t, receive(server, control(client, typeHandshake, msgKeyUpdate, 0, 0, 1, 1)))
+	for _, asks := range []byte{1, 1, 0} {
+		must(t, receive(server, control(client, typeHandshake, msgKeyUpdate, 0, 0, 1, asks)))
 		must(t, client.Out.update())
 	}
 	answer := server.Out.AppendDue(nil)

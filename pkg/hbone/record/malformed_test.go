@@ -132,7 +132,7 @@ func wantEnd(t *testing.T, ours, peer *Session, b []byte, want tls.AlertError) {
 	if !isRemote(told) || !errors.Is(told, want) {
 		t.Errorf("the peer is told: %v", told)
 	}
-	if _, err := ours.Out.Seal(make([]byte, 1+Overhead), 1); !errors.Is(err, ErrClosed) {
+	if _, err := ours.Out.Seal(make([]byte, 1+Overhead), 1); !errors.Is(err, ErrClosed) || ours.Out.aead != nil || ours.Out.secret != nil {
 		t.Errorf("seal after an alert: %v", err)
 	}
 }

@@ -33,22 +33,10 @@ func Server(ctx context.Context, c net.Conn, base *tls.Config) (*Session, error)
 }
 
 func takeOver(ctx context.Context, c net.Conn, base *tls.Config, client bool) (*Session, error) {
-	var s secrets
-	cfg, err := configFor(base, &s)
+	t, w, s, err := shakeHands(ctx, c, base, client)
 	if err != nil {
 		return nil, err
 	}
-	w := &wire{Conn: c}
-	var t *tls.Conn
-	if client {
-		t = tls.Client(w, cfg)
-	} else {
-		t = tls.Server(w, cfg)
-	}
-	if err := t.HandshakeContext(ctx); err != nil {
-		return nil, err
-	}
-	w.over = true
 	if w.left != 0 {
 		return nil, fmt.Errorf("%w: the handshake ended inside a record", ErrTakeover)
 	}
@@ -57,6 +45,25 @@ func takeOver(ctx context.Context, c net.Conn, base *tls.Config, client bool) (*
 		out, in = in, out
 	}
 	return newSession(t.ConnectionState(), client, out, in, w.buf)
+}
+
+// shakeHands has crypto/tls make the handshake, and takes the socket from it.
+func shakeHands(ctx context.Context, c net.Conn, base *tls.Config, client bool) (*tls.Conn, *wire, *secrets, error) {
+	s := new(secrets)
+	cfg, err := configFor(base, s)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	w := &wire{Conn: c}
+	t := tls.Server(w, cfg)
+	if client {
+		t = tls.Client(w, cfg)
+	}
+	if err := t.HandshakeContext(ctx); err != nil {
+		return nil, nil, nil, err
+	}
+	w.over = true
+	return t, w, s, nil
 }
 
 // configFor is base, tightened and with the way to the secrets.

@@ -118,13 +118,8 @@ func TestStatesThatAreRefused(t *testing.T) {
 func TestStdlibLosesTheConnection(t *testing.T) {
 	a, b := pipe(t)
 	go func() { _, _ = Server(context.Background(), b, config()) }()
-	var s secrets
-	cfg, err := configFor(config(), &s)
+	conn, _, _, err := shakeHands(t.Context(), a, config(), true)
 	must(t, err)
-	w := &wire{Conn: a}
-	conn := tls.Client(w, cfg)
-	must(t, conn.Handshake())
-	w.over = true
 	if _, err := conn.Write([]byte("x")); !errors.Is(err, ErrClosed) {
 		t.Errorf("write: %v", err)
 	}
