@@ -70,7 +70,7 @@ func holdingOf(s *model.Snapshot, service string, from *model.Gateway) *holding 
 		}
 	}
 	for k, f := range s.Faults {
-		if f.Service == service {
+		if f.Service == service || routes[f.Route] {
 			h.faults[k] = f
 		}
 	}

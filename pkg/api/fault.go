@@ -1,6 +1,10 @@
 package api
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // Fault injects failures: into requests of services at their waypoint, into connections at their callers' nodes.
 //
@@ -20,16 +24,23 @@ type Fault struct {
 }
 
 // FaultSpec is what a person writes.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.ttl) || !has(self.expires)",fieldPath=".ttl",message="the fault has two ends: write expires or ttl"
+// +kubebuilder:validation:XValidation:rule="!self.rules.exists(r, has(r.connection)) || self.targetRefs.all(t, t.kind == 'Service' && !has(t.sectionName))",fieldPath=".targetRefs",message="connections belong to whole Services: give rules with connection a Fault of their own, of Services without sectionName"
 type FaultSpec struct {
-	// TargetRefs are Services of the fault's namespace.
+	// TargetRefs are Services of the fault's namespace or ports of them, HTTPRoutes or GRPCRoutes or rules of them. Where
+	// several concern a request, rules of faults with the narrower target are tried first.
 	//
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
-	// +kubebuilder:validation:items:XValidation:rule="self.kind == 'Service' && (!has(self.group) || self.group in ['', 'core'])",message="no target: name a Service"
-	// +kubebuilder:validation:items:XValidation:rule="!has(self.sectionName)",message="sectionName is not understood here: leave it out"
+	// +kubebuilder:validation:items:XValidation:rule="self.kind == 'Service' ? (!has(self.group) || self.group in ['', 'core']) : self.kind in ['HTTPRoute', 'GRPCRoute'] && has(self.group) && self.group == 'gateway.networking.k8s.io'",message="no target: name a Service, or an HTTPRoute or GRPCRoute of group gateway.networking.k8s.io"
 	TargetRefs []TargetRef `json:"targetRefs"`
 	// Expires is when the fault ends by itself, in RFC 3339, e.g. 2026-01-31T18:00:00Z. Left out: when it is deleted.
 	Expires *metav1.Time `json:"expires,omitempty"`
+	// TTL is how long after its creation (metadata.creationTimestamp) the fault ends by itself, e.g. 30m.
+	//
+	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="the fault lasts no time: write e.g. 30m"
+	TTL Duration `json:"ttl,omitempty"`
 	// Rules are tried in order; the first whose match holds applies.
 	//
 	// +kubebuilder:validation:MinItems=1
@@ -39,8 +50,8 @@ type FaultSpec struct {
 
 // FaultRule is what to do to which requests, or to which connections.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.abort) || has(self.delay) || has(self.connection)",message="the rule does nothing: add abort, delay or connection"
-// +kubebuilder:validation:XValidation:rule="!has(self.connection) || !has(self.matches) && !has(self.abort) && !has(self.delay)",fieldPath=".connection",message="connections are not requests: give connection a rule of its own, without matches, abort and delay"
+// +kubebuilder:validation:XValidation:rule="has(self.abort) || has(self.delay) || has(self.bandwidth) || has(self.connection)",message="the rule does nothing: add abort, delay, bandwidth or connection"
+// +kubebuilder:validation:XValidation:rule="!has(self.connection) || !has(self.matches) && !has(self.abort) && !has(self.delay) && !has(self.bandwidth)",fieldPath=".connection",message="connections are not requests: give connection a rule of its own, without matches, abort, delay and bandwidth"
 type FaultRule struct {
 	// From: any of these callers (none: every caller).
 	//
@@ -56,6 +67,19 @@ type FaultRule struct {
 	Abort *FaultAbort `json:"abort,omitempty"`
 	// Delay holds back; an abort of the same rule comes after it.
 	Delay *FaultDelay `json:"delay,omitempty"`
+	// Bandwidth limits how fast the body of each answer comes.
+	Bandwidth *FaultAnswerBandwidth `json:"bandwidth,omitempty"`
+}
+
+// End is when the fault ends by itself; zero: never, or nobody knows, for it has a TTL and no time of creation.
+func (f *Fault) End() time.Time {
+	switch {
+	case f.Spec.Expires != nil:
+		return f.Spec.Expires.Time
+	case f.Spec.TTL != "" && !f.CreationTimestamp.IsZero():
+		return f.CreationTimestamp.Add(f.Spec.TTL.Value())
+	}
+	return time.Time{}
 }
 
 // RequestMatch is a conjunction over a request.
@@ -105,4 +129,33 @@ type FaultDelay struct {
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(h|m|s|ms|us|ns))+$') && duration(self) > duration('0s')",message="the delay lasts no time: write e.g. 200ms"
 	Duration metav1.Duration `json:"duration"`
+	// Distribution spreads the delays; duration is then their mean. Left out, all are of the same length.
+	Distribution *FaultDistribution `json:"distribution,omitempty"`
+}
+
+// FaultDistribution is how delays of requests differ, in whole milliseconds.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.deviation) == (self.kind != 'Exponential')",fieldPath=".deviation",message="deviation is of kinds Normal and Uniform: write it there, and leave it out of Exponential"
+type FaultDistribution struct {
+	// Kind is Normal, of which what would be below zero is no delay; Uniform, from duration - deviation to duration +
+	// deviation; or Exponential, of whose delays 1 in 20 lasts three times the mean, and 1 in 150 five times.
+	//
+	// +kubebuilder:validation:Enum=Normal;Uniform;Exponential
+	Kind string `json:"kind"`
+	// Deviation is the standard deviation of Normal, the greatest one of Uniform.
+	Deviation Duration `json:"deviation,omitempty"`
+	// Max is the longest delay. Left out: whatever chance brings.
+	Max Duration `json:"max,omitempty"`
+}
+
+// FaultAnswerBandwidth limits the bodies of answers, each by itself.
+type FaultAnswerBandwidth struct {
+	// Percentage of the answers, 0 to 100. Left out: all of them.
+	//
+	// +kubebuilder:validation:XValidation:rule="self >= 0.0 && self <= 100.0",message="not a percentage: write 0 to 100"
+	Percentage *float64 `json:"percentage,omitempty"`
+	// Limit in bytes per second of each answer, e.g. 64Ki; counted in whole Ki.
+	//
+	// +kubebuilder:validation:XValidation:rule="self.matches('[A-Za-z]') || self.matches('^[0-9]{5}')",message="too slow to count: write 1Ki or more"
+	Limit ByteCount `json:"limit"`
 }

@@ -30,6 +30,7 @@ type FaultSource struct {
 // waypoint or without. Each kind is rolled for itself, in the order delay, refuse, reset, bandwidth.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.delay) || has(self.refuse) || has(self.reset) || has(self.bandwidth)",message="nothing happens to connections: write delay, refuse, reset or bandwidth"
+// +kubebuilder:validation:XValidation:rule="!has(self.delay) || !has(self.delay.distribution)",fieldPath=".delay.distribution",message="only delays of requests are spread: leave distribution out"
 type FaultConnection struct {
 	// Delay a share of connections before they are made.
 	Delay *FaultDelay `json:"delay,omitempty"`

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -28,11 +29,7 @@ func (x *explainer) sayRoute(h *hop, req request) [][]endpoint {
 		return x.sayConnection(h, req)
 	}
 	routes := x.routesHere("HTTPRoute", "GRPCRoute")
-	for _, f := range sorted(x.snap.Faults) {
-		if f.Service == s.Key() {
-			sayFault(h, f, x.src.Identity(), req)
-		}
-	}
+	x.sayFaults(h, req, model.Target{Service: s.Key(), Port: x.target.port}, model.Target{Service: s.Key()})
 	routes = forCaller(routes, s.Namespace, x.src.Namespace)
 	if len(routes) == 0 {
 		x.sayTraffic(h, nil, nil)
@@ -47,6 +44,7 @@ func (x *explainer) sayRoute(h *hop, req request) [][]endpoint {
 	}
 	r := route.Rules[rule]
 	h.say("%s, rule %d takes the request%s", route.Key(), rule+1, assumption(req))
+	x.sayFaults(h, req, model.Target{Route: route.Key(), Rule: cmp.Or(r.Name, "-")}, model.Target{Route: route.Key()})
 	if r.Invalid != "" {
 		h.say("that rule cannot be served: %s; answered 500", r.Invalid)
 		x.worsen(refused)
@@ -59,6 +57,17 @@ func (x *explainer) sayRoute(h *hop, req request) [][]endpoint {
 		x.sayTraffic(h, route, &r)
 	}
 	return x.backends(h, r)
+}
+
+// sayFaults tells of the faults at some targets.
+func (x *explainer) sayFaults(h *hop, req request, targets ...model.Target) {
+	for _, t := range targets {
+		for _, f := range sorted(x.snap.Faults) {
+			if f.Target == t {
+				sayFault(h, f, x.src.Identity(), req)
+			}
+		}
+	}
 }
 
 // forCaller keeps the routes that act on a caller: those of its own namespace, in the place of the others

@@ -72,6 +72,20 @@ func abortText(r model.FaultRule) string {
 	return fmt.Sprint(r.AbortStatus)
 }
 
+func delayText(r model.FaultRule) string {
+	if r.Spread == nil {
+		return r.Delay.String()
+	}
+	text := fmt.Sprintf("%s in the mean (%s", r.Delay, strings.ToLower(r.Spread.Kind))
+	if r.Spread.Deviation > 0 {
+		text += fmt.Sprintf(" ± %s", r.Spread.Deviation)
+	}
+	if r.Spread.Max > 0 {
+		text += fmt.Sprintf(", at most %s", r.Spread.Max)
+	}
+	return text + ")"
+}
+
 // sayFault tells what a fault does to the request: its first rule that matches counts.
 func sayFault(h *hop, f *model.Fault, caller identity.Identity, req request) {
 	for i, r := range f.Rules {
@@ -86,7 +100,10 @@ func sayFault(h *hop, f *model.Fault, caller identity.Identity, req request) {
 			does = append(does, fmt.Sprintf("%g %% of the requests are aborted with %s", r.AbortPercent, abortText(r)))
 		}
 		if r.DelayPercent > 0 {
-			does = append(does, fmt.Sprintf("%g %% are delayed by %s", r.DelayPercent, r.Delay))
+			does = append(does, fmt.Sprintf("%g %% are delayed by %s", r.DelayPercent, delayText(r)))
+		}
+		if r.BandwidthPercent > 0 {
+			does = append(does, fmt.Sprintf("%g %% of the answers come at %d bytes/s", r.BandwidthPercent, r.Bandwidth))
 		}
 		h.say("fault %s, rule %d: %s", f.Key(), i+1, strings.Join(does, ", "))
 		return

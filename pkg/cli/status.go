@@ -20,6 +20,7 @@ type statusView struct {
 	Nodes    nodesView       `json:"nodes"`
 	Pods     []checks.Tally  `json:"pods"`
 	Expiring []string        `json:"expiringCertificates"`
+	Faults   []string        `json:"faults"`   // in force
 	Problems []checks.Result `json:"problems"` // what `check` says that is not well
 }
 
@@ -45,7 +46,7 @@ func newStatus(e *env) *cobra.Command {
 		Use:   "status",
 		Short: "Show the mesh of a cluster: programs, nodes, enrolled pods, certificates, problems",
 		Long: `Shows at a glance what runs, in which version, how many of the pods that are labelled are captured, which certificates
-are not renewed, and what is wrong now. A lab has weftctl lab status.
+are not renewed, which faults somebody has injected, and what is wrong now. A lab has weftctl lab status.
 
 Exit code 0: all is well, or only warnings. 1: something does not work, or Weft is not installed. 2: called wrongly.`,
 		Example: "  weftctl status\n  weftctl status --context production -o json",
@@ -90,7 +91,7 @@ func (e *env) status(ctx context.Context, c *cluster.Cluster, output string) err
 
 // viewStatus decides without asking anybody.
 func viewStatus(name string, f *checks.Facts) statusView {
-	v := statusView{Cluster: name, Pods: f.Tallies(), Expiring: append([]string{}, f.Expiring()...), Problems: []checks.Result{}}
+	v := statusView{Cluster: name, Pods: f.Tallies(), Expiring: append([]string{}, f.Expiring()...), Faults: append([]string{}, f.FaultsInForce()...), Problems: []checks.Result{}}
 	for _, kind := range []string{cluster.Controller, cluster.Agent, cluster.Ztunnel, api.WaypointClass} {
 		if of := cluster.Of(kind, f.Programs); len(of) > 0 || kind != api.WaypointClass {
 			v.Programs = append(v.Programs, viewKind(kind, of, f.Versions))
@@ -162,6 +163,12 @@ func (e *env) printStatus(v statusView) {
 	for i, line := range v.Expiring {
 		if i == 0 {
 			fmt.Fprintf(e.stdout, "\n%s\n", e.red("Certificates that are not renewed"))
+		}
+		fmt.Fprintln(e.stdout, "  "+line)
+	}
+	for i, line := range v.Faults {
+		if i == 0 {
+			fmt.Fprintf(e.stdout, "\n%s\n", e.red("Faults in force, on purpose"))
 		}
 		fmt.Fprintln(e.stdout, "  "+line)
 	}

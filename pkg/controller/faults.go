@@ -1,7 +1,6 @@
 package controller
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -17,43 +16,32 @@ func (c *compiler) compileFaults() {
 		f := o.Value
 		requests, connections := faultTargets(f)
 		st := c.status("Fault", f, o.Origin)
+		if f.Spec.TTL != "" && f.CreationTimestamp.IsZero() {
+			st.set(conditionAccepted, false, "NoCreationTime", "it says ttl and has no metadata.creationTimestamp, so nobody knows its end")
+			st.fail("spec.ttl", "nobody knows the fault's end, for it has no metadata.creationTimestamp: it is not in force", "in a folder of files write expires, or the time of creation")
+			continue
+		}
 		if expired(f, c.cfg.Now) {
-			at := f.Spec.Expires.UTC().Format(time.RFC3339)
+			at := f.End().UTC().Format(time.RFC3339)
 			st.set(conditionAccepted, true, "Accepted", "the fault is understood")
 			st.set(conditionEnforced, false, reasonExpired, "it expired at %s", at)
 			st.warn("spec.expires", "the fault expired at "+at+" and does nothing", "delete it, or give it a later time")
 			continue
 		}
+		if f.End().IsZero() {
+			st.warn("spec", "the fault has no end: it stays in force until somebody deletes it", "give it ttl or expires")
+		}
+		p := policyObject{Policy: f, kind: "Fault", at: o.Origin, refs: f.Spec.TargetRefs}
 		rules := faultRules(f.Namespace, f.Spec.Rules)
-		for i, t := range f.Spec.TargetRefs {
-			path := fmt.Sprintf("spec.targetRefs[%d]", i)
-			if t.Kind != "Service" || t.Group != "" && t.Group != "core" {
-				st.set(conditionAccepted, false, "InvalidKind", "%s %s is no target: name a Service", t.Kind, t.Name)
-				st.fail(path, t.Kind+" is no target", "name a Service")
-				continue
+		for _, t := range c.attachPolicy(p, targetKinds{service: true, route: true, shared: true}) {
+			if connections && t.Service != "" && t.Port == 0 {
+				faultConnections(f, t.info.model)
+				st.set(conditionEnforced, true, "Enforced", "for connections to %s by their callers' ztunnels", t.String())
 			}
-			info := c.services[f.Namespace+"/"+t.Name]
-			if info == nil {
-				st.set(conditionAccepted, false, "TargetNotFound", "there is no Service %s/%s", f.Namespace, t.Name)
-				st.fail(path, "there is no Service "+f.Namespace+"/"+t.Name, "make the Service, or correct the name")
-				continue
+			if requests && c.byWaypoint(p, t) {
+				out := &model.Fault{Namespace: f.Namespace, Name: f.Name, Target: t.Target, Rules: rules}
+				c.snap.Faults[out.Key()+"@"+out.Target.String()] = out
 			}
-			if connections {
-				faultConnections(f, info.model)
-				st.set(conditionEnforced, true, "Enforced", "for connections to Service %s by their callers' ztunnels", t.Name)
-			}
-			if !requests {
-				continue
-			}
-			if !info.served() {
-				why := "Service " + f.Namespace + "/" + t.Name + " has no waypoint that could do this: " + info.unserved()
-				st.set(conditionEnforced, false, reasonNoWaypoint, "%s", why)
-				st.warn(path, why, fmt.Sprintf("make a Gateway of class %s and label the Service or its namespace %s: <gateway>", api.WaypointClass, api.LabelUseWaypoint))
-				continue
-			}
-			out := &model.Fault{Namespace: f.Namespace, Name: f.Name, Service: info.model.Key(), Rules: rules}
-			c.snap.Faults[out.Key()+"@"+out.Service] = out
-			st.set(conditionEnforced, true, "Enforced", "for Service %s by waypoint %s", t.Name, info.use.waypoint.Key())
 		}
 		st.set(conditionAccepted, true, "Accepted", "the fault is understood")
 	}
@@ -63,7 +51,8 @@ func (c *compiler) compileFaults() {
 const reasonExpired = "Expired"
 
 func expired(f *api.Fault, now time.Time) bool {
-	return f.Spec.Expires != nil && !now.IsZero() && !now.Before(f.Spec.Expires.Time)
+	end := f.End()
+	return !end.IsZero() && !now.IsZero() && !now.Before(end)
 }
 
 // NextExpiry is when the next of the faults ends by itself: the objects then mean something else, and are to be
@@ -71,8 +60,8 @@ func expired(f *api.Fault, now time.Time) bool {
 func NextExpiry(objs *source.Objects, now time.Time) time.Time {
 	var next time.Time
 	for _, o := range objs.Faults {
-		if e := o.Value.Spec.Expires; e != nil && now.Before(e.Time) && (next.IsZero() || e.Time.Before(next)) {
-			next = e.Time
+		if end := o.Value.End(); !end.IsZero() && now.Before(end) && (next.IsZero() || end.Before(next)) {
+			next = end
 		}
 	}
 	return next
@@ -96,6 +85,15 @@ func faultRules(namespace string, in []api.FaultRule) []model.FaultRule {
 		}
 		if r.Delay != nil {
 			rule.DelayPercent, rule.Delay = r.Delay.Percentage, r.Delay.Duration.Duration
+			if d := r.Delay.Distribution; d != nil {
+				rule.Spread = &model.Spread{Kind: d.Kind, Deviation: d.Deviation.Value(), Max: d.Max.Value()}
+			}
+		}
+		if b := r.Bandwidth; b != nil {
+			rule.BandwidthPercent, rule.Bandwidth = 100, b.Limit.Value()
+			if b.Percentage != nil {
+				rule.BandwidthPercent = *b.Percentage
+			}
 		}
 		out = append(out, rule)
 	}

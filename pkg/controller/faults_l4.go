@@ -19,8 +19,8 @@ func faultConnections(f *api.Fault, s *model.Service) {
 
 func connFault(f *api.Fault, r *api.FaultRule) model.ConnFault {
 	out := model.ConnFault{Name: f.Namespace + "/" + f.Name, From: faultCallers(f.Namespace, r.From)}
-	if f.Spec.Expires != nil {
-		out.Until = f.Spec.Expires.UTC()
+	if end := f.End(); !end.IsZero() {
+		out.Until = end.UTC()
 	}
 	c := r.Connection
 	if c.Delay != nil {

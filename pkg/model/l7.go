@@ -203,12 +203,12 @@ type ExternalAuthorization struct {
 	PartialBody       bool          `json:"partialBody,omitempty"`
 }
 
-// Fault injects failures into a service's requests.
+// Fault injects failures into the requests of a target.
 type Fault struct {
-	Namespace string      `json:"namespace"`
-	Name      string      `json:"name"`
-	Service   string      `json:"service"` // Service.Key()
-	Rules     []FaultRule `json:"rules"`
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Target
+	Rules []FaultRule `json:"rules"`
 }
 
 // Key identifies a fault: namespace/name.
@@ -223,4 +223,15 @@ type FaultRule struct {
 	AbortGRPC    *uint32       `json:"abortGRPC,omitempty"`    // gRPC status instead
 	DelayPercent float64       `json:"delayPercent,omitempty"` // 0–100
 	Delay        time.Duration `json:"delay,omitempty"`
+	Spread       *Spread       `json:"spread,omitempty"` // of the delays around Delay; nil: none
+	// BandwidthPercent of the answers, 0–100, come at Bandwidth bytes/s.
+	BandwidthPercent float64 `json:"bandwidthPercent,omitempty"`
+	Bandwidth        uint64  `json:"bandwidth,omitempty"`
+}
+
+// Spread is how delays differ.
+type Spread struct {
+	Kind      string        `json:"kind"` // Normal, Uniform, Exponential
+	Deviation time.Duration `json:"deviation,omitempty"`
+	Max       time.Duration `json:"max,omitempty"` // 0: no limit
 }

@@ -12,12 +12,12 @@ func TestFaultOfCallers(t *testing.T) {
 	status := func(n uint32, from ...model.CallerMatch) model.FaultRule {
 		return model.FaultRule{AbortPercent: 100, AbortStatus: n, From: from}
 	}
-	f := &model.Fault{Namespace: "shop", Name: "f", Service: key, Rules: []model.FaultRule{
+	f := &model.Fault{Namespace: "shop", Name: "f", Target: model.Target{Service: key}, Rules: []model.FaultRule{
 		status(501, model.CallerMatch{ServiceAccounts: []model.ServiceAccountMatch{{Namespace: "shop", ServiceAccount: "third"}}}),
 		status(502, model.CallerMatch{Namespaces: []string{"oth", "shop.x"}}, model.CallerMatch{Namespaces: []string{"other"}}),
 		status(503, model.CallerMatch{Namespaces: []string{"other"}, ServiceAccounts: []model.ServiceAccountMatch{{Namespace: "shop", ServiceAccount: "frontend"}}}),
 	}}
-	m.snap.Faults[f.Key()+"@"+f.Service] = f
+	m.snap.Faults[f.Key()+"@"+f.Target.String()] = f
 	if problems := m.publish(); len(problems) > 0 {
 		t.Fatal(problems)
 	}

@@ -206,7 +206,7 @@ func TestTimeoutsAndRetries(t *testing.T) {
 
 func TestFaults(t *testing.T) {
 	m := newMesh(t)
-	m.snap.Faults["shop/f"] = &model.Fault{Namespace: "shop", Name: "f", Service: key, Rules: []model.FaultRule{
+	m.snap.Faults["shop/f"] = &model.Fault{Namespace: "shop", Name: "f", Target: model.Target{Service: key}, Rules: []model.FaultRule{
 		{Matches: []model.RouteMatch{{PathKind: model.PathPrefix, Path: "/pay", Headers: []model.NameMatch{{Name: "X-Chaos", Value: "yes"}}}}, AbortPercent: 100, AbortStatus: 418},
 		{Matches: path(model.PathPrefix, "/some"), AbortPercent: 30, AbortStatus: 503},
 		{Matches: path(model.PathExact, "/slow"), DelayPercent: 100, Delay: 300 * time.Millisecond},

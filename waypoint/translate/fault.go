@@ -24,28 +24,54 @@ type faultRule struct {
 	from  *matcherv3.FilterStateMatcher // nil: all callers
 	all   bool                          // no conditions
 	any   *anypb.Any
+	draw  *anypb.Any // of the delay's length; nil: it is fixed
 }
 
-// faultRules lists the target's faults in the order they are tried. A fault that cannot be compiled is
-// left out with a problem: it makes things worse on purpose, so without it nothing is open.
-func (b *builder) faultRules(t *target) ([]faultRule, []Source) {
-	var out []faultRule
-	var owners []Source
-	if t.service == nil {
-		return nil, nil
-	}
-	for _, f := range b.faults[t.serviceKey()] {
-		owners = append(owners, faultSource(f))
-		for i, r := range f.Rules {
-			rules, err := compileFault(r)
-			if err != nil {
-				b.problem(faultSource(f), "rule %d is not in force: %v", i, err)
-				continue
-			}
-			out = append(out, rules...)
+// faultsOf are a target's faults, compiled once for all of its routes.
+type faultsOf struct {
+	b    *builder
+	t    *target
+	done map[*model.Fault][]faultRule
+}
+
+// rules lists the faults of an entry in the order they are tried, those with the narrowest target first.
+func (f *faultsOf) rules(e *entry) (out []faultRule, owners []Source) {
+	add := func(at model.Target) {
+		for _, fault := range f.b.faults[at] {
+			owners = append(owners, faultSource(fault))
+			out = append(out, f.compile(fault)...)
 		}
 	}
+	if e.of != nil {
+		if e.rule != nil && e.rule.Name != "" {
+			add(model.Target{Route: e.of.Key(), Rule: e.rule.Name})
+		}
+		add(model.Target{Route: e.of.Key()})
+	}
+	if service := f.t.serviceKey(); service != "" {
+		add(model.Target{Service: service, Port: f.t.port})
+		add(model.Target{Service: service})
+	}
 	return out, owners
+}
+
+// compile leaves rules that cannot be compiled out, with a problem: they make things worse on purpose, so
+// without them nothing is open.
+func (f *faultsOf) compile(fault *model.Fault) []faultRule {
+	if rules, ok := f.done[fault]; ok {
+		return rules
+	}
+	var out []faultRule
+	for i, r := range fault.Rules {
+		rules, err := compileFault(r)
+		if err != nil {
+			f.b.problem(faultSource(fault), "rule %d is not in force: %v", i, err)
+			continue
+		}
+		out = append(out, rules...)
+	}
+	f.done[fault] = out
+	return out
 }
 
 func compileFault(r model.FaultRule) ([]faultRule, error) {
@@ -57,7 +83,7 @@ func compileFault(r model.FaultRule) ([]faultRule, error) {
 		return nil, nil
 	}
 	from := callersAmong(r.From)
-	packed := pack(fault)
+	packed, draw := pack(fault), drawing(r)
 	var out []faultRule
 	for _, m := range matches(r.Matches) {
 		c, err := conditions(m)
@@ -81,7 +107,7 @@ func compileFault(r model.FaultRule) ([]faultRule, error) {
 				return nil, err
 			}
 		}
-		out = append(out, faultRule{conds: c, from: from, all: len(c.headers)+len(c.query) == 0 && from == nil, any: packed})
+		out = append(out, faultRule{conds: c, from: from, all: len(c.headers)+len(c.query) == 0 && from == nil, any: packed, draw: draw})
 	}
 	return out, nil
 }
@@ -150,8 +176,17 @@ func httpFault(r model.FaultRule) (*faultv3.HTTPFault, error) {
 			Percentage:         percent(r.DelayPercent),
 			FaultDelaySecifier: &commonfaultv3.FaultDelay_FixedDelay{FixedDelay: seconds(r.Delay)},
 		}
+		if r.Spread != nil {
+			out.Delay.FaultDelaySecifier = &commonfaultv3.FaultDelay_HeaderDelay_{HeaderDelay: &commonfaultv3.FaultDelay_HeaderDelay{}}
+		}
 	}
-	if out.Abort == nil && out.Delay == nil {
+	if r.BandwidthPercent > 0 && r.Bandwidth > 0 {
+		out.ResponseRateLimit = &commonfaultv3.FaultRateLimit{
+			Percentage: percent(r.BandwidthPercent),
+			LimitType:  &commonfaultv3.FaultRateLimit_FixedLimit_{FixedLimit: &commonfaultv3.FaultRateLimit_FixedLimit{LimitKbps: max(r.Bandwidth/1024, 1)}},
+		}
+	}
+	if out.Abort == nil && out.Delay == nil && out.ResponseRateLimit == nil {
 		return nil, nil
 	}
 	return out, out.ValidateAll()
@@ -181,6 +216,10 @@ func withFaults(route *routev3.Route, faults []faultRule) []*routev3.Route {
 			r.TypedPerFilterConfig = map[string]*anypb.Any{}
 		}
 		r.TypedPerFilterConfig[filterFault] = f.any
+		if f.draw != nil {
+			r.TypedPerFilterConfig[filterFaultDelay] = f.draw
+			r.RequestHeadersToRemove = append(r.RequestHeadersToRemove, headerFaultDelay)
+		}
 		out = append(out, r)
 		if f.all {
 			return out

@@ -41,6 +41,7 @@ const (
 	filterBuffer      = "buffer"
 	filterTranscoder  = "transcoder" // what is before it sees the request that the client made
 	filterBandwidth   = "bandwidth"
+	filterFaultDelay  = "fault.delay" // draws how long the next waits
 	filterFault       = "fault"
 	filterMissing     = "fault.missing" // answers for backends that do not exist
 	filterSampled     = "sampled"       // reads whether a request is traced
@@ -74,6 +75,7 @@ func (b *builder) httpFilters() []*hcmv3.HttpFilter {
 		httpFilterOff(filterBuffer, &bufferv3.Buffer{MaxRequestBytes: u32(1 << 20)}),
 		httpFilterOff(filterTranscoder, &compositev3.Composite{}),
 		httpFilterOff(filterBandwidth, &bandwidthv3.BandwidthLimit{StatPrefix: "bandwidth"}),
+		httpFilterOff(filterFaultDelay, &luav3.Lua{}),
 		httpFilterOff(filterFault, &faultv3.HTTPFault{}),
 		httpFilterOff(filterMissing, &faultv3.HTTPFault{}),
 		httpFilterOff(filterSampled, &headermetav3.Config{}),

@@ -133,7 +133,7 @@ func (c chaos) world() *model.Snapshot {
 		s.L7Policies[p.Key()] = p
 	}
 	for i := range c.IntN(3) {
-		f := &model.Fault{Namespace: "shop", Name: fmt.Sprint(i), Service: []string{"shop/a", "shop/b"}[c.IntN(2)]}
+		f := &model.Fault{Namespace: "shop", Name: fmt.Sprint(i), Target: model.Target{Service: []string{"shop/a", "shop/b"}[c.IntN(2)]}}
 		for range c.IntN(3) {
 			f.Rules = append(f.Rules, model.FaultRule{Matches: c.matches(), AbortPercent: []float64{0, -1, 50, 1e9}[c.IntN(4)], AbortStatus: []uint32{0, 1, 503, 1 << 30}[c.IntN(4)], DelayPercent: 100, Delay: c.duration()})
 		}

@@ -30,11 +30,12 @@ func (b *builder) routeConfiguration(t *target) routeConfig {
 	}
 	entries, by := b.routeEntries(t)
 	owners = append(append(owners, by...), t.owners...)
-	faults, by := b.faultRules(t)
-	owners = append(owners, by...)
+	faults := &faultsOf{b: b, t: t, done: map[*model.Fault][]faultRule{}}
 	for _, e := range entries {
 		owners = append(owners, b.onRoute(t, &e)...)
-		vh.Routes = append(vh.Routes, withFaults(e.route, faults)...)
+		rules, by := faults.rules(&e)
+		owners = append(owners, by...)
+		vh.Routes = append(vh.Routes, withFaults(e.route, rules)...)
 	}
 	vh.Routes = withTraces(vh.Routes)
 	hoistExtensions(vh)

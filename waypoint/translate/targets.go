@@ -127,7 +127,7 @@ func (b *builder) serviceKind(s *model.Service, p model.Port) kind {
 	case model.AppTCP, model.AppTLS:
 		return b.l4Kind(s, p.ServicePort)
 	}
-	if len(b.faults[s.Key()]) > 0 || b.hasAuthentication(&target{service: s, port: p.ServicePort}) || b.hasHTTPPolicy(s.Key(), p.ServicePort) || asksOfLayers(b.serviceLayers(s.Key(), p.ServicePort)) {
+	if b.hasFault(s.Key(), p.ServicePort) || b.hasAuthentication(&target{service: s, port: p.ServicePort}) || b.hasHTTPPolicy(s.Key(), p.ServicePort) || asksOfLayers(b.serviceLayers(s.Key(), p.ServicePort)) {
 		return kindHTTP
 	}
 	for _, r := range b.routes[s.Key()] {
@@ -139,6 +139,10 @@ func (b *builder) serviceKind(s *model.Service, p model.Port) kind {
 		return b.l4Kind(s, p.ServicePort)
 	}
 	return kindAuto
+}
+
+func (b *builder) hasFault(service string, port uint16) bool {
+	return len(b.faults[model.Target{Service: service}])+len(b.faults[model.Target{Service: service, Port: port}]) > 0
 }
 
 func (b *builder) l4Kind(s *model.Service, port uint16) kind {

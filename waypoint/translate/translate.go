@@ -90,12 +90,12 @@ type builder struct {
 	res      *Resources
 	problems []Problem
 
-	assigned  map[string]string            // names of load assignments, by the cluster already made
-	workloads map[string][]*model.Workload // by Service.Key(), sorted by UID
-	routes    map[string][]*model.Route    // by Service.Key(), sorted by age and name; of requests
-	routesL4  map[string][]*model.Route    // the same, of connections
-	policies  map[string][]*model.L7Policy // by Service.Key(), "" for the whole waypoint; sorted by key
-	faults    map[string][]*model.Fault    // by Service.Key(), sorted by key
+	assigned  map[string]string               // names of load assignments, by the cluster already made
+	workloads map[string][]*model.Workload    // by Service.Key(), sorted by UID
+	routes    map[string][]*model.Route       // by Service.Key(), sorted by age and name; of requests
+	routesL4  map[string][]*model.Route       // the same, of connections
+	policies  map[string][]*model.L7Policy    // by Service.Key(), "" for the whole waypoint; sorted by key
+	faults    map[model.Target][]*model.Fault // sorted by key
 
 	attachments attachments // those in force
 	refused     attachments // those that Envoy refused
@@ -146,13 +146,13 @@ func (b *builder) index() {
 			b.policies[p.Service] = append(b.policies[p.Service], p)
 		}
 	}
-	b.faults = map[string][]*model.Fault{}
+	b.faults = map[model.Target][]*model.Fault{}
 	for _, f := range sorted(b.snap.Faults) {
 		if why, bad := b.cfg.Refused[faultSource(f)]; bad {
 			b.problem(faultSource(f), "not in force, Envoy refuses it: %s", why)
 			continue
 		}
-		b.faults[f.Service] = append(b.faults[f.Service], f)
+		b.faults[f.Target] = append(b.faults[f.Target], f)
 	}
 }
 

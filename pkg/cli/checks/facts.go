@@ -48,6 +48,7 @@ type Facts struct {
 	DaemonSets  []*appsv1.DaemonSet
 	Deployments []*appsv1.Deployment
 	Policies    []*networkingv1.NetworkPolicy
+	Faults      []*api.Fault
 	Settings    map[string]map[string]string // ConfigMaps that say how a network plugin works, by namespace/name
 	CRDs        map[string]*unstructured.Unstructured
 	Lease       *coordinationv1.Lease
@@ -99,6 +100,7 @@ func Gather(ctx context.Context, o Options) *Facts {
 		return f
 	}
 	f.lists(ctx, o.Cluster)
+	f.faults(ctx, o.Cluster)
 	f.settings(ctx, o.Cluster)
 	if o.Rights {
 		f.rights(ctx, o.Cluster)
