@@ -52,7 +52,7 @@ const (
 	// LabelWaypointFor on a Gateway: "service" (default), "workload", "all" or "none".
 	LabelWaypointFor = "weft.dev/waypoint-for"
 
-	// LabelFilterData, with any value, marks the ConfigMaps that an HTTPFilter may read.
+	// LabelFilterData, with any value, marks the ConfigMaps that objects of Weft may read.
 	LabelFilterData = "weft.dev/filter-data"
 	// LabelWaypointParameters, with any value, marks the ConfigMaps that a Gateway's parametersRef may name.
 	LabelWaypointParameters = "weft.dev/waypoint-parameters"

@@ -16,7 +16,7 @@ type FaultSource struct {
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="not the name of a namespace: write it out, in small letters"
 	// +listType=set
 	Namespaces []string `json:"namespaces,omitempty"`
-	// ServiceAccounts of callers: namespace/name, or name for one in the fault's own namespace.
+	// ServiceAccounts of callers: namespace/name, or name for one in the object's own namespace.
 	//
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8

@@ -128,14 +128,14 @@ type GRPCTranscoding struct {
 	Print PrintOptions `json:"print,omitzero"`
 }
 
-// ConfigMapKey names an entry of a ConfigMap in the filter's namespace, which has the label weft.dev/filter-data.
+// ConfigMapKey names an entry of a ConfigMap in the object's namespace, which has the label weft.dev/filter-data.
 type ConfigMapKey struct {
 	// Name of the ConfigMap.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
-	// Key in its binaryData, or in base64 in its data.
+	// Key in its data or binaryData. What is not text stands in binaryData, or in base64 in data.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253

@@ -64,6 +64,11 @@ type RateLimitRule struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000000000
 	Burst *int32 `json:"burst,omitempty"`
+	// From: only requests of any of these callers are counted. Left out, all.
+	//
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	From []FaultSource `json:"from,omitempty"`
 	// Match is which requests are counted. Left out, all.
 	Match *RequestMatch `json:"match,omitempty"`
 	// By counts the requests of each value by themselves: of each caller, each path. Left out, all together.

@@ -32,6 +32,7 @@ type TrafficPolicy struct {
 // +kubebuilder:validation:XValidation:rule="self.targetRefs.all(t, t.kind == 'Service') || !has(self.outlierDetection)",fieldPath=".outlierDetection",message="outlierDetection acts on connections, which routes share: attach it to the Service"
 // +kubebuilder:validation:XValidation:rule="self.targetRefs.all(t, t.kind == 'Service') || !has(self.tcpKeepalive)",fieldPath=".tcpKeepalive",message="tcpKeepalive acts on connections, which routes share: attach it to the Service"
 // +kubebuilder:validation:XValidation:rule="self.targetRefs.all(t, t.kind == 'Service') || !has(self.http2) && !has(self.protocol)",fieldPath=".protocol",message="protocol and http2 act on connections, which routes share: attach them to the Service"
+// +kubebuilder:validation:XValidation:rule="self.targetRefs.all(t, t.kind == 'Service') || !has(self.tls)",fieldPath=".tls",message="tls acts on connections, which routes share: attach it to the Service"
 // +kubebuilder:validation:XValidation:rule="self.targetRefs.all(t, t.kind == 'Service') || !has(self.healthChecks)",fieldPath=".healthChecks",message="healthChecks concern endpoints, which routes share: attach them to the Service"
 // +kubebuilder:validation:XValidation:rule="self.targetRefs.all(t, t.kind == 'Service') || !has(self.timeouts) || !has(self.timeouts.connect)",fieldPath=".timeouts.connect",message="timeouts.connect acts on connections, which routes share: attach it to the Service"
 // +kubebuilder:validation:XValidation:rule="self.targetRefs.all(t, t.kind == 'Service') || !has(self.retries) || !has(self.retries.budget)",fieldPath=".retries.budget",message="a retry budget is shared by all routes to a Service: attach it to the Service"
@@ -67,6 +68,8 @@ type TrafficPolicySpec struct {
 	Protocol UpstreamProtocol `json:"protocol,omitempty"`
 	// HTTP2 tunes connections that speak it.
 	HTTP2 *HTTP2 `json:"http2,omitempty"`
+	// TLS to endpoints that are outside the mesh. Left out: in clear, as the client spoke.
+	TLS *BackendTLS `json:"tls,omitempty"`
 	// HealthChecks are made on the endpoints' own nodes; an endpoint that fails one gets no traffic from anywhere.
 	//
 	// +kubebuilder:validation:MinItems=1

@@ -54,7 +54,7 @@ func trafficText(p *model.TrafficPolicy, rule *model.RouteRule) string {
 		}
 	}
 	if t := p.Timeouts; t != nil {
-		add(t.Request != nil && rule.Timeout == 0 && *t.Request > 0, "answered 504 after %v", value(t.Request))
+		add(t.Request != nil && rule.Timeout == 0 && !rule.NoTimeout && *t.Request > 0, "answered 504 after %v", value(t.Request))
 		add(t.PerTry != nil && rule.TryTimeout == 0 && *t.PerTry > 0, "a try may take %v", value(t.PerTry))
 		add(t.Idle != nil && *t.Idle > 0, "cut after %v idle", value(t.Idle))
 		add(t.Connect > 0, "%v to connect", t.Connect)

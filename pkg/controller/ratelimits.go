@@ -41,7 +41,7 @@ func (c *compiler) rateLimit(p policyObject, spec api.RateLimitSpec) *model.Rate
 		out.MaxKeys = defaultMaxKeys
 	}
 	for _, r := range spec.Rules {
-		out.Rules = append(out.Rules, limitRule(r))
+		out.Rules = append(out.Rules, limitRule(p.GetNamespace(), r))
 	}
 	g := spec.Global
 	if g == nil {
@@ -55,9 +55,9 @@ func (c *compiler) rateLimit(p policyObject, spec api.RateLimitSpec) *model.Rate
 	return out
 }
 
-func limitRule(r api.RateLimitRule) model.LimitRule {
+func limitRule(namespace string, r api.RateLimitRule) model.LimitRule {
 	units := map[api.RateLimitUnit]time.Duration{"Second": time.Second, "Minute": time.Minute, "Hour": time.Hour, "Day": 24 * time.Hour}
-	out := model.LimitRule{Requests: uint32(r.Requests), Per: units[r.Per], Burst: uint32(r.Requests)}
+	out := model.LimitRule{Requests: uint32(r.Requests), Per: units[r.Per], Burst: uint32(r.Requests), From: faultCallers(namespace, r.From)}
 	if r.Burst != nil {
 		out.Burst = uint32(*r.Burst)
 	}

@@ -29,6 +29,7 @@ func (r *routeCompiler) duration(rule *model.RouteRule, path string, d *gatewayv
 func (r *routeCompiler) httpTimeouts(rule *model.RouteRule, path string, in gatewayv1.HTTPRouteRule) {
 	if t := in.Timeouts; t != nil {
 		rule.Timeout = r.duration(rule, path+".timeouts.request", t.Request)
+		rule.NoTimeout = t.Request != nil && rule.Timeout == 0 && rule.Invalid == ""
 		rule.TryTimeout = r.duration(rule, path+".timeouts.backendRequest", t.BackendRequest)
 		if rule.Timeout > 0 && rule.TryTimeout > rule.Timeout {
 			r.unserved(rule, path+".timeouts.backendRequest", fmt.Sprintf("one attempt may take %v, the whole request only %v", rule.TryTimeout, rule.Timeout), "make the first the shorter")

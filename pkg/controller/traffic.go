@@ -14,6 +14,7 @@ func (c *compiler) compileTraffic() {
 		spec := &o.Value.Spec
 		p := policyObject{Policy: o.Value, kind: "TrafficPolicy", at: o.Origin, refs: spec.TargetRefs}
 		policy := trafficPolicy(spec)
+		policy.TLS = c.backendTLS(p, spec.TLS)
 		for _, t := range c.attachPolicy(p, targetKinds{service: true, route: true}) {
 			addProbes(t, policy.Checks)
 			if ztunnel.concerns(t) {
@@ -25,6 +26,9 @@ func (c *compiler) compileTraffic() {
 			}
 			c.labelEndpoints(t, policy.Subset)
 			c.put(p, t, model.Attachment{Traffic: policy})
+		}
+		if policy.TLS != nil && policy.TLS.Broken != "" {
+			c.status(p.kind, p, p.at).set(conditionEnforced, false, "InvalidCACertificates", "%s: endpoints outside the mesh are not called", policy.TLS.Broken)
 		}
 		c.status(p.kind, p, p.at).set(conditionAccepted, true, "Accepted", "the policy is understood")
 	}

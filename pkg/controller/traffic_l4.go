@@ -67,6 +67,7 @@ func unserved(p *model.TrafficPolicy, port uint16) []string {
 	}
 	add(p.Protocol != "", "protocol")
 	add(p.HTTP2 != nil, "http2")
+	add(p.TLS != nil, "tls")
 	return out
 }
 

@@ -54,6 +54,7 @@ type RouteRule struct {
 	Mirrors     []Backend     `json:"mirrors,omitempty"` // Weight is a percentage ×1000 of requests
 	Backends    []Backend     `json:"backends,omitempty"`
 	Timeout     time.Duration `json:"timeout,omitempty"`        // whole request; 0 none
+	NoTimeout   bool          `json:"noTimeout,omitempty"`      // none, whatever policies say
 	TryTimeout  time.Duration `json:"backendTimeout,omitempty"` // one attempt; 0 none
 	Retry       *Retry        `json:"retry,omitempty"`
 	Session     *Session      `json:"session,omitempty"`

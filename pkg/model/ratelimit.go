@@ -21,6 +21,7 @@ type LimitRule struct {
 	Requests uint32        `json:"requests"`
 	Per      time.Duration `json:"per"` // 1 s, 1 min, 1 h or 24 h
 	Burst    uint32        `json:"burst,omitempty"`
+	From     []CallerMatch `json:"from,omitempty"` // any of these callers; none: all
 	Match    *RouteMatch   `json:"match,omitempty"`
 	By       []LimitKey    `json:"by,omitempty"`
 }
@@ -35,6 +36,9 @@ const (
 	LimitHost      = "Host"
 	LimitHeader    = "Header"
 )
+
+// Narrowed reports whether the rule counts only some requests.
+func (r *LimitRule) Narrowed() bool { return r.Match != nil || len(r.From) > 0 }
 
 // LimitKey is a property of a request; Name is of a header.
 type LimitKey struct {

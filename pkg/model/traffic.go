@@ -21,6 +21,7 @@ type TrafficPolicy struct {
 	Keepalive *Keepalive        `json:"keepalive,omitempty"`
 	Protocol  AppProtocol       `json:"protocol,omitempty"` // AppHTTP (1.1) or AppHTTP2
 	HTTP2     *HTTP2            `json:"http2,omitempty"`
+	TLS       *BackendTLS       `json:"tls,omitempty"` // to endpoints outside the mesh
 
 	Checks []HealthCheck `json:"checks,omitempty"`
 }
@@ -145,6 +146,15 @@ type Keepalive struct {
 	Probes   uint32        `json:"probes"`
 }
 
+// BackendTLS is how endpoints outside the mesh are called by TLS.
+type BackendTLS struct {
+	ServerName string   `json:"serverName"`
+	Names      []string `json:"names,omitempty"` // of which the certificate has to hold one; none: ServerName
+	Roots      string   `json:"roots,omitempty"` // whom to trust, in PEM; empty: the public roots
+	// Broken says why it cannot be done; such endpoints are not called then.
+	Broken string `json:"broken,omitempty"`
+}
+
 // HTTP2 tunes connections. 0 says nothing.
 type HTTP2 struct {
 	Streams          uint32 `json:"streams,omitempty"`
@@ -191,6 +201,7 @@ func (p *TrafficPolicy) Over(wider *TrafficPolicy) *TrafficPolicy {
 	out.Keepalive = cmp.Or(p.Keepalive, wider.Keepalive)
 	out.Protocol = cmp.Or(p.Protocol, wider.Protocol)
 	out.HTTP2 = cmp.Or(p.HTTP2, wider.HTTP2)
+	out.TLS = cmp.Or(p.TLS, wider.TLS)
 	if out.Subset == nil {
 		out.Subset = wider.Subset
 	}

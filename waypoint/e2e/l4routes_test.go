@@ -221,6 +221,21 @@ func TestTLSRoute(t *testing.T) {
 	}
 }
 
+// TestTLSRouteWeights: connections to one name are shared out.
+func TestTLSRouteWeights(t *testing.T) {
+	m := withTLS(t)
+	m.l4Route("TLSRoute", "shop", "split", 443, []string{"a.example"}, toPort(key, 443, 70), toPort(keyV2, 443, 30))
+	m.publish()
+	m.eventually("v2 answers", func() error { return want(hello(m.client, "a.example"), "cart-v2-11") })
+	count := map[string]int{}
+	for range 400 {
+		count[hello(m.client, "a.example")]++
+	}
+	if v2 := count["cart-v2-11"]; v2 < 80 || v2 > 165 || v2+count["cart-10"] != 400 {
+		t.Errorf("70/30 of 400 connections: %v", count)
+	}
+}
+
 // TestTLSRoutePolicy: who may call is asked of the caller, not of the waypoint's inner hops.
 func TestTLSRoutePolicy(t *testing.T) {
 	m := withTLS(t)

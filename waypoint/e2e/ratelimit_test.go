@@ -113,6 +113,15 @@ func TestLocalRateLimit(t *testing.T) {
 	expect("another user", 2, 4, m.http, "GET", "/", "x-user", "bob")
 	expect("nobody", 2, 4, m.http, "GET", "/")
 
+	ofThird := anHour(2)
+	ofThird.From = []model.CallerMatch{{ServiceAccounts: []model.ServiceAccountMatch{{Namespace: "shop", ServiceAccount: "third"}}}}
+	ofOthers := anHour(3)
+	ofOthers.From = []model.CallerMatch{{Namespaces: []string{"other"}}}
+	step(7, ofThird, ofOthers)
+	expect("an account", 2, 4, third, "GET", "/", "x-weft-peer", "spiffe://cluster.local/ns/shop/sa/forged")
+	expect("a namespace's", 3, 5, second, "GET", "/")
+	expect("who is not meant", 4, 4, m.http, "GET", "/", "x-weft-peer", "spiffe://cluster.local/ns/shop/sa/third")
+
 	step(6, anHour(2, model.LimitKey{Type: model.LimitAddress}, model.LimitKey{Type: model.LimitHost}))
 	expect("an address and host", 2, 4, m.http, "GET", "/")
 }

@@ -81,6 +81,7 @@ func TestTrafficTimeouts(t *testing.T) {
 	m.route("timeouts",
 		model.RouteRule{Name: "patient", Matches: []model.RouteMatch{{Headers: []model.NameMatch{{Name: "x-rule", Value: "patient"}}}}, Backends: b},
 		model.RouteRule{Name: "own", Matches: []model.RouteMatch{{Headers: []model.NameMatch{{Name: "x-rule", Value: "own"}}}}, Timeout: 10 * time.Second, Backends: b},
+		model.RouteRule{Name: "endless", Matches: []model.RouteMatch{{Headers: []model.NameMatch{{Name: "x-rule", Value: "endless"}}}}, NoTimeout: true, Backends: b},
 		model.RouteRule{Backends: b})
 	short := 150 * time.Millisecond
 	m.traffic("service", cartService, &model.TrafficPolicy{Timeouts: &model.Timeouts{Request: &short}})
@@ -89,6 +90,7 @@ func TestTrafficTimeouts(t *testing.T) {
 	m.traffic("rule", model.Target{Route: "HTTPRoute/shop/timeouts", Rule: "patient"}, &model.TrafficPolicy{Timeouts: &model.Timeouts{Request: ptr(10 * time.Second)}})
 	m.statusIs(200, m.http, "GET", "/sleep/400", "x-rule", "patient")
 	m.statusIs(200, m.http, "GET", "/sleep/400", "x-rule", "own")
+	m.statusIs(200, m.http, "GET", "/sleep/400", "x-rule", "endless")
 	m.statusIs(504, m.http, "GET", "/sleep/5000")
 	// One try, and with it the next.
 	m.traffic("service", cartService, &model.TrafficPolicy{Timeouts: &model.Timeouts{PerTry: &short}, Retries: getOnly(2, model.RetryReset)})

@@ -117,6 +117,11 @@ func callersAmong(from []model.CallerMatch) *matcherv3.FilterStateMatcher {
 	if len(from) == 0 {
 		return nil
 	}
+	return &matcherv3.FilterStateMatcher{Key: statePeer, Matcher: &matcherv3.FilterStateMatcher_StringMatch{StringMatch: regexMatch(callersPattern(from))}}
+}
+
+// callersPattern is a regular expression of the identities of some callers.
+func callersPattern(from []model.CallerMatch) string {
 	any := []string{`/`} // nobody's: no identity is that
 	for _, m := range from {
 		for _, a := range m.ServiceAccounts {
@@ -130,9 +135,7 @@ func callersAmong(from []model.CallerMatch) *matcherv3.FilterStateMatcher {
 			}
 		}
 	}
-	return &matcherv3.FilterStateMatcher{Key: statePeer, Matcher: &matcherv3.FilterStateMatcher_StringMatch{
-		StringMatch: regexMatch(spiffe + "[^/]+/ns/(" + strings.Join(any, "|") + ")"),
-	}}
+	return spiffe + "[^/]+/ns/(" + strings.Join(any, "|") + ")"
 }
 
 // pathCondition says a path match as a condition on the :path header, so that it can be joined to any

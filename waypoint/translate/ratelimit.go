@@ -75,8 +75,8 @@ func limitsOf(a *model.Attachment) ([]*routev3.RateLimit, error) {
 		l := &routev3.RateLimit{Actions: []*routev3.RateLimit_Action{{ActionSpecifier: &routev3.RateLimit_Action_GenericKey_{
 			GenericKey: &routev3.RateLimit_Action_GenericKey{DescriptorKey: limitKey, DescriptorValue: limitName(a, i)},
 		}}}}
-		if r.Match != nil {
-			m, err := limitMatcher(*r.Match)
+		if r.Narrowed() {
+			m, err := limitMatcher(&r)
 			if err != nil {
 				return nil, fmt.Errorf("rule %d: %w", i, err)
 			}
@@ -100,7 +100,11 @@ func limitName(a *model.Attachment, rule int) string {
 	return a.Namespace + "/" + a.Name + "/" + strconv.Itoa(rule)
 }
 
-func limitMatcher(m model.RouteMatch) (*routev3.RateLimit_Action, error) {
+func limitMatcher(r *model.LimitRule) (*routev3.RateLimit_Action, error) {
+	m := model.RouteMatch{}
+	if r.Match != nil {
+		m = *r.Match
+	}
 	c, err := conditions(m)
 	if err != nil {
 		return nil, err
@@ -111,6 +115,9 @@ func limitMatcher(m model.RouteMatch) (*routev3.RateLimit_Action, error) {
 	}
 	if path != nil {
 		c.headers = append(c.headers, path)
+	}
+	if len(r.From) > 0 {
+		c.headers = append(c.headers, headerRegex(headerPeer, callersPattern(r.From)))
 	}
 	if len(c.headers) == 0 {
 		c.headers = append(c.headers, headerRegex(":path", ".*"))

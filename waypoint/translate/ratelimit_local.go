@@ -76,7 +76,7 @@ func (t *target) buckets(vh *routev3.VirtualHost) {
 // requests without a header there are buckets without it.
 func localDescriptors(name string, r model.LimitRule, dryRun bool) []*ratelimitv3.LocalRateLimitDescriptor {
 	entries := []*ratelimitv3.RateLimitDescriptor_Entry{{Key: limitKey, Value: name}}
-	if r.Match != nil {
+	if r.Narrowed() {
 		entries = append(entries, &ratelimitv3.RateLimitDescriptor_Entry{Key: limitMatch, Value: "yes"})
 	}
 	sets := [][]*ratelimitv3.RateLimitDescriptor_Entry{entries}

@@ -41,7 +41,7 @@ func (b *builder) trafficOnRoute(t *target, e *entry) []Source {
 		rule = &model.RouteRule{}
 	}
 	if w := p.Timeouts; w != nil {
-		if rule.Timeout == 0 && w.Request != nil {
+		if rule.Timeout == 0 && !rule.NoTimeout && w.Request != nil {
 			action.Timeout = seconds(*w.Request)
 		}
 		if w.Idle != nil {

@@ -33,6 +33,7 @@ func (b *builder) trafficOnCluster(t *target, c *clusterv3.Cluster) []Source {
 		c.UpstreamConnectionOptions = keepaliveOptions(p.Keepalive)
 	}
 	protocol(c, p)
+	b.tlsToOutside(t, c, p)
 	return append(owners, b.subsets(t, c)...)
 }
 
