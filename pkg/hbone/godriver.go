@@ -85,9 +85,10 @@ func (d *goDriver) writeLoop() {
 			_ = d.w.flush() // nobody is left to be told
 		}
 	}
-	if d.tls.CloseWrite() == nil {
-		_ = d.w.flush()
-	}
+	_ = d.tls.CloseWrite()
+	// That has ended the time for writing, and in wire lies what it said, or an alert.
+	_ = d.w.SetWriteDeadline(time.Now().Add(lastWords))
+	_ = d.w.flush()
 	d.hangUp()
 	close(d.bye)
 	c.settle()

@@ -23,6 +23,8 @@ type Limits struct {
 	Handshakes int
 	// Batch is how many bytes are encrypted and written at once. Default 256 KiB.
 	Batch int
+	// RekeyAfter is how many records a key protects on shards before it is renewed. Default and most: 2^23.
+	RekeyAfter uint64
 	// Unsent is how many bytes the kernel may hold back unsent on a connection: small messages wait behind
 	// them. Default 512 KiB; negative: no limit.
 	Unsent int

@@ -62,7 +62,7 @@ func (t *tunnel) make(n int) {
 func (t *tunnel) seal(p []byte) {
 	for len(p) > 0 {
 		n := min(len(p), record.MaxPayload)
-		t.make(n + 2*record.Overhead)
+		t.make(n + 3*record.Overhead) // and a KeyUpdate, perhaps
 		if t.out.Due() {
 			t.tail = len(t.out.AppendDue(t.buf[:t.tail]))
 		}

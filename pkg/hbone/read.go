@@ -1,12 +1,15 @@
 package hbone
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
+	"net"
 	"sync"
 	"time"
 
 	"github.com/weftmesh/weft/pkg/hbone/engine"
+	"github.com/weftmesh/weft/pkg/hbone/record"
 )
 
 // batch is what the reader needs while bytes move.
@@ -41,7 +44,9 @@ func (c *conn) atEOF(err error) error {
 func (c *conn) faulty() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return errors.As(c.err, new(*engine.ConnError))
+	var op *net.OpError // of crypto/tls
+	return errors.As(c.err, new(*engine.ConnError)) || errors.As(c.err, new(*record.Error)) ||
+		errors.As(c.err, new(tls.RecordHeaderError)) || errors.As(c.err, &op) && op.Op == "local error"
 }
 
 // refusal explains the end of a connection that the peer never accepted: in TLS 1.3 a client learns only

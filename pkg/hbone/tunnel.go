@@ -189,7 +189,7 @@ func (t *tunnel) keep(rest []byte) {
 
 // open decrypts the records in b, handles what they bring, and returns the beginning of one that is not whole.
 func (t *tunnel) open(b []byte) (rest []byte) {
-	c, plain := t.c, t.sh.plain[:0]
+	c, plain, all := t.c, t.sh.plain[:0], len(b)
 	var err error
 	for err == nil {
 		var p []byte
@@ -205,7 +205,7 @@ func (t *tunnel) open(b []byte) (rest []byte) {
 	c.mu.Lock()
 	if c.err != nil { // nobody listens any more
 		c.mu.Unlock()
-		if t.left -= len(b); t.left <= 0 || errors.Is(err, io.EOF) {
+		if t.left -= all; t.left <= 0 || errors.Is(err, io.EOF) {
 			t.eof = true
 			t.soil()
 		}
