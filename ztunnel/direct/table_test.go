@@ -1,0 +1,353 @@
+package direct
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	kernel "github.com/weftmesh/weft/pkg/direct"
+	"github.com/weftmesh/weft/pkg/identity"
+	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/telemetry"
+	"github.com/weftmesh/weft/ztunnel/flow"
+	"github.com/weftmesh/weft/ztunnel/pod"
+	"github.com/weftmesh/weft/ztunnel/state"
+)
+
+// fakeKernel has room for a few pairs.
+type fakeKernel struct {
+	mu      sync.Mutex
+	allow   map[kernel.Pair]bool
+	idents  map[netip.Addr]uint64
+	events  []kernel.Event
+	renewed int
+	closed  bool
+	room    int
+}
+
+func (k *fakeKernel) Permit(p kernel.Pair) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.allow) >= k.room {
+		return kernel.ErrFull
+	}
+	k.allow[p] = true
+	return nil
+}
+
+func (k *fakeKernel) Forbid(p kernel.Pair) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.allow, p)
+	return nil
+}
+
+func (k *fakeKernel) Pairs() ([]kernel.Pair, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Collect(maps.Keys(k.allow)), nil
+}
+
+func (k *fakeKernel) At(a netip.Addr) (uint64, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	ns, ok := k.idents[a]
+	return ns, ok
+}
+
+func (k *fakeKernel) Renew(time.Duration) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.renewed++
+	return nil
+}
+
+func (k *fakeKernel) Read(fn func(kernel.Event)) error {
+	k.mu.Lock()
+	events := k.events
+	k.events = nil
+	k.mu.Unlock()
+	for _, e := range events {
+		fn(e)
+	}
+	return nil
+}
+
+func (k *fakeKernel) Close() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.closed = true
+	return nil
+}
+
+// space is a pod's namespace; it counts the connections that were ended in it.
+type space struct {
+	ns uint64
+
+	mu    sync.Mutex
+	ended []netip.AddrPort // remote ends
+	swept int
+}
+
+func (s *space) Cookie() uint64 { return s.ns }
+
+func (s *space) DestroyConn(_, remote netip.AddrPort) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = append(s.ended, remote)
+	return nil
+}
+
+func (s *space) DestroyMarked(uint32, func(_, _ netip.AddrPort) bool) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.swept++
+	return 0, nil
+}
+
+const port = 8080
+
+// node is a table with the pods front and cart of one node, which may talk directly.
+type node struct {
+	*Table
+	k           *fakeKernel
+	front, cart *pod.Pod
+	pair        kernel.Pair
+}
+
+var (
+	frontAddr = netip.MustParseAddr("10.0.0.1")
+	cartAddr  = netip.MustParseAddr("10.0.0.2")
+)
+
+func workload(name string, addr netip.Addr) *model.Workload {
+	return &model.Workload{UID: "c//Pod/shop/" + name, Name: name, Namespace: "shop", ServiceAccount: name, TrustDomain: "cluster.local",
+		Node: "n1", Protocol: model.HBONE, Addresses: []netip.Addr{addr}, Services: map[string][]model.Port{}}
+}
+
+func newNode() *node {
+	s := state.New("n1")
+	s.Apply(state.Delta{Workloads: []*model.Workload{workload("front", frontAddr), workload("cart", cartAddr)}})
+	s.SetSynced()
+	m := telemetry.NewMetrics(telemetry.Options{})
+	n := &node{k: &fakeKernel{allow: map[kernel.Pair]bool{}, idents: map[netip.Addr]uint64{frontAddr: 1, cartAddr: 2}, room: 8}}
+	n.Table = New(Options{State: s, Flows: flow.NewTable(flow.TableOptions{Metrics: m})})
+	made := func(name string, ns uint64) *pod.Pod {
+		return &pod.Pod{UID: name, Namespace: "shop", Name: name, State: s, Space: &space{ns: ns},
+			Identity: identity.Identity{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: name}}
+	}
+	n.front, n.cart = made("front", 1), made("cart", 2)
+	n.Joined(n.front)
+	n.Joined(n.cart)
+	n.adopt(n.k)
+	n.pair = kernel.PairOf(1, 2, netip.AddrPortFrom(cartAddr, port))
+	return n
+}
+
+func (n *node) offer() bool {
+	n.Offer(n.front, netip.AddrPortFrom(cartAddr, port))
+	return n.k.allow[n.pair]
+}
+
+func policyOf(p model.Policy, ms ...model.Match) *model.Policy {
+	p.Name, p.Namespace, p.Scope = "p", "shop", model.ScopeNamespace
+	p.Rules = []model.Rule{{Clauses: []model.Clause{{Matches: ms}}}}
+	return &p
+}
+
+// What leaves something to a proxy, or is not known, is never permitted, and is taken back when it comes later.
+func TestNeverDirect(t *testing.T) {
+	for what, change := range map[string]func(n *node){
+		"waypoint": func(n *node) {
+			w := workload("cart", cartAddr)
+			w.Waypoint = &model.Gateway{Namespace: "shop", Hostname: "waypoint.shop.svc.cluster.local", Port: 15008}
+			n.o.State.Apply(state.Delta{Workloads: []*model.Workload{w}})
+		},
+		"fault of a headless service": func(n *node) {
+			s := &model.Service{Name: "cart", Namespace: "shop", Hostname: "cart.shop.svc.cluster.local", Ports: []model.Port{{ServicePort: port, TargetPort: port}},
+				Faults: []model.ConnFault{{Name: "shop/slow"}}}
+			w := workload("cart", cartAddr)
+			w.Services[s.Key()] = s.Ports
+			n.o.State.Apply(state.Delta{Workloads: []*model.Workload{w}, Services: []*model.Service{s}})
+		},
+		"denied": func(n *node) {
+			n.o.State.Apply(state.Delta{Policies: []*model.Policy{policyOf(model.Policy{Action: model.Deny}, model.Match{Ports: []uint16{port}})}})
+		},
+		"allowed to others": func(n *node) {
+			n.o.State.Apply(state.Delta{Policies: []*model.Policy{policyOf(model.Policy{Action: model.Allow}, model.Match{Principals: []model.StringMatch{{Kind: model.Exact, Value: "cluster.local/ns/shop/sa/other"}}})}})
+		},
+		"L7 rule": func(n *node) {
+			n.o.State.Apply(state.Delta{Policies: []*model.Policy{policyOf(model.Policy{Action: model.Allow, Unsupported: "methods"}),
+				{Name: "open", Namespace: "shop", Scope: model.ScopeNamespace, Action: model.Allow, Rules: []model.Rule{{}}}}})
+		},
+		"policy in dry run": func(n *node) {
+			n.o.State.Apply(state.Delta{Policies: []*model.Policy{policyOf(model.Policy{Action: model.Deny, DryRun: true}, model.Match{Ports: []uint16{9}})}})
+		},
+		"policy not received": func(n *node) {
+			w := workload("cart", cartAddr)
+			w.Policies = []string{"shop/later"}
+			n.o.State.Apply(state.Delta{Workloads: []*model.Workload{w}})
+		},
+		"another identity": func(n *node) {
+			w := workload("cart", cartAddr)
+			w.ServiceAccount = "somebody"
+			n.o.State.Apply(state.Delta{Workloads: []*model.Workload{w}})
+		},
+		"outside of the mesh": func(n *node) {
+			w := workload("cart", cartAddr)
+			w.Protocol = model.Plain
+			n.o.State.Apply(state.Delta{Workloads: []*model.Workload{w}})
+		},
+		"gone":             func(n *node) { n.o.State.Apply(state.Delta{RemovedAddresses: []string{"c//Pod/shop/cart"}}) },
+		"caller gone":      func(n *node) { n.Left(n.front) },
+		"not served here":  func(n *node) { n.Left(n.cart) },
+		"to be encrypted":  func(n *node) { delete(n.k.idents, cartAddr) },
+		"caller encrypted": func(n *node) { delete(n.k.idents, frontAddr) },
+		"address moved":    func(n *node) { n.k.idents[cartAddr] = 3 },
+	} {
+		t.Run(what, func(t *testing.T) {
+			n := newNode()
+			change(n)
+			if n.offer() {
+				t.Error("permitted")
+			}
+			n = newNode()
+			if !n.offer() {
+				t.Fatal("not permitted before")
+			}
+			change(n)
+			n.revise()
+			if n.k.allow[n.pair] {
+				t.Error("still permitted")
+			}
+			for _, p := range []*pod.Pod{n.front, n.cart} {
+				if sp := p.Space.(*space); sp.swept == 0 && n.pods[sp.ns] != nil {
+					t.Errorf("connections of %s were not cut", p.Name)
+				}
+			}
+		})
+	}
+}
+
+// What the agent has taken back is noticed with the next renewal, though the mesh has not changed.
+func TestRenewalNoticesTheAgent(t *testing.T) {
+	n := newNode()
+	n.offer()
+	n.renew()
+	if !n.k.allow[n.pair] || n.k.renewed != 1 {
+		t.Fatalf("%v, renewed %d times", n.k.allow, n.k.renewed)
+	}
+	delete(n.k.idents, frontAddr)
+	n.renew()
+	if n.k.allow[n.pair] {
+		t.Error("still permitted")
+	}
+}
+
+// A full kernel means the proxy, and room that comes free is used.
+func TestFull(t *testing.T) {
+	n := newNode()
+	n.k.room = 0
+	if n.offer() || len(n.pairs) != 0 {
+		t.Fatal("permitted beyond the room")
+	}
+	n.k.room = 1
+	if !n.offer() {
+		t.Error("there is room now")
+	}
+}
+
+// A ztunnel decides on what the one before has permitted before it does anything else.
+func TestAdopt(t *testing.T) {
+	n := newNode()
+	stale := kernel.Pair{From: 77, To: 2, Port: port, Family: n.pair.Family}
+	next := &fakeKernel{allow: map[kernel.Pair]bool{n.pair: true, stale: true}, idents: n.k.idents, room: 8}
+	n.adopt(next)
+	if !next.allow[n.pair] || next.allow[stale] || !n.k.closed {
+		t.Errorf("adopted %v", next.allow)
+	}
+	n.Release()
+	if !next.allow[n.pair] || !next.closed {
+		t.Error("released: a successor is to decide")
+	}
+	n.Offer(n.front, netip.AddrPortFrom(cartAddr, port+1))
+	if len(next.allow) != 1 {
+		t.Error("permitted after the release")
+	}
+}
+
+// Connections are told of at both ends, live ones are cut with their pair, and are ended by the kernel's word.
+func TestConnections(t *testing.T) {
+	n := newNode()
+	n.offer()
+	e := kernel.Event{Kind: kernel.Opened, Socket: 9, NS: 1, Local: netip.AddrPortFrom(frontAddr, 40000), Remote: netip.AddrPortFrom(cartAddr, port), At: kernel.Now()}
+	n.k.events = []kernel.Event{e}
+	n.read()
+	views := n.o.Flows.Views()
+	if len(views) != 2 || views[0].Security != telemetry.SecuritySameNode || views[0].Pod != "shop/front" || views[1].Pod != "shop/cart" {
+		t.Fatalf("live: %+v", views)
+	}
+	n.o.State.Apply(state.Delta{Policies: []*model.Policy{policyOf(model.Policy{Action: model.Deny}, model.Match{Ports: []uint16{port}})}})
+	n.revise()
+	for _, p := range []*pod.Pod{n.front, n.cart} {
+		if len(p.Space.(*space).ended) == 0 {
+			t.Errorf("the socket of %s lives", p.Name)
+		}
+	}
+	c := n.conns[9]
+	if f := c.in.Killed(); f == nil || f.Flag != telemetry.FlagDenied {
+		t.Errorf("cause %v", f)
+	}
+	e.Kind, e.Sent, e.Received = kernel.Closed, 5, 7
+	n.k.events = []kernel.Event{e}
+	n.read()
+	if n.o.Flows.Len() != 0 || len(n.conns) != 0 || c.out.Sent.Load() != 5 {
+		t.Errorf("%d flows left, %d bytes sent", n.o.Flows.Len(), c.out.Sent.Load())
+	}
+	// Those of before, of which only the end is heard, and those that could not be made.
+	for _, kind := range []kernel.Kind{kernel.Closed, kernel.Failed} {
+		e.Kind, e.Socket = kind, 10
+		n.k.events = []kernel.Event{e}
+		n.read()
+	}
+	if n.o.Flows.Len() != 0 {
+		t.Error("flows left")
+	}
+}
+
+// Without an agent there is no direct path, with each new one the maps are taken again, and nothing is left behind.
+func TestRun(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	n := newNode()
+	taken := make(chan *io.PipeWriter, 8)
+	first := true
+	n.o.Take = func(context.Context) (Kernel, io.ReadCloser, error) {
+		if first {
+			first = false
+			return nil, nil, errors.New("no agent")
+		}
+		r, w := io.Pipe()
+		taken <- w
+		return &fakeKernel{allow: map[kernel.Pair]bool{}, idents: n.k.idents, room: 8}, r, nil
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); n.Run(ctx) }()
+	(<-taken).Close() // the agent ends
+	<-taken           // and another one is there
+	cancel()
+	<-done
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.kernel != nil {
+		t.Error("the maps were not given back")
+	}
+}
