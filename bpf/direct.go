@@ -16,7 +16,7 @@ import (
 // DirectMaps are what a ztunnel needs to open ways between pods, by name; see direct.Hand. They stay the Redirector's.
 func (r *Redirector) DirectMaps() map[string]*ebpf.Map {
 	return map[string]*ebpf.Map{direct.MapAllow: r.node.Allow, direct.MapIdents: r.node.Idents,
-		direct.MapLease: r.node.Lease, direct.MapEvents: r.node.Events}
+		direct.MapServices: r.node.Services, direct.MapLease: r.node.Lease, direct.MapEvents: r.node.Events}
 }
 
 func (p *pod) addresses() (out []netip.Addr) {

@@ -132,6 +132,66 @@ func TestDirectEvents(t *testing.T) {
 	}
 }
 
+// TestDirectService: a service is drawn in the kernel, the application is told that it talks to the service, and what
+// is not drawn takes the proxy's path.
+func TestDirectService(t *testing.T) {
+	l, m := directLab(t)
+	p1, p2 := l.pods["p1"], l.pods["p2"]
+	bothFamilies(t, func(t *testing.T, v6 bool) {
+		l.t = t
+		vip := l.pods["r"].at(7, v6) // where the proxy is refused at once
+		key := direct.VIPOf(p1.ns.Cookie(), vip)
+		must(t, m.Publish(key, 1, []netip.AddrPort{p2.at(8080, v6)}))
+		must(t, m.Read(func(direct.Event) {}))
+		if got := l.path(vip); got != "direct" {
+			t.Errorf("published: %s", got)
+		}
+		if o := l.dial("p1", vip); o.Via != p2.at(8080, v6).String() || o.Peer != vip.String() {
+			t.Errorf("talks to %s and is told %s", o.Via, o.Peer)
+		}
+		if o := l.dial("p1", p2.at(8080, v6)); o.Peer != p2.at(8080, v6).String() {
+			t.Errorf("the pod itself: told %s", o.Peer)
+		}
+		var dialled []netip.AddrPort
+		eventually(t, "events", func() bool {
+			must(t, m.Read(func(e direct.Event) { dialled = append(dialled, e.Dialled) }))
+			return len(dialled) >= 6
+		})
+		if dialled[0] != vip || dialled[1] != vip || dialled[4].IsValid() {
+			t.Errorf("dialled %v", dialled)
+		}
+		// One of two, of which the other is the proxy's.
+		must(t, m.Publish(key, 2, []netip.AddrPort{p2.at(8080, v6)}))
+		paths := map[string]int{}
+		for range 24 {
+			p1, p2 := l.counters("p1"), l.counters("p2")
+			l.dial("p1", vip)
+			switch {
+			case l.counters("p2")[PassedDirect] > p2[PassedDirect]:
+				paths["direct"]++
+			case l.counters("p1")[RedirectedOutbound] > p1[RedirectedOutbound]:
+				paths["proxy"]++
+			}
+		}
+		if paths["direct"] == 0 || paths["proxy"] == 0 || paths["direct"]+paths["proxy"] != 24 {
+			t.Errorf("one of two: %v", paths)
+		}
+		// An endpoint to which no way is open.
+		must(t, m.Publish(key, 1, []netip.AddrPort{p2.at(8081, v6)}))
+		before := l.counters("p1")[RedirectedOutbound]
+		l.dial("p1", vip)
+		if l.counters("p1")[RedirectedOutbound] != before+1 {
+			t.Error("a way that is not open was taken")
+		}
+		must(t, m.Unpublish(key))
+		before = l.counters("p1")[RedirectedOutbound]
+		l.dial("p1", vip)
+		if l.counters("p1")[RedirectedOutbound] != before+1 {
+			t.Error("not published any more, and not proxied")
+		}
+	})
+}
+
 // TestDirectLayout: pkg/direct sees the maps as the programs do.
 func TestDirectLayout(t *testing.T) {
 	for what, c := range map[string][2]any{
@@ -145,7 +205,7 @@ func TestDirectLayout(t *testing.T) {
 			t.Errorf("%s: %x, in the kernel %x", what, ours.Bytes(), kernel.Bytes())
 		}
 	}
-	if got := binary.Size(nodeEvent{}); got != 80 {
+	if got := binary.Size(nodeEvent{}); got != 96 {
 		t.Errorf("an event has %d bytes: see pkg/direct/event.go", got)
 	}
 }

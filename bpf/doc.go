@@ -44,7 +44,7 @@
 //	pod unenrolled  links, pins, rules, routes gone; sysctls as they were
 //	Teardown        nothing is left; Cleanup does it for pins of another version
 //
-// Pins under Options.Root: shared maps, the five cgroup hooks, pods_state (what
+// Pins under Options.Root: shared maps, the seven cgroup hooks, pods_state (what
 // a successor must know), and pods/SLOT/ with each pod's links and listeners.
 //
 // # Programs

@@ -94,6 +94,24 @@ func release() string {
 	return unix.ByteSliceToString(u.Release[:])
 }
 
+// adapt tells the node's programs what the kernel has.
+func adapt(spec *ebpf.CollectionSpec) error {
+	for name, have := range map[string]bool{nodeVarHaveRetval: haveRetval(), nodeVarHaveMptcp: haveMPTCP()} {
+		if !have {
+			continue
+		}
+		if err := spec.Variables[name].Set(uint32(1)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// haveMPTCP: without it getpeername() of an MPTCP socket that talks directly to a service tells the endpoint.
+func haveMPTCP() bool {
+	return features.HaveProgramHelper(ebpf.CGroupSockAddr, asm.FnSkcToMptcpSock) == nil
+}
+
 // haveRetval: without it a refused connect() says EPERM.
 func haveRetval() bool {
 	return features.HaveProgramHelper(ebpf.CGroupSockAddr, asm.FnSetRetval) == nil

@@ -118,6 +118,7 @@ type outcome struct {
 	OK      bool
 	Saw     string // the client's address as the server saw it
 	Via     string // the server's own address
+	Peer    string // whom the client was told that it talks to
 	Err     string
 	Errno   int
 	Elapsed time.Duration
@@ -200,6 +201,7 @@ func roleClient(args []string) error {
 	c, err := d.Dial("tcp", args[0])
 	o := outcome{}
 	if err == nil {
+		o.Peer = c.RemoteAddr().String()
 		c.SetDeadline(start.Add(3 * time.Second))
 		fmt.Fprintln(c, "hello")
 		var line string

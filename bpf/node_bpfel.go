@@ -18,18 +18,37 @@ type nodeAddr struct {
 	W [4]uint32
 }
 
+type nodeDialled struct {
+	_    structs.HostLayout
+	Ip   nodeAddr
+	Port uint32
+}
+
+type nodeDraw struct {
+	_      structs.HostLayout
+	Of     uint32
+	Direct uint32
+	Here   [16]struct {
+		_    structs.HostLayout
+		Ip   nodeAddr
+		Port uint32
+	}
+}
+
 type nodeEvent struct {
-	_          structs.HostLayout
-	Time       uint64
-	Socket     uint64
-	Ns         uint64
-	Sent       uint64
-	Received   uint64
-	Local      nodeAddr
-	Remote     nodeAddr
-	LocalPort  uint16
-	RemotePort uint16
-	Kind       uint32
+	_           structs.HostLayout
+	Time        uint64
+	Socket      uint64
+	Ns          uint64
+	Sent        uint64
+	Received    uint64
+	Local       nodeAddr
+	Remote      nodeAddr
+	Dialled     nodeAddr
+	LocalPort   uint16
+	RemotePort  uint16
+	DialledPort uint16
+	Kind        uint16
 }
 
 type nodeIdent struct {
@@ -76,26 +95,39 @@ type nodeSelf struct {
 	Ip6   [4]uint32
 }
 
+type nodeVip struct {
+	_        structs.HostLayout
+	From     uint64
+	Ip       nodeAddr
+	Port     uint32
+	Reserved uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	nodeMapAllow          = "allow"
-	nodeMapCounters       = "counters"
-	nodeMapEvents         = "events"
-	nodeMapIdents         = "idents"
-	nodeMapLease          = "lease"
-	nodeMapOpened         = "opened"
-	nodeMapSelves         = "selves"
-	nodeMapSlots          = "slots"
-	nodeMapZtunnelCgroups = "ztunnel_cgroups"
-	nodeProgWeftConnect4  = "weft_connect4"
-	nodeProgWeftConnect6  = "weft_connect6"
-	nodeProgWeftSendmsg4  = "weft_sendmsg4"
-	nodeProgWeftSendmsg6  = "weft_sendmsg6"
-	nodeProgWeftSockops   = "weft_sockops"
-	nodeVarEventType      = "event_type"
-	nodeVarHaveRetval     = "have_retval"
+	nodeMapAllow             = "allow"
+	nodeMapCounters          = "counters"
+	nodeMapEvents            = "events"
+	nodeMapIdents            = "idents"
+	nodeMapLease             = "lease"
+	nodeMapOpened            = "opened"
+	nodeMapSelves            = "selves"
+	nodeMapServices          = "services"
+	nodeMapServicesDialled   = "services_dialled"
+	nodeMapSlots             = "slots"
+	nodeMapZtunnelCgroups    = "ztunnel_cgroups"
+	nodeProgWeftConnect4     = "weft_connect4"
+	nodeProgWeftConnect6     = "weft_connect6"
+	nodeProgWeftGetpeername4 = "weft_getpeername4"
+	nodeProgWeftGetpeername6 = "weft_getpeername6"
+	nodeProgWeftSendmsg4     = "weft_sendmsg4"
+	nodeProgWeftSendmsg6     = "weft_sendmsg6"
+	nodeProgWeftSockops      = "weft_sockops"
+	nodeVarEventType         = "event_type"
+	nodeVarHaveMptcp         = "have_mptcp"
+	nodeVarHaveRetval        = "have_retval"
 )
 
 // loadNode returns the embedded CollectionSpec for node.
@@ -140,26 +172,30 @@ type nodeSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type nodeProgramSpecs struct {
-	WeftConnect4 *ebpf.ProgramSpec `ebpf:"weft_connect4"`
-	WeftConnect6 *ebpf.ProgramSpec `ebpf:"weft_connect6"`
-	WeftSendmsg4 *ebpf.ProgramSpec `ebpf:"weft_sendmsg4"`
-	WeftSendmsg6 *ebpf.ProgramSpec `ebpf:"weft_sendmsg6"`
-	WeftSockops  *ebpf.ProgramSpec `ebpf:"weft_sockops"`
+	WeftConnect4     *ebpf.ProgramSpec `ebpf:"weft_connect4"`
+	WeftConnect6     *ebpf.ProgramSpec `ebpf:"weft_connect6"`
+	WeftGetpeername4 *ebpf.ProgramSpec `ebpf:"weft_getpeername4"`
+	WeftGetpeername6 *ebpf.ProgramSpec `ebpf:"weft_getpeername6"`
+	WeftSendmsg4     *ebpf.ProgramSpec `ebpf:"weft_sendmsg4"`
+	WeftSendmsg6     *ebpf.ProgramSpec `ebpf:"weft_sendmsg6"`
+	WeftSockops      *ebpf.ProgramSpec `ebpf:"weft_sockops"`
 }
 
 // nodeMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type nodeMapSpecs struct {
-	Allow          *ebpf.MapSpec `ebpf:"allow"`
-	Counters       *ebpf.MapSpec `ebpf:"counters"`
-	Events         *ebpf.MapSpec `ebpf:"events"`
-	Idents         *ebpf.MapSpec `ebpf:"idents"`
-	Lease          *ebpf.MapSpec `ebpf:"lease"`
-	Opened         *ebpf.MapSpec `ebpf:"opened"`
-	Selves         *ebpf.MapSpec `ebpf:"selves"`
-	Slots          *ebpf.MapSpec `ebpf:"slots"`
-	ZtunnelCgroups *ebpf.MapSpec `ebpf:"ztunnel_cgroups"`
+	Allow           *ebpf.MapSpec `ebpf:"allow"`
+	Counters        *ebpf.MapSpec `ebpf:"counters"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
+	Idents          *ebpf.MapSpec `ebpf:"idents"`
+	Lease           *ebpf.MapSpec `ebpf:"lease"`
+	Opened          *ebpf.MapSpec `ebpf:"opened"`
+	Selves          *ebpf.MapSpec `ebpf:"selves"`
+	Services        *ebpf.MapSpec `ebpf:"services"`
+	ServicesDialled *ebpf.MapSpec `ebpf:"services_dialled"`
+	Slots           *ebpf.MapSpec `ebpf:"slots"`
+	ZtunnelCgroups  *ebpf.MapSpec `ebpf:"ztunnel_cgroups"`
 }
 
 // nodeVariableSpecs contains global variables before they are loaded into the kernel.
@@ -167,6 +203,7 @@ type nodeMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type nodeVariableSpecs struct {
 	EventType  *ebpf.VariableSpec `ebpf:"event_type"`
+	HaveMptcp  *ebpf.VariableSpec `ebpf:"have_mptcp"`
 	HaveRetval *ebpf.VariableSpec `ebpf:"have_retval"`
 }
 
@@ -190,15 +227,17 @@ func (o *nodeObjects) Close() error {
 //
 // It can be passed to loadNodeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type nodeMaps struct {
-	Allow          *ebpf.Map `ebpf:"allow"`
-	Counters       *ebpf.Map `ebpf:"counters"`
-	Events         *ebpf.Map `ebpf:"events"`
-	Idents         *ebpf.Map `ebpf:"idents"`
-	Lease          *ebpf.Map `ebpf:"lease"`
-	Opened         *ebpf.Map `ebpf:"opened"`
-	Selves         *ebpf.Map `ebpf:"selves"`
-	Slots          *ebpf.Map `ebpf:"slots"`
-	ZtunnelCgroups *ebpf.Map `ebpf:"ztunnel_cgroups"`
+	Allow           *ebpf.Map `ebpf:"allow"`
+	Counters        *ebpf.Map `ebpf:"counters"`
+	Events          *ebpf.Map `ebpf:"events"`
+	Idents          *ebpf.Map `ebpf:"idents"`
+	Lease           *ebpf.Map `ebpf:"lease"`
+	Opened          *ebpf.Map `ebpf:"opened"`
+	Selves          *ebpf.Map `ebpf:"selves"`
+	Services        *ebpf.Map `ebpf:"services"`
+	ServicesDialled *ebpf.Map `ebpf:"services_dialled"`
+	Slots           *ebpf.Map `ebpf:"slots"`
+	ZtunnelCgroups  *ebpf.Map `ebpf:"ztunnel_cgroups"`
 }
 
 func (m *nodeMaps) Close() error {
@@ -210,6 +249,8 @@ func (m *nodeMaps) Close() error {
 		m.Lease,
 		m.Opened,
 		m.Selves,
+		m.Services,
+		m.ServicesDialled,
 		m.Slots,
 		m.ZtunnelCgroups,
 	)
@@ -220,6 +261,7 @@ func (m *nodeMaps) Close() error {
 // It can be passed to loadNodeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type nodeVariables struct {
 	EventType  *ebpf.Variable `ebpf:"event_type"`
+	HaveMptcp  *ebpf.Variable `ebpf:"have_mptcp"`
 	HaveRetval *ebpf.Variable `ebpf:"have_retval"`
 }
 
@@ -227,17 +269,21 @@ type nodeVariables struct {
 //
 // It can be passed to loadNodeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type nodePrograms struct {
-	WeftConnect4 *ebpf.Program `ebpf:"weft_connect4"`
-	WeftConnect6 *ebpf.Program `ebpf:"weft_connect6"`
-	WeftSendmsg4 *ebpf.Program `ebpf:"weft_sendmsg4"`
-	WeftSendmsg6 *ebpf.Program `ebpf:"weft_sendmsg6"`
-	WeftSockops  *ebpf.Program `ebpf:"weft_sockops"`
+	WeftConnect4     *ebpf.Program `ebpf:"weft_connect4"`
+	WeftConnect6     *ebpf.Program `ebpf:"weft_connect6"`
+	WeftGetpeername4 *ebpf.Program `ebpf:"weft_getpeername4"`
+	WeftGetpeername6 *ebpf.Program `ebpf:"weft_getpeername6"`
+	WeftSendmsg4     *ebpf.Program `ebpf:"weft_sendmsg4"`
+	WeftSendmsg6     *ebpf.Program `ebpf:"weft_sendmsg6"`
+	WeftSockops      *ebpf.Program `ebpf:"weft_sockops"`
 }
 
 func (p *nodePrograms) Close() error {
 	return _NodeClose(
 		p.WeftConnect4,
 		p.WeftConnect6,
+		p.WeftGetpeername4,
+		p.WeftGetpeername6,
 		p.WeftSendmsg4,
 		p.WeftSendmsg6,
 		p.WeftSockops,

@@ -50,6 +50,17 @@ const (
 	podCounterCOUNTERS               podCounter = 32
 )
 
+type podDraw struct {
+	_      structs.HostLayout
+	Of     uint32
+	Direct uint32
+	Here   [16]struct {
+		_    structs.HostLayout
+		Ip   podAddr
+		Port uint32
+	}
+}
+
 type podFlow struct {
 	_        structs.HostLayout
 	Peer     podAddr
@@ -105,6 +116,14 @@ type podSeen struct {
 	_     [4]byte
 }
 
+type podVip struct {
+	_        structs.HostLayout
+	From     uint64
+	Ip       podAddr
+	Port     uint32
+	Reserved uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -117,6 +136,7 @@ const (
 	podMapListeners      = "listeners"
 	podMapOpened         = "opened"
 	podMapProbes         = "probes"
+	podMapServices       = "services"
 	podMapZtunnelCgroups = "ztunnel_cgroups"
 	podProgWeftGuard     = "weft_guard"
 	podProgWeftInbound   = "weft_inbound"
@@ -191,6 +211,7 @@ type podMapSpecs struct {
 	Listeners      *ebpf.MapSpec `ebpf:"listeners"`
 	Opened         *ebpf.MapSpec `ebpf:"opened"`
 	Probes         *ebpf.MapSpec `ebpf:"probes"`
+	Services       *ebpf.MapSpec `ebpf:"services"`
 	ZtunnelCgroups *ebpf.MapSpec `ebpf:"ztunnel_cgroups"`
 }
 
@@ -235,6 +256,7 @@ type podMaps struct {
 	Listeners      *ebpf.Map `ebpf:"listeners"`
 	Opened         *ebpf.Map `ebpf:"opened"`
 	Probes         *ebpf.Map `ebpf:"probes"`
+	Services       *ebpf.Map `ebpf:"services"`
 	ZtunnelCgroups *ebpf.Map `ebpf:"ztunnel_cgroups"`
 }
 
@@ -248,6 +270,7 @@ func (m *podMaps) Close() error {
 		m.Listeners,
 		m.Opened,
 		m.Probes,
+		m.Services,
 		m.ZtunnelCgroups,
 	)
 }

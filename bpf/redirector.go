@@ -130,10 +130,8 @@ func (r *Redirector) load() error {
 		return err
 	}
 	r.resize(spec)
-	if haveRetval() {
-		if err := spec.Variables[nodeVarHaveRetval].Set(uint32(1)); err != nil {
-			return err
-		}
+	if err := adapt(spec); err != nil {
+		return err
 	}
 	opts := &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: r.o.Root}}
 	if err := spec.LoadAndAssign(&r.node, opts); err != nil {
@@ -155,11 +153,13 @@ func (r *Redirector) load() error {
 		prog *ebpf.Program
 		at   ebpf.AttachType
 	}{
-		nodeProgWeftConnect4: {r.node.WeftConnect4, ebpf.AttachCGroupInet4Connect},
-		nodeProgWeftConnect6: {r.node.WeftConnect6, ebpf.AttachCGroupInet6Connect},
-		nodeProgWeftSendmsg4: {r.node.WeftSendmsg4, ebpf.AttachCGroupUDP4Sendmsg},
-		nodeProgWeftSendmsg6: {r.node.WeftSendmsg6, ebpf.AttachCGroupUDP6Sendmsg},
-		nodeProgWeftSockops:  {r.node.WeftSockops, ebpf.AttachCGroupSockOps},
+		nodeProgWeftConnect4:     {r.node.WeftConnect4, ebpf.AttachCGroupInet4Connect},
+		nodeProgWeftConnect6:     {r.node.WeftConnect6, ebpf.AttachCGroupInet6Connect},
+		nodeProgWeftSendmsg4:     {r.node.WeftSendmsg4, ebpf.AttachCGroupUDP4Sendmsg},
+		nodeProgWeftSendmsg6:     {r.node.WeftSendmsg6, ebpf.AttachCGroupUDP6Sendmsg},
+		nodeProgWeftGetpeername4: {r.node.WeftGetpeername4, ebpf.AttachCgroupInet4GetPeername},
+		nodeProgWeftGetpeername6: {r.node.WeftGetpeername6, ebpf.AttachCgroupInet6GetPeername},
+		nodeProgWeftSockops:      {r.node.WeftSockops, ebpf.AttachCGroupSockOps},
 	} {
 		l, err := ensureLink(filepath.Join(r.o.Root, name), h.prog, func() (link.Link, error) {
 			return link.AttachCgroup(link.CgroupOptions{Path: r.o.CgroupRoot, Attach: h.at, Program: h.prog})

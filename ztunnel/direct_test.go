@@ -132,6 +132,46 @@ func TestDirect(t *testing.T) {
 	l.t = t
 }
 
+// A service whose endpoint is on the node: its own connections, telemetry and policy, and the proxy's as soon as a
+// fault is to be done to them.
+func TestDirectService(t *testing.T) {
+	l, n := directMesh(t)
+	old := n.State.ServiceByHostname("cart.shop.svc.cluster.local")
+	w := *n.State.PodByKey("shop/cart-1")
+	svc := *old
+	svc.Ports = []model.Port{{ServicePort: 80, TargetPort: 9090}}
+	w.Services = map[string][]model.Port{svc.Key(): svc.Ports}
+	n.State.Apply(state.Delta{Workloads: []*model.Workload{&w}, Services: []*model.Service{&svc}})
+	for what, to := range map[string]string{"IPv4": "10.96.0.2:80", "IPv6": "[fd00:96::2]:80"} {
+		t.Run(what, func(t *testing.T) {
+			l.t = t
+			c := l.goesDirectly(to)
+			if got := c.say("hello"); got != "hello" {
+				t.Errorf("echo: %q", got)
+			}
+			c.end()
+			n.record(t, map[string]any{"direction": "outbound", "dst_dialled": to, "dst_workload": "shop/cart-1", "security": "same_node",
+				"dst_service": "cart.shop.svc.cluster.local", "flags": "-"})
+		})
+	}
+	l.t = t
+	living := l.goesDirectly("10.96.0.2:80")
+	slow := svc
+	slow.Faults = []model.ConnFault{{Name: "shop/nothing"}}
+	n.State.Apply(state.Delta{Services: []*model.Service{&slow}})
+	until(t, "the proxy's path", func() bool {
+		before := l.passed()
+		a := l.app("client", "front-1", "10.96.0.2:80")
+		a.line()
+		a.end()
+		return l.passed() == before
+	})
+	_ = living // goes on: the fault is for connections that come
+	if got := living.say("still"); got != "still" {
+		t.Errorf("a living connection says %q", got)
+	}
+}
+
 func denyPort(port uint16) *model.Policy {
 	return &model.Policy{Name: "closed", Namespace: "shop", Scope: model.ScopeNamespace, Action: model.Deny,
 		Rules: []model.Rule{{Clauses: []model.Clause{{Matches: []model.Match{{Ports: []uint16{port}}}}}}}}

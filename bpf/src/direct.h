@@ -64,6 +64,37 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } lease SEC(".maps");
 
+/* a service as one pod calls it */
+struct vip {
+	__u64 from;        /* cookie of the caller's namespace */
+	struct addr ip;
+	__u32 port;        /* host byte order */
+	__u32 reserved;
+};
+
+struct endpoint {
+	struct addr ip;
+	__u32 port; /* host byte order */
+};
+
+#define ENDPOINTS 16
+
+/* what to draw from: one of `of` endpoints, of which the first `direct` are here and the others the proxy's to choose */
+struct draw {
+	__u32 of, direct;
+	struct endpoint here[ENDPOINTS];
+};
+
+/* key: written by ztunnel, for services that nothing has to be done about on the way */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct vip);
+	__type(value, struct draw);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} services SEC(".maps");
+
 struct opening {
 	__u64 from, to;
 	__u16 sport, dport; /* host byte order */

@@ -17,6 +17,8 @@
 
 /* set by the agent where the kernel has bpf_set_retval; else the errno is EPERM */
 volatile const __u32 have_retval = 0;
+/* set where it has bpf_skc_to_mptcp_sock; else getpeername() of MPTCP sockets tells the endpoint of a service */
+volatile const __u32 have_mptcp = 0;
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -113,8 +115,6 @@ static __always_inline int permitted(struct bpf_sock *sk, const struct self *p, 
 	struct pair way = { .from = ns, .port = bpf_ntohs((__u16)port), .family = family };
 	struct ident *d;
 
-	if (!(p->flags & POD_DIRECT))
-		return 0;
 	d = bpf_map_lookup_elem(&idents, to);
 	if (!d)
 		return 0;
@@ -122,40 +122,121 @@ static __always_inline int permitted(struct bpf_sock *sk, const struct self *p, 
 	return allowed(&way) && !bound_elsewhere(sk, p, family);
 }
 
-/* sends the socket straight to another pod, if it may; one that was may not stay so for another destination */
-static __always_inline int direct(struct bpf_sock_addr *ctx, struct bpf_sock *sk, const struct self *p, __u64 ns, const struct addr *to, __u32 port, __u32 family)
+/* draws an endpoint of a service into to and port; 0: the proxy chooses */
+static __always_inline int drawn(__u64 ns, struct addr *to, __u32 *port)
 {
-	__u32 mark = MARK_DIRECT;
+	struct vip key = { .from = ns, .ip = *to, .port = bpf_ntohs((__u16)*port) };
+	struct draw *d = bpf_map_lookup_elem(&services, &key);
+	__u32 i;
 
-	if (!permitted(sk, p, ns, to, port, family)) {
-		mark = 0;
-		if (sk->mark == MARK_DIRECT)
-			bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark));
+	if (!d || !d->of)
 		return 0;
-	}
-	return !bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark));
+	i = bpf_get_prandom_u32() % d->of;
+	if (i >= d->direct || i >= ENDPOINTS)
+		return 0;
+	*to = d->here[i].ip;
+	*port = bpf_htons((__u16)d->here[i].port);
+	return 1;
 }
 
-static __always_inline int decide4(struct bpf_sock_addr *ctx, struct bpf_sock *sk, struct self *p, __u64 *ns, __u32 ip, __u32 port)
+/* what the application dialled, where that is not who it talks to */
+struct dialled {
+	struct addr ip;
+	__u32 port; /* network byte order */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct dialled);
+} services_dialled SEC(".maps");
+
+static __always_inline int remember(struct bpf_sock *sk, const struct addr *ip, __u32 port)
 {
-	struct addr to;
+	struct dialled *c = bpf_sk_storage_get(&services_dialled, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	struct mptcp_sock *m;
+
+	if (!c)
+		return 0;
+	c->ip = *ip;
+	c->port = port;
+	/* getpeername() asks the MPTCP socket, connect() is seen of its subflow */
+	m = have_mptcp ? bpf_skc_to_mptcp_sock(sk) : 0;
+	if (!m)
+		return 1;
+	c = bpf_sk_storage_get(&services_dialled, m, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!c)
+		return 0;
+	c->ip = *ip;
+	c->port = port;
+	return 1;
+}
+
+/*
+ * sends the socket straight to another pod, if it may, and tells in to and port which one; a socket that was sent
+ * so before may not stay so for another destination
+ */
+static __always_inline int direct(struct bpf_sock_addr *ctx, struct bpf_sock *sk, const struct self *p, __u64 ns, struct addr *to, __u32 *port, __u32 family)
+{
+	struct addr vip = *to;
+	__u32 mark = MARK_DIRECT, vport = *port;
+	int service = 0;
+
+	if (p->flags & POD_DIRECT) {
+		service = drawn(ns, to, port);
+		if (permitted(sk, p, ns, to, *port, family) && (!service || remember(sk, &vip, vport)) &&
+		    !bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark))) {
+			if (!service)
+				bpf_sk_storage_delete(&services_dialled, sk);
+			return 1;
+		}
+		*to = vip;
+		*port = vport;
+	}
+	if (sk->mark == MARK_DIRECT) {
+		mark = 0;
+		bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark));
+		bpf_sk_storage_delete(&services_dialled, sk);
+	} else if (service) {
+		bpf_sk_storage_delete(&services_dialled, sk);
+	}
+	return 0;
+}
+
+/* GO_DIRECT: connect to what is in to and port now */
+#define GO_DIRECT 2
+
+static __always_inline int decide4(struct bpf_sock_addr *ctx, struct bpf_sock *sk, struct self *p, __u64 *ns, struct addr *to, __u32 *port)
+{
+	__u32 ip = to->w[3];
 
 	if (!(p->flags & POD_V4) || ip == p->ip4 || loopback4(ip) || !ip)
 		return 1;
-	mapped(&to, ip);
-	if (sk && direct(ctx, sk, p, *ns, &to, port, AF_INET))
-		return 1;
-	return decide(ctx, p, ns, 0, port);
+	if (sk && direct(ctx, sk, p, *ns, to, port, AF_INET))
+		return GO_DIRECT;
+	return decide(ctx, p, ns, 0, *port);
 }
 
 /* sk: of a connect() for TCP, else null */
 static __always_inline int family4(struct bpf_sock_addr *ctx, struct bpf_sock *sk)
 {
-	__u32 ip = ctx->user_ip4, port = ctx->user_port;
+	__u32 port = ctx->user_port;
+	struct addr to;
 	__u64 ns;
-	struct self *p = pod_of(ctx, &ns);
+	struct self *p;
+	int r;
 
-	return p ? decide4(ctx, sk, p, &ns, ip, port) : 1;
+	mapped(&to, ctx->user_ip4);
+	p = pod_of(ctx, &ns);
+	if (!p)
+		return 1;
+	r = decide4(ctx, sk, p, &ns, &to, &port);
+	if (r != GO_DIRECT)
+		return r;
+	ctx->user_ip4 = to.w[3];
+	ctx->user_port = port;
+	return 1;
 }
 
 static __always_inline int family6(struct bpf_sock_addr *ctx, struct bpf_sock *sk)
@@ -167,14 +248,27 @@ static __always_inline int family6(struct bpf_sock_addr *ctx, struct bpf_sock *s
 
 	if (!p)
 		return 1;
-	if (!to.w[0] && !to.w[1] && to.w[2] == bpf_htonl(0xffff))
-		return decide4(ctx, sk, p, &ns, to.w[3], port);
+	if (!to.w[0] && !to.w[1] && to.w[2] == bpf_htonl(0xffff)) {
+		int r = decide4(ctx, sk, p, &ns, &to, &port);
+
+		if (r != GO_DIRECT)
+			return r;
+		ctx->user_ip6[3] = to.w[3];
+		ctx->user_port = port;
+		return 1;
+	}
 	if (!(p->flags & POD_V6) || (!to.w[0] && !to.w[1] && !to.w[2])) /* :: and ::1 */
 		return 1;
 	if (to.w[0] == p->ip6[0] && to.w[1] == p->ip6[1] && to.w[2] == p->ip6[2] && to.w[3] == p->ip6[3])
 		return 1;
-	if (sk && direct(ctx, sk, p, ns, &to, port, AF_INET6))
+	if (sk && direct(ctx, sk, p, ns, &to, &port, AF_INET6)) {
+		ctx->user_ip6[0] = to.w[0];
+		ctx->user_ip6[1] = to.w[1];
+		ctx->user_ip6[2] = to.w[2];
+		ctx->user_ip6[3] = to.w[3];
+		ctx->user_port = port;
 		return 1;
+	}
 	return decide(ctx, p, &ns, SLOT_V6, port);
 }
 
@@ -206,6 +300,36 @@ int weft_sendmsg6(struct bpf_sock_addr *ctx)
 	return family6(ctx, 0);
 }
 
+/* the application is told that it talks to whom it dialled */
+SEC("cgroup/getpeername4")
+int weft_getpeername4(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct dialled *c = sk ? bpf_sk_storage_get(&services_dialled, sk, 0, 0) : 0;
+
+	if (c) {
+		ctx->user_ip4 = c->ip.w[3];
+		ctx->user_port = c->port;
+	}
+	return 1;
+}
+
+SEC("cgroup/getpeername6")
+int weft_getpeername6(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct dialled *c = sk ? bpf_sk_storage_get(&services_dialled, sk, 0, 0) : 0;
+
+	if (c) {
+		ctx->user_ip6[0] = c->ip.w[0];
+		ctx->user_ip6[1] = c->ip.w[1];
+		ctx->user_ip6[2] = c->ip.w[2];
+		ctx->user_ip6[3] = c->ip.w[3];
+		ctx->user_port = c->port;
+	}
+	return 1;
+}
+
 /* what became of a direct connection, as its client saw it; as in pkg/direct */
 struct event {
 	__u64 time;   /* bpf_ktime */
@@ -213,8 +337,9 @@ struct event {
 	__u64 ns;     /* of the client */
 	__u64 sent, received; /* bytes acknowledged and received, SYN and FIN included */
 	struct addr local, remote;
-	__u16 local_port, remote_port; /* host byte order */
-	__u32 kind;   /* EVENT_… */
+	struct addr dialled; /* a service's; all zero: the pod itself */
+	__u16 local_port, remote_port, dialled_port; /* host byte order */
+	__u16 kind;   /* EVENT_… */
 };
 
 const struct event *event_type __attribute__((unused)); /* carries the type into Go */
@@ -234,8 +359,9 @@ struct {
 /* or clang merges reads of the context in ways that the verifier refuses */
 #define ONCE(x) (*(volatile __u32 *)&(x))
 
-static __always_inline void tell(struct bpf_sock_ops *s, __u64 ns, __u32 kind)
+static __always_inline void tell(struct bpf_sock_ops *s, struct bpf_sock *sk, __u64 ns, __u16 kind)
 {
+	struct dialled *c = bpf_sk_storage_get(&services_dialled, sk, 0, 0);
 	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 
 	if (!e)
@@ -257,6 +383,13 @@ static __always_inline void tell(struct bpf_sock_ops *s, __u64 ns, __u32 kind)
 	e->local_port = s->local_port;
 	e->remote_port = bpf_ntohl(s->remote_port);
 	e->kind = kind;
+	if (c) {
+		e->dialled = c->ip;
+		e->dialled_port = bpf_ntohs((__u16)c->port);
+	} else {
+		__builtin_memset(&e->dialled, 0, sizeof(e->dialled));
+		e->dialled_port = 0;
+	}
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP); /* it is read ten times a second */
 }
 
@@ -279,8 +412,8 @@ int weft_sockops(struct bpf_sock_ops *s)
 	if (op == BPF_SOCK_OPS_TCP_CONNECT_CB)
 		bpf_sock_ops_cb_flags_set(s, s->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 	else if (op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB)
-		tell(s, ns, EVENT_OPENED);
+		tell(s, sk, ns, EVENT_OPENED);
 	else if (s->args[1] == BPF_TCP_CLOSE)
-		tell(s, ns, s->args[0] == BPF_TCP_SYN_SENT ? EVENT_FAILED : EVENT_CLOSED);
+		tell(s, sk, ns, s->args[0] == BPF_TCP_SYN_SENT ? EVENT_FAILED : EVENT_CLOSED);
 	return 0;
 }

@@ -31,10 +31,11 @@ func kernelMaps(t *testing.T) map[string]*ebpf.Map {
 	}
 	out := map[string]*ebpf.Map{}
 	for name, s := range map[string]ebpf.MapSpec{
-		MapAllow:  {Type: ebpf.Hash, KeySize: 24, ValueSize: 8, MaxEntries: 2},
-		MapIdents: {Type: ebpf.Hash, KeySize: 16, ValueSize: 16, MaxEntries: 8},
-		MapLease:  {Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1},
-		MapEvents: {Type: ebpf.RingBuf, MaxEntries: 4096},
+		MapAllow:    {Type: ebpf.Hash, KeySize: 24, ValueSize: 8, MaxEntries: 2},
+		MapIdents:   {Type: ebpf.Hash, KeySize: 16, ValueSize: 16, MaxEntries: 8},
+		MapServices: {Type: ebpf.Hash, KeySize: 32, ValueSize: 328, MaxEntries: 2},
+		MapLease:    {Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1},
+		MapEvents:   {Type: ebpf.RingBuf, MaxEntries: 4096},
 	} {
 		m, err := ebpf.NewMap(&s)
 		must(t, err)
@@ -150,9 +151,9 @@ func TestParse(t *testing.T) {
 	for i, a := range []string{"10.0.0.1", "fd00::2"} {
 		x := netip.MustParseAddr(a).As16()
 		copy(b[40+16*i:], x[:])
-		ne.PutUint16(b[72+2*i:], uint16(80+i))
+		ne.PutUint16(b[88+2*i:], uint16(80+i))
 	}
-	ne.PutUint32(b[76:], uint32(Closed))
+	ne.PutUint16(b[94:], uint16(Closed))
 	e, ok := parse(b)
 	want := Event{Kind: Closed, At: 11, Socket: 12, NS: 13, Sent: 100, Received: 50,
 		Local: netip.MustParseAddrPort("10.0.0.1:80"), Remote: netip.MustParseAddrPort("[fd00::2]:81")}

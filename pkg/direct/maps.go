@@ -43,34 +43,35 @@ type permit struct{ Used uint64 }
 
 // Names of the maps that are handed over, in that order.
 const (
-	MapAllow  = "allow"
-	MapIdents = "idents"
-	MapLease  = "lease"
-	MapEvents = "events"
+	MapAllow    = "allow"
+	MapIdents   = "idents"
+	MapServices = "services"
+	MapLease    = "lease"
+	MapEvents   = "events"
 )
 
 // mapNames is what a ztunnel needs.
-var mapNames = []string{MapAllow, MapIdents, MapLease, MapEvents}
+var mapNames = []string{MapAllow, MapIdents, MapServices, MapLease, MapEvents}
 
 // ErrFull: no more pairs fit; what does not goes by the proxy.
 var ErrFull = errors.New("the kernel's table of direct pairs is full")
 
 // Maps are the kernel's maps in the hands of the one ztunnel that may write them.
 type Maps struct {
-	allow, idents, lease *ebpf.Map
-	events               *ringbuf.Reader
-	ring                 *ebpf.Map
+	allow, idents, services, lease *ebpf.Map
+	ring                           *ebpf.Map
+	events                         *ringbuf.Reader
 }
 
 // Open takes maps by name; they are the result's, also on an error.
 func Open(maps map[string]*ebpf.Map) (*Maps, error) {
-	m := &Maps{allow: maps[MapAllow], idents: maps[MapIdents], lease: maps[MapLease], ring: maps[MapEvents]}
+	m := &Maps{allow: maps[MapAllow], idents: maps[MapIdents], services: maps[MapServices], lease: maps[MapLease], ring: maps[MapEvents]}
 	for _, name := range mapNames {
 		if maps[name] == nil {
 			return nil, errors.Join(fmt.Errorf("the agent gave no map %q", name), m.Close())
 		}
 	}
-	if m.allow.KeySize() != 24 || m.idents.KeySize() != 16 || m.idents.ValueSize() != 16 {
+	if m.allow.KeySize() != 24 || m.idents.KeySize() != 16 || m.idents.ValueSize() != 16 || m.services.KeySize() != 32 || m.services.ValueSize() != 8+20*MostEndpoints {
 		return nil, errors.Join(errors.New("the agent's maps are laid out otherwise (agent and ztunnel of different versions)"), m.Close())
 	}
 	r, err := ringbuf.NewReader(m.ring)
@@ -87,7 +88,7 @@ func (m *Maps) Close() error {
 	if m.events != nil {
 		errs = append(errs, m.events.Close())
 	}
-	for _, x := range []*ebpf.Map{m.allow, m.idents, m.lease, m.ring} {
+	for _, x := range []*ebpf.Map{m.allow, m.idents, m.services, m.lease, m.ring} {
 		if x != nil {
 			errs = append(errs, x.Close())
 		}

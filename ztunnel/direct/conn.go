@@ -76,9 +76,15 @@ func (t *Table) conn(e kernel.Event) *conn {
 		return nil
 	}
 	start := time.Now().Add(e.At - kernel.Now())
-	service := flow.ServiceOf(t.o.State.ServiceByHostname, tw, e.Remote.Port())
+	host, service := e.Remote, flow.ServiceOf(t.o.State.ServiceByHostname, tw, e.Remote.Port())
+	if e.Dialled.IsValid() {
+		host = e.Dialled
+		if s := t.o.State.ServiceByVIP(host.Addr()); s != nil {
+			service = s
+		}
+	}
 	make := func(of *pod.Pod, d flow.Direction, reporter telemetry.Reporter) *flow.Flow {
-		f := &flow.Flow{Pod: of.Key(), PodUID: of.UID, Direction: d, Start: start, Host: e.Remote,
+		f := &flow.Flow{Pod: of.Key(), PodUID: of.UID, Direction: d, Start: start, Host: host,
 			Source: end(fw, e.Local, from.Identity), Dest: end(tw, e.Remote, to.Identity),
 			Labels: telemetry.Labels{Reporter: reporter, Security: telemetry.SecuritySameNode, Source: from.Labels(fw), Destination: to.Labels(tw)}}
 		f.SetService(service)

@@ -2,6 +2,7 @@ package direct
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
@@ -92,7 +93,12 @@ func (t *Table) adopt(k Kernel) {
 	for _, p := range pairs {
 		t.pairs[p] = true
 	}
-	if err != nil {
+	clear(t.vips)
+	vips, verr := k.Published()
+	for _, v := range vips {
+		t.vips[v] = published{} // decided on below
+	}
+	if err = errors.Join(err, verr); err != nil {
 		// What cannot be read cannot be taken back either.
 		t.o.Log.Warn("what may go directly cannot be read", zap.Error(err))
 		t.kernel = nil
@@ -119,6 +125,9 @@ func (t *Table) review() {
 			t.forbid(pair, failure)
 		}
 	}
+	for v := range t.vips {
+		t.publish(v)
+	}
 }
 
 // renew prolongs the lease, and sees whether pods have lost their addresses or the right to talk directly.
@@ -128,6 +137,7 @@ func (t *Table) renew() {
 	if t.kernel == nil || !t.o.State.Synced() {
 		return
 	}
+	gone := false
 	for pair := range t.pairs {
 		from, to := t.pods[pair.From], t.pods[pair.To]
 		if from != nil && to != nil {
@@ -138,6 +148,10 @@ func (t *Table) renew() {
 			}
 		}
 		t.forbid(pair, moved())
+		gone = true
+	}
+	if gone {
+		t.review() // services may have lost an endpoint
 	}
 	if err := t.kernel.Renew(lease); err != nil {
 		t.o.Log.Warn("direct path", zap.Error(err))

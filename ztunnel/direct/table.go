@@ -39,6 +39,9 @@ type Kernel interface {
 	Pairs() ([]kernel.Pair, error)
 	// At is the namespace of the pod that has an address and may talk directly.
 	At(netip.Addr) (ns uint64, ok bool)
+	Publish(v kernel.VIP, of int, here []netip.AddrPort) error
+	Unpublish(kernel.VIP) error
+	Published() ([]kernel.VIP, error)
 	Renew(time.Duration) error
 	Read(func(kernel.Event)) error
 	Close() error
@@ -66,7 +69,8 @@ type Table struct {
 	kernel   Kernel     // nil: not this ztunnel's turn
 	pods     map[uint64]*pod.Pod
 	pairs    map[kernel.Pair]bool // what is permitted
-	conns    map[uint64]*conn     // by the client's socket
+	vips     map[kernel.VIP]published
+	conns    map[uint64]*conn // by the client's socket
 	full     bool
 	released bool
 	stop     context.CancelFunc // of Run
@@ -80,7 +84,7 @@ func New(o Options) *Table {
 	if o.Ready == nil {
 		o.Ready = func() error { return nil }
 	}
-	return &Table{o: o, pods: map[uint64]*pod.Pod{}, pairs: map[kernel.Pair]bool{}, conns: map[uint64]*conn{}}
+	return &Table{o: o, pods: map[uint64]*pod.Pod{}, pairs: map[kernel.Pair]bool{}, vips: map[kernel.VIP]published{}, conns: map[uint64]*conn{}}
 }
 
 // Joined says that a pod is served from now on.
@@ -101,6 +105,11 @@ func (t *Table) Left(p *pod.Pod) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	ns := p.Space.Cookie()
+	for v := range t.vips {
+		if v.From == ns {
+			t.unpublish(v)
+		}
+	}
 	for pair := range t.pairs {
 		if pair.From == ns || pair.To == ns {
 			t.forbid(pair, flow.PodGone())
@@ -112,7 +121,7 @@ func (t *Table) Left(p *pod.Pod) {
 }
 
 // Offer implements outbound.Direct.
-func (t *Table) Offer(from *pod.Pod, dst netip.AddrPort) {
+func (t *Table) Offer(from *pod.Pod, dialled, end netip.AddrPort) {
 	if from.Space == nil {
 		return
 	}
@@ -121,27 +130,39 @@ func (t *Table) Offer(from *pod.Pod, dst netip.AddrPort) {
 	if t.kernel == nil {
 		return
 	}
-	to, ok := t.kernel.At(dst.Addr())
-	if !ok {
+	if dialled != end {
+		t.publish(kernel.VIPOf(from.Space.Cookie(), dialled))
 		return
 	}
-	pair := kernel.PairOf(from.Space.Cookie(), to, dst)
-	if t.pairs[pair] || t.judge(pair) != nil {
-		return
+	if to, ok := t.kernel.At(end.Addr()); ok {
+		t.permit(kernel.PairOf(from.Space.Cookie(), to, end))
 	}
-	switch err := t.kernel.Permit(pair); {
-	case errors.Is(err, kernel.ErrFull):
-		if !t.full {
-			t.o.Log.Warn("no more pairs of pods fit into the kernel: others go by the proxies")
-		}
-		t.full = true
-	case err != nil:
-		t.o.Log.Warn("direct path", zap.Error(err))
-	default:
-		t.pairs[pair] = true
-		t.count("permitted")
-		t.o.Log.Debug("pods may talk directly", zap.String("from", from.Key()), zap.Stringer("to", dst))
+}
+
+// permit opens a way if that may be, and reports whether it is open. t.mu is held.
+func (t *Table) permit(pair kernel.Pair) bool {
+	if t.pairs[pair] {
+		return true
 	}
+	if t.judge(pair) != nil {
+		return false
+	}
+	if err := t.kernel.Permit(pair); err != nil {
+		t.refused(err)
+		return false
+	}
+	t.pairs[pair] = true
+	t.count("permitted")
+	return true
+}
+
+// refused is told once of a full kernel, of all else always. t.mu is held.
+func (t *Table) refused(err error) {
+	full := errors.Is(err, kernel.ErrFull)
+	if !full || !t.full {
+		t.o.Log.Warn("direct path: what does not fit goes by the proxies", zap.Error(err))
+	}
+	t.full = t.full || full
 }
 
 func (t *Table) count(what string) {
@@ -163,7 +184,7 @@ func (t *Table) judge(pair kernel.Pair) *flow.Failure {
 	}
 	dst := netip.AddrPortFrom(ta, uint16(pair.Port))
 	r := outbound.Decide(t.o.State, fw, dst)
-	if !r.Plainly(dst) || r.Dest != tw {
+	if !r.Plainly() || r.Authority != dst || r.Dest != tw {
 		return proxied()
 	}
 	c := policy.Conn{Source: from.Identity, SourceIP: fa, Dest: dst}

@@ -3,6 +3,7 @@ package direct
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/netip"
@@ -27,6 +28,7 @@ type fakeKernel struct {
 	mu      sync.Mutex
 	allow   map[kernel.Pair]bool
 	idents  map[netip.Addr]uint64
+	vips    map[kernel.VIP]string
 	events  []kernel.Event
 	renewed int
 	closed  bool
@@ -61,6 +63,29 @@ func (k *fakeKernel) At(a netip.Addr) (uint64, bool) {
 	defer k.mu.Unlock()
 	ns, ok := k.idents[a]
 	return ns, ok
+}
+
+func (k *fakeKernel) Publish(v kernel.VIP, of int, here []netip.AddrPort) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.vips == nil {
+		k.vips = map[kernel.VIP]string{}
+	}
+	k.vips[v] = fmt.Sprint(here, " of ", of)
+	return nil
+}
+
+func (k *fakeKernel) Unpublish(v kernel.VIP) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.vips, v)
+	return nil
+}
+
+func (k *fakeKernel) Published() ([]kernel.VIP, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Collect(maps.Keys(k.vips)), nil
 }
 
 func (k *fakeKernel) Renew(time.Duration) error {
@@ -153,7 +178,8 @@ func newNode() *node {
 }
 
 func (n *node) offer() bool {
-	n.Offer(n.front, netip.AddrPortFrom(cartAddr, port))
+	at := netip.AddrPortFrom(cartAddr, port)
+	n.Offer(n.front, at, at)
 	return n.k.allow[n.pair]
 }
 
@@ -237,6 +263,65 @@ func TestNeverDirect(t *testing.T) {
 	}
 }
 
+// A service is drawn from with the weight of all its endpoints, and the rest is the proxy's.
+func TestService(t *testing.T) {
+	n := newNode()
+	svc := &model.Service{Name: "cart", Namespace: "shop", Hostname: "cart.shop.svc.cluster.local", Addresses: []netip.Addr{netip.MustParseAddr("10.96.0.1")},
+		Ports: []model.Port{{ServicePort: 80, TargetPort: port}}}
+	end := func(name, addr, node string) *model.Workload {
+		w := workload(name, netip.MustParseAddr(addr))
+		w.Node, w.Services = node, map[string][]model.Port{svc.Key(): svc.Ports}
+		return w
+	}
+	here, there := end("cart", cartAddr.String(), "n1"), end("far", "10.0.1.1", "n2")
+	n.o.State.Apply(state.Delta{Workloads: []*model.Workload{here, there}, Services: []*model.Service{svc}})
+	vip := netip.MustParseAddrPort("10.96.0.1:80")
+	v := kernel.VIPOf(1, vip)
+	n.Offer(n.front, vip, netip.AddrPortFrom(cartAddr, port))
+	if got := n.k.vips[v]; got != "[10.0.0.2:8080] of 2" || !n.k.allow[n.pair] {
+		t.Fatalf("published %q", got)
+	}
+	if d := n.Drawn(n.front, vip); len(d) != 1 || d[0] != here {
+		t.Errorf("drawn %v", d)
+	}
+	ill := *there
+	ill.Unhealthy = true
+	n.o.State.Apply(state.Delta{Workloads: []*model.Workload{&ill}})
+	n.revise()
+	if got := n.k.vips[v]; got != "[10.0.0.2:8080] of 1" || n.Drawn(n.front, vip) != nil {
+		t.Errorf("the other is ill: %q", got)
+	}
+	for what, change := range map[string]func(s *model.Service){
+		"waypoint": func(s *model.Service) {
+			s.Waypoint = &model.Gateway{Namespace: "shop", Hostname: "waypoint.shop.svc.cluster.local", Port: 15008}
+		},
+		"fault":    func(s *model.Service) { s.Faults = []model.ConnFault{{Name: "x"}} },
+		"carriage": func(s *model.Service) { s.Carriage = []model.Carriage{{}} },
+	} {
+		with := *svc
+		change(&with)
+		n.o.State.Apply(state.Delta{Services: []*model.Service{&with}})
+		n.revise()
+		if got, ok := n.k.vips[v]; ok {
+			t.Errorf("%s: %q", what, got)
+		}
+		n.Offer(n.front, vip, netip.AddrPortFrom(cartAddr, port))
+		if got, ok := n.k.vips[v]; ok {
+			t.Errorf("%s, offered again: %q", what, got)
+		}
+		n.o.State.Apply(state.Delta{Services: []*model.Service{svc}})
+		n.Offer(n.front, vip, netip.AddrPortFrom(cartAddr, port))
+		if n.k.vips[v] == "" {
+			t.Errorf("%s is gone: not published again", what)
+		}
+	}
+	delete(n.k.idents, cartAddr)
+	n.renew()
+	if got, ok := n.k.vips[v]; ok || n.k.allow[n.pair] {
+		t.Errorf("its endpoint may not any more: %q", got)
+	}
+}
+
 // What the agent has taken back is noticed with the next renewal, though the mesh has not changed.
 func TestRenewalNoticesTheAgent(t *testing.T) {
 	n := newNode()
@@ -278,7 +363,8 @@ func TestAdopt(t *testing.T) {
 	if !next.allow[n.pair] || !next.closed {
 		t.Error("released: a successor is to decide")
 	}
-	n.Offer(n.front, netip.AddrPortFrom(cartAddr, port+1))
+	at := netip.AddrPortFrom(cartAddr, port+1)
+	n.Offer(n.front, at, at)
 	if len(next.allow) != 1 {
 		t.Error("permitted after the release")
 	}

@@ -62,9 +62,12 @@ type Options struct {
 
 // Direct opens the direct path of this node's pods.
 type Direct interface {
-	// Offer says that a connection from a pod to an address of another one was carried plainly: if both are of this
-	// node and policy leaves nothing to decide, the next one may go directly.
-	Offer(from *pod.Pod, dst netip.AddrPort)
+	// Offer says that a connection of a pod was carried plainly to another one of its node, which it dialled by its
+	// address or a service's: if policy leaves nothing to decide, the next one may go directly.
+	Offer(from *pod.Pod, dialled, end netip.AddrPort)
+	// Drawn are the endpoints that the kernel has drawn already where it was to be one of them: what comes to the
+	// proxy is for the others.
+	Drawn(from *pod.Pod, dialled netip.AddrPort) []*model.Workload
 }
 
 // Handler serves one pod.
@@ -119,7 +122,10 @@ func (h *Handler) carry(ctx context.Context, f *flow.Flow, c relay.Conn, dst net
 		return &flow.Failure{Flag: telemetry.FlagNoRoute, Cause: "connection to ztunnel's own port " + dst.String() + " refused",
 			Hint: "ports 15001, 15006, 15008 and 15053 of a pod belong to the mesh"}
 	}
-	r := h.decide(ctx, w, dst)
+	if h.o.Direct != nil {
+		t.drawn = h.o.Direct.Drawn(h.o.Pod, dst)
+	}
+	r := h.decide(ctx, t, w, dst)
 	describe(f, r)
 	leave, failure := h.enter(r)
 	if failure != nil {
@@ -130,7 +136,7 @@ func (h *Handler) carry(ctx context.Context, f *flow.Flow, c relay.Conn, dst net
 		return failure
 	}
 	if t.fault.Delay > 0 {
-		r = Decide(h.o.Mesh, w, dst) // much may have changed meanwhile
+		r = Decide(t, w, dst) // much may have changed meanwhile
 	}
 	for {
 		describe(f, r)
@@ -162,11 +168,11 @@ func (h *Handler) carry(ctx context.Context, f *flow.Flow, c relay.Conn, dst net
 const newcomer = 2 * time.Second
 
 // decide routes; where the cluster has given an address to somebody of whom nothing is known yet, it waits a little.
-func (h *Handler) decide(ctx context.Context, w *model.Workload, dst netip.AddrPort) Route {
+func (h *Handler) decide(ctx context.Context, m Mesh, w *model.Workload, dst netip.AddrPort) Route {
 	late := time.After(newcomer)
 	for {
 		changed := h.o.Pod.State.Changed()
-		r := Decide(h.o.Mesh, w, dst)
+		r := Decide(m, w, dst)
 		if !r.Unknown {
 			return r
 		}
@@ -264,8 +270,8 @@ func (h *Handler) tunnel(ctx context.Context, f *flow.Flow, c relay.Conn, w *mod
 	f.Labels.Destination.Principal = f.Dest.Identity
 	f.OnKill(stream.Reset)
 	f.Established()
-	if h.o.Direct != nil && r.Plainly(f.Host) {
-		h.o.Direct.Offer(h.o.Pod, f.Host)
+	if h.o.Direct != nil && r.Plainly() && r.Dest.Node == w.Node {
+		h.o.Direct.Offer(h.o.Pod, f.Host, r.Authority)
 	}
 	if r.Carriage != nil {
 		t.atEnd(h.attend(f, r, c))

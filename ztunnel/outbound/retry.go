@@ -24,6 +24,7 @@ const (
 type tries struct {
 	Mesh
 	failed []*model.Workload
+	drawn  []*model.Workload // the kernel would have taken these
 	fault  fault.Plan
 	moving bool     // the connection is in a tunnel, and ends without us
 	ends   []func() // what is to be done when it is over
@@ -50,6 +51,12 @@ func (t *tries) end(f *flow.Flow, failure *flow.Failure) {
 // Pick is of Mesh.
 func (t *tries) Pick(s *model.Service, how *model.Carriage, client *model.Workload, candidates []*model.Workload) *model.Workload {
 	rest := slices.DeleteFunc(slices.Clone(candidates), func(w *model.Workload) bool { return slices.Contains(t.failed, w) })
+	if len(t.drawn) > 0 {
+		others := slices.DeleteFunc(slices.Clone(rest), func(w *model.Workload) bool { return slices.Contains(t.drawn, w) })
+		if w := t.Mesh.Pick(s, how, client, others); w != nil {
+			return w
+		}
+	}
 	return t.Mesh.Pick(s, how, client, rest)
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/weftmesh/weft/pkg/identity"
+	"github.com/weftmesh/weft/pkg/index"
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/telemetry"
 	"github.com/weftmesh/weft/ztunnel/flow"
@@ -53,10 +54,32 @@ type Route struct {
 	Unknown   bool // refused because nothing is known of an address that the cluster gave to somebody
 }
 
-// Plainly reports that the route leads through a tunnel to the very pod and port that was dialled, and that nothing
-// is to be done on the way that the kernel could not do.
-func (r Route) Plainly(dst netip.AddrPort) bool {
-	return r.Kind == Tunnel && r.Waypoint == nil && r.Dest != nil && r.Authority == dst && len(r.Faults) == 0 && r.Carriage == nil
+// Plainly reports that the route leads through a tunnel to a pod, and that nothing is to be done on the way that the
+// kernel could not do.
+func (r Route) Plainly() bool {
+	return r.Kind == Tunnel && r.Waypoint == nil && r.Dest != nil && len(r.Faults) == 0 && r.Carriage == nil
+}
+
+// End is an endpoint of a service, at its address.
+type End struct {
+	Workload *model.Workload
+	At       netip.AddrPort
+}
+
+// Spread are the endpoints among which a client's connections to a service are spread evenly; none where dst is not
+// a service's, or something else is to be done about connections to it than to choose one of them.
+func Spread(m Mesh, client *model.Workload, dst netip.AddrPort) (ends []End) {
+	s := m.ServiceByVIP(dst.Addr())
+	if s == nil || s.Waypoint != nil || len(s.Faults) > 0 || s.Carried(dst.Port()) != nil {
+		return nil
+	}
+	if _, ok := s.Port(dst.Port()); !ok {
+		return nil
+	}
+	for _, w := range index.Best(s, client, having(m.Endpoints(s.Key()), s, dst.Port())) {
+		ends = append(ends, End{w, endpointAddr(w, dst.Addr(), targetPort(w, s, dst.Port()))})
+	}
+	return ends
 }
 
 // Decide is the whole of outbound routing, without I/O: a connection of client to dst.
