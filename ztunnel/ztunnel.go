@@ -193,8 +193,12 @@ func (z *Ztunnel) Ready() error {
 
 // Dump is what the admin page shows.
 func (z *Ztunnel) Dump() map[string]any {
+	ways := []direct.View{}
+	if z.direct != nil {
+		ways = z.direct.Views()
+	}
 	return map[string]any{
-		"version": version.Version, "commit": version.Commit(), "node": z.o.Node, "trustDomain": z.o.TrustDomain,
+		"direct": ways, "version": version.Version, "commit": version.Commit(), "node": z.o.Node, "trustDomain": z.o.TrustDomain,
 		"clusterDomain": z.o.ClusterDomain, "synced": z.State.Synced(), "pods": z.Pods.Views(),
 		"workloads": z.State.Workloads(), "services": z.State.Services(), "policies": z.State.Policies(),
 		"certificates": z.o.Certificates.List(), "connections": z.Flows.Views(),

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/weftmesh/weft/pkg/api"
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/index"
 	"github.com/weftmesh/weft/pkg/model"
@@ -179,7 +180,8 @@ func (x *explainer) judge(h *hop, ep endpoint, caller identity.Identity, from ne
 		h.say("policies %v are listed for it but not known: refused until they are", missing)
 		return false
 	}
-	v := policy.Compile(policies).Decide(policy.Conn{Source: caller, SourceIP: from, Dest: netip.AddrPortFrom(firstAddr(w), ep.port)})
+	set := policy.Compile(policies)
+	v := set.Decide(policy.Conn{Source: caller, SourceIP: from, Dest: netip.AddrPortFrom(firstAddr(w), ep.port)})
 	for _, name := range v.DryRun {
 		h.say("dry run: %s would refuse it", policyText(name))
 	}
@@ -193,7 +195,21 @@ func (x *explainer) judge(h *hop, ep endpoint, caller identity.Identity, from ne
 	default:
 		x.sayRefused(h, v, policies, caller, w)
 	}
+	if v.Allowed && set.Plain() {
+		x.saySameNode(h, w)
+	}
 	return v.Allowed
+}
+
+// saySameNode tells that the connection may go past the ztunnel: whether it does is a setting of the agents.
+func (x *explainer) saySameNode(h *hop, w *model.Workload) {
+	s := x.target.service
+	if x.src.Node == "" || x.src.Node != w.Node || x.src.UID == w.UID || x.src.Protocol != model.HBONE || w.Waypoint != nil ||
+		s != nil && (s.Waypoint != nil || len(s.Faults) > 0 || s.Carried(x.target.port) != nil) {
+		return
+	}
+	h.say("caller and pod are on one node: it goes straight through the kernel where %s=%s of both namespaces, or sameNode.direct of the mesh, says so (same_node in metrics and logs), else by the tunnel",
+		api.LabelSameNode, api.SameNodeDirect)
 }
 
 func (x *explainer) sayRefused(h *hop, v policy.Verdict, policies []*model.Policy, caller identity.Identity, w *model.Workload) {

@@ -23,7 +23,7 @@ type ends struct {
 	Source      string `json:"source"`        // namespace/workload
 	Destination string `json:"destination"`   // namespace/workload
 	Via         string `json:"via,omitempty"` // waypoint that reports it, namespace/name
-	Security    string `json:"security"`      // mutual_tls or none
+	Security    string `json:"security"`      // mutual_tls, same_node or none
 	Flags       string `json:"responseFlags"`
 	Code        string `json:"responseCode,omitempty"` // of requests
 }
