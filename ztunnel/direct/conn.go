@@ -95,8 +95,11 @@ func (t *Table) conn(e kernel.Event) *conn {
 		})
 		return f
 	}
-	return &conn{pair: kernel.PairOf(e.NS, ns, e.Remote),
+	c := &conn{pair: kernel.PairOf(e.NS, ns, e.Remote),
 		out: make(from, flow.Outbound, telemetry.ReporterSource), in: make(to, flow.Inbound, telemetry.ReporterDestination)}
+	t.o.Flows.Trace(c.out, "")
+	t.o.Flows.Trace(c.in, c.out.Trace.Header())
+	return c
 }
 
 func end(w *model.Workload, at netip.AddrPort, id identity.Identity) telemetry.End {
