@@ -30,6 +30,7 @@ type Conn struct {
 	block      headerBlock
 	decoder    *hpack.Decoder
 	decoding   fieldSink
+	early      earlyBlocks
 	floods     [floodKinds]bucket
 	resets     bucket // that we sent
 	lastPeerID uint32 // highest stream the peer opened

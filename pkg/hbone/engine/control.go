@@ -15,7 +15,7 @@ func (c *Conn) onSettings(f frameHeader, p []byte) error {
 		if c.settingsAt.IsZero() {
 			return c.flood(floodSettings, "SETTINGS acknowledgements")
 		}
-		c.settingsAt = time.Time{}
+		c.settingsAt, c.early = time.Time{}, earlyBlocks{}
 		c.decoder0()
 		return nil
 	}

@@ -10,6 +10,9 @@
 // Payload is never copied here: data events point into the bytes given to Receive, and AppendData writes
 // only a frame's header, in front of payload that the driver has read or will read to its place.
 //
+// Conn.Export describes a connection as plain data, wherever it stands, and Import goes on with it: in another
+// process, by another clock.
+//
 // Guarantees, whatever the peer sends: no panic; memory bounded by Options (received payload that the
 // driver has not consumed is at most a window for each stream, Budget and a window for all); what costs us
 // without moving bytes is counted and ends the connection with ENHANCE_YOUR_CALM; a stream ends with an

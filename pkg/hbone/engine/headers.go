@@ -83,6 +83,17 @@ func (k *fieldSink) add(f hpack.HeaderField) {
 
 // decode runs a whole header block through HPACK, which must happen whether its stream lives or not.
 func (c *Conn) decode(b []byte) error {
+	k, err := c.unpack(b)
+	if err != nil {
+		return connErr(CompressionError, "header block: %v", err)
+	}
+	if c.o.Client {
+		return c.onResponse(k)
+	}
+	return c.onRequest(k)
+}
+
+func (c *Conn) unpack(b []byte) (fieldSink, error) {
 	if c.decoder == nil {
 		// A peer may use a table of the default size until it has seen our SETTINGS.
 		c.decoder = hpack.NewDecoder(4096, c.decoding.add)
@@ -91,6 +102,9 @@ func (c *Conn) decode(b []byte) error {
 			c.decoder0()
 		}
 	}
+	if !c.settingsAt.IsZero() {
+		c.early.add(b)
+	}
 	c.decoding = fieldSink{max: c.o.MaxHeaders}
 	_, err := c.decoder.Write(b)
 	if err == nil {
@@ -98,13 +112,7 @@ func (c *Conn) decode(b []byte) error {
 	}
 	k := c.decoding
 	c.decoding = fieldSink{}
-	if err != nil {
-		return connErr(CompressionError, "header block: %v", err)
-	}
-	if c.o.Client {
-		return c.onResponse(k)
-	}
-	return c.onRequest(k)
+	return k, err
 }
 
 // decoder0 takes the decoder's table away, once the peer knows that it has none.

@@ -38,7 +38,7 @@ func TestTranscripts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := replay(t, string(want))
+			got := replay(t, string(want), func(*player) {})
 			if *update {
 				if err := os.WriteFile(f, []byte(got), 0o644); err != nil {
 					t.Fatal(err)
@@ -78,7 +78,8 @@ type player struct {
 	over    bool
 }
 
-func replay(t *testing.T, script string) string {
+// replay calls hop wherever a driver could stop.
+func replay(t *testing.T, script string, hop func(*player)) string {
 	p := &player{t: t, now: time.Unix(1e9, 0), streams: map[uint32]*Stream{}, decoder: hpack.NewDecoder(4096, nil)}
 	p.encoder = hpack.NewEncoder(&p.encoded)
 	for i, line := range strings.Split(strings.TrimSuffix(script, "\n"), "\n") {
@@ -92,7 +93,9 @@ func replay(t *testing.T, script string) string {
 		if err := p.line(strings.Fields(line)); err != nil {
 			t.Fatalf("line %d: %q: %v", i+1, line, err)
 		}
+		hop(p)
 		p.flush()
+		hop(p)
 	}
 	return p.out.String()
 }
