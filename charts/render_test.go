@@ -130,6 +130,7 @@ func TestBadValues(t *testing.T) {
 		"agent: {metricsAddress: \":9090\"}": "/agent/metricsAddress",
 		"agent: {extraArgs: {a: b}}":         "/agent/extraArgs",
 		"ztunnel: {accessLog: plain}":        "/ztunnel/accessLog",
+		"ztunnel: {tunnelTLS: openssl}":      "/ztunnel/tunnelTLS",
 		"ztunnel: {maxSurge: 0}":             "/ztunnel/maxSurge",
 		"trustDomain: Example.com":           "/trustDomain",
 		"ca: {certManager: {enabled: true}}": "issuerRef",

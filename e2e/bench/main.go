@@ -14,20 +14,21 @@ import (
 )
 
 type options struct {
-	name     string // of the lab
-	rounds   int
-	limit    time.Duration // no round begins that would probably end later; 0: none
-	tests    []string      // empty: all
-	paths    []string      // empty: all
-	bytes    int64         // of one bulk transfer
-	seconds  float64       // of one timed test
-	idle     int           // connections
-	scale    []int         // workloads
-	bin      string        // absolute: weftctl and the mesh's programs
-	envoy    string
-	peers    []string // folders
-	out      string   // JSON
-	markdown string   // file whose table is rewritten
+	name      string // of the lab
+	rounds    int
+	limit     time.Duration // no round begins that would probably end later; 0: none
+	tests     []string      // empty: all
+	paths     []string      // empty: all
+	bytes     int64         // of one bulk transfer
+	seconds   float64       // of one timed test
+	idle      int           // connections
+	scale     []int         // workloads
+	tunnelTLS string
+	bin       string // absolute: weftctl and the mesh's programs
+	envoy     string
+	peers     []string // folders
+	out       string   // JSON
+	markdown  string   // file whose table is rewritten
 }
 
 func main() {
@@ -58,6 +59,7 @@ func command(ctx context.Context, args []string) error {
 	fs.IntVar(&o.idle, "idle", 5000, "connections of the test of idle ones")
 	quick := fs.Bool("quick", false, "2 short rounds, small scale: says only that everything runs")
 	fs.StringVar(&o.bin, "bin", "", "folder of the programs (default: where this one is)")
+	fs.StringVar(&o.tunnelTLS, "tunnel-tls", os.Getenv("WEFT_TUNNEL_TLS"), "what drives ztunnels' tunnels: stdlib or records (default: weft-ztunnel's)")
 	fs.StringVar(&o.envoy, "envoy", os.Getenv("WEFT_ENVOY"), "Envoy for the waypoint")
 	peers := fs.String("peers", "", "folders of peers' scripts, separated by commas")
 	fs.StringVar(&o.out, "out", "", "file for the figures, JSON")

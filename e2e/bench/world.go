@@ -110,7 +110,7 @@ func raise(ctx context.Context, o options) (_ *world, err error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := w.weftctl(ctx, "lab", "up", "--name", o.name, "-f", manifests, "--bin", o.bin, "--envoy", o.envoy,
+	out, err := w.weftctl(ctx, "lab", "up", "--name", o.name, "-f", manifests, "--bin", o.bin, "--envoy", o.envoy, "--tunnel-tls", o.tunnelTLS,
 		"--image", "bench/load="+filepath.Join(o.bin, "weft-load")).CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("raise the lab: %w\n%s", err, out)

@@ -27,6 +27,8 @@ type Config struct {
 	NeedEnvoy bool `json:"-"`
 	// NoMesh leaves the mesh's programs out: only nodes, pods and services.
 	NoMesh bool `json:"noMesh,omitempty"`
+	// TunnelTLS drives ztunnels' tunnels: stdlib or records. Empty: the program's default.
+	TunnelTLS string `json:"tunnelTLS,omitempty"`
 	// CertTTL is the lifetime of workload certificates. Default 24 h.
 	CertTTL time.Duration `json:"certTTL,omitempty"`
 	// Owner, when set, is the process that the lab lives for: when it is gone, the lab goes.

@@ -32,12 +32,12 @@ func (s *supervisor) meshPrograms() []program {
 				before: func() error {
 					return mintFile(s.Layout, token, api.SystemNamespace+"/weft-ztunnel", n, "weft-ztunnel-"+n, "")
 				},
-				args: []string{
+				args: append([]string{
 					"--node", n, "--controller", controllerAddr, "--controller-name", ControllerHost, "--token-file", token, "--root-cert", s.rootCert(),
 					"--zds-socket", s.Path(n, "zds.sock"), "--trust-domain", trustDomain, "--cluster-domain", ClusterDomain,
 					"--admin-socket", s.ZtunnelSocket(n), "--dns-upstream", net.JoinHostPort(DNSAddress.String(), "53"),
 					"--log-level", level, "--cert-ttl", s.certTTL(),
-				},
+				}, s.tunnelTLS()...),
 			},
 			program{
 				name: "agent/" + n, path: s.bin("weft-agent"), node: n, cgroup: s.Cgroup(n, "agent"),
@@ -59,6 +59,13 @@ func (s *supervisor) controllerArgs(level string) []string {
 		"--ca-dir", s.caDir(), "--token-public-key", s.tokenPublicKey(), "--log-level", level,
 	}, s.sources()...)
 	return append(args, "--cert-ttl", s.certTTL())
+}
+
+func (s *supervisor) tunnelTLS() []string {
+	if s.TunnelTLS == "" {
+		return nil
+	}
+	return []string{"--tunnel-tls", s.TunnelTLS}
 }
 
 func (s *supervisor) certTTL() string {
