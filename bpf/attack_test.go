@@ -224,6 +224,16 @@ func (c *capture) saw(i int) bool {
 	return false
 }
 
+// to tells whether there was TCP to a port.
+func (c *capture) to(port uint16) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(c.frames, func(f []byte) bool {
+		t, ok := gopacket.NewPacket(f, layers.LayerTypeEthernet, gopacket.NoCopy).Layer(layers.LayerTypeTCP).(*layers.TCP)
+		return ok && uint16(t.DstPort) == port
+	})
+}
+
 func (c *capture) contains(b []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -33,8 +33,12 @@ func (r *Redirector) identify(p *pod) error {
 	if !p.Direct {
 		return nil
 	}
+	id := direct.Ident{NS: p.Cookie}
+	if r.o.HandOver {
+		id.Ifindex = uint32(p.Host)
+	}
 	for _, a := range p.addresses() {
-		if err := r.node.Idents.Put(a.As16(), direct.Ident{NS: p.Cookie}); err != nil {
+		if err := r.node.Idents.Put(a.As16(), id); err != nil {
 			return fmt.Errorf("publish address %v for the direct path: %w", a, err)
 		}
 	}

@@ -34,6 +34,8 @@ var roles = map[string]func(args []string) error{
 	"ztunnel": roleZtunnel,
 	"attack":  roleAttack,
 	"burst":   roleBurst,
+	"pump":    rolePump,
+	"load":    roleLoad,
 }
 
 const roleEnv = "WFT_BPF_ROLE"

@@ -30,6 +30,7 @@ type lab struct {
 	r      *Redirector
 
 	maxPods int  // 0: 16
+	hand    bool // packets of the direct path are handed over
 	direct  bool // pods enrolled from now on may talk directly
 }
 
@@ -279,7 +280,7 @@ func (l *lab) bridge(name, ip4, ip6 string) {
 // open starts a Redirector on the lab's node.
 func (l *lab) open() *Redirector {
 	l.t.Helper()
-	r, err := Open(Options{Root: l.root, Node: l.node, MaxPods: max(16, l.maxPods), Log: zap.NewNop()})
+	r, err := Open(Options{Root: l.root, Node: l.node, MaxPods: max(16, l.maxPods), HandOver: l.hand, Log: zap.NewNop()})
 	must(l.t, err)
 	l.t.Cleanup(func() { r.Close() })
 	l.r = r

@@ -59,10 +59,11 @@ type nodeIdent struct {
 }
 
 type nodeOpened struct {
-	_     structs.HostLayout
-	Time  uint64
-	Seq   uint32
-	Stage uint32
+	_      structs.HostLayout
+	Time   uint64
+	Seq    uint32
+	Stage  uint16
+	Handed uint16
 }
 
 type nodeOpening struct {

@@ -78,10 +78,11 @@ type podIdent struct {
 }
 
 type podOpened struct {
-	_     structs.HostLayout
-	Time  uint64
-	Seq   uint32
-	Stage uint32
+	_      structs.HostLayout
+	Time   uint64
+	Seq    uint32
+	Stage  uint16
+	Handed uint16
 }
 
 type podOpening struct {

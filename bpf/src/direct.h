@@ -15,6 +15,8 @@
 
 #define MARK_DIRECT 0x53c /* leaves the pod as it is; routes, and proves nothing */
 
+#define MARK_HANDED 0x53d /* was handed from veth to veth: crossing one takes every mark away, so no pod can forge it */
+
 /* a way that policy leaves open to everything between two pods; as in pkg/direct */
 struct pair {
 	__u64 from, to; /* cookies of the pods' namespaces */
@@ -104,7 +106,8 @@ struct opening {
 struct opened {
 	__u64 time;
 	__u32 seq;   /* of the SYN */
-	__u32 stage; /* OPENED_… */
+	__u16 stage; /* OPENED_… */
+	__u16 handed; /* it comes with MARK_HANDED */
 };
 
 #define OPENED_SENT 0    /* has left the pod through its guard */

@@ -8,8 +8,8 @@
 #include "direct.h"
 #include "packet.h"
 
-/* 0: not by the direct path */
-static __always_inline int direct(const struct segment *s)
+/* 0: not by the direct path; else in ifindex where to hand the packet over, 0: the node forwards it */
+static __always_inline int direct(const struct segment *s, __u32 *ifindex)
 {
 	struct ident *d;
 	struct permit *v;
@@ -22,12 +22,13 @@ static __always_inline int direct(const struct segment *s)
 	if (!d)
 		return 0;
 	there.to = back.from = d->ns;
+	*ifindex = d->ifindex;
 	v = allowed(&there);
 	if (!v) /* an answer, which can never open anything */
 		return (s->flags & (TCP_SYN | TCP_ACK)) != TCP_SYN && allowed(&back);
 	if (s->flags & TCP_SYN) {
 		struct opening o = { .from = pod_ns, .to = d->ns, .sport = s->sport, .dport = s->dport, .family = s->family };
-		struct opened now = { .time = bpf_ktime_get_ns(), .seq = s->seq };
+		struct opened now = { .time = bpf_ktime_get_ns(), .seq = s->seq, .handed = d->ifindex != 0 };
 
 		v->used = now.time;
 		bpf_map_update_elem(&opened, &o, &now, BPF_ANY);
@@ -58,6 +59,7 @@ int weft_guard(struct __sk_buff *skb)
 {
 	struct segment s = {};
 	int r = read_packet(skb, &s);
+	__u32 ifindex = 0;
 	__u64 cgroup;
 
 	if (r == READ_OTHER) {
@@ -77,9 +79,12 @@ int weft_guard(struct __sk_buff *skb)
 		count(SENT_ZTUNNEL);
 		return TCX_NEXT;
 	}
-	if (direct(&s)) {
+	if (direct(&s, &ifindex)) {
 		count(SENT_DIRECT);
-		return TCX_NEXT;
+		if (!ifindex)
+			return TCX_NEXT;
+		skb->mark = MARK_HANDED;
+		return bpf_redirect_peer(ifindex, 0);
 	}
 	if (answers_probe(&s)) {
 		count(SENT_PROBE_REPLY);

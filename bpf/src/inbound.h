@@ -55,7 +55,7 @@ static __always_inline int forged_probe(const struct segment *s)
 	return 0;
 }
 
-static __always_inline int forged_direct(const struct segment *s)
+static __always_inline int forged_direct(const struct segment *s, __u32 mark)
 {
 	struct opening o = { .to = pod_ns, .sport = s->sport, .dport = s->dport, .family = s->family };
 	struct ident *d;
@@ -70,7 +70,7 @@ static __always_inline int forged_direct(const struct segment *s)
 	v = bpf_map_lookup_elem(&opened, &o);
 	if (!v)
 		return 0;
-	if (v->seq != s->seq)
+	if (v->seq != s->seq || (v->handed && mark != MARK_HANDED))
 		return 1;
 	v->stage = OPENED_ARRIVED;
 	return 0;
@@ -90,7 +90,7 @@ int weft_inbound(struct __sk_buff *skb)
 			count(DROPPED_FORGED_PROBE);
 			return TCX_DROP;
 		}
-		if (forged_direct(&s)) {
+		if (forged_direct(&s, skb->mark)) {
 			count(DROPPED_FORGED_DIRECT);
 			return TCX_DROP;
 		}

@@ -26,6 +26,7 @@ type config struct {
 	kubeletCgroups           []string
 	adminSocket, metrics     string
 	sameNode                 string
+	handOver                 bool
 	maxPods                  int
 	linger                   time.Duration
 	logLevel, logFormat      string

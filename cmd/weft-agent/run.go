@@ -126,7 +126,7 @@ func (a *agent) open() (*bpf.Redirector, error) {
 	if err := mountBPFFS(a.c); err != nil {
 		return nil, err
 	}
-	o := bpf.Options{Root: a.c.pins(), MaxPods: a.c.maxPods, Log: a.log.Named("bpf")}
+	o := bpf.Options{Root: a.c.pins(), MaxPods: a.c.maxPods, HandOver: a.c.handOver, Log: a.log.Named("bpf")}
 	if a.c.autoNetns() || slices.Equal(a.c.kubeletCgroups, []string{kubeletAuto}) {
 		var err error
 		if a.tree, err = bpf.OpenHierarchy(nodeInit); err != nil {
