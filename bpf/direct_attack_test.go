@@ -199,3 +199,61 @@ func TestDirectOutlivesAgent(t *testing.T) {
 		t.Errorf("with the next one, another port: %s", got)
 	}
 }
+
+// TestDirectRace: forged SYNs on the very tuples that p1 is opening neither get in nor keep p1 out.
+func TestDirectRace(t *testing.T) {
+	l, _ := directLab(t)
+	p1, p2 := l.pods["p1"], l.pods["p2"]
+	syn := attackNamed(t, "packet socket SYN")
+	for i := range 8 {
+		port := 21000 + i
+		passed := l.counters("p2")[PassedDirect]
+		for _, name := range []string{"p3", "r"} { // before the connection
+			from := l.pods[name]
+			l.run("attack", from.ns, "pod-"+name, syn, p1.ip4.String(), p2.at(8080, false).String(), from.gateway.String(), strconv.Itoa(port))
+		}
+		if got := l.counters("p2")[PassedDirect]; got != passed {
+			t.Fatalf("a forged SYN was given to the application")
+		}
+		o := l.dial("p1", p2.at(8080, false), "port="+strconv.Itoa(port))
+		forged := l.counters("p2")[DroppedForgedDirect]
+		for _, name := range []string{"p3", "r"} { // and while its SYN is fresh
+			from := l.pods[name]
+			l.run("attack", from.ns, "pod-"+name, syn, p1.ip4.String(), p2.at(8080, false).String(), from.gateway.String(), strconv.Itoa(port))
+		}
+		if o.OK {
+			eventually(t, "the forged ones are dropped", func() bool { return l.counters("p2")[DroppedForgedDirect] >= forged+2 })
+		}
+		if got := l.counters("p2")[PassedDirect]; got > passed+1 {
+			t.Errorf("%d connections were given to the application, of one", got-passed)
+		}
+	}
+}
+
+// TestDirectSocketKinds: sockets of all kinds get where they want to, and are told whom they talk to.
+func TestDirectSocketKinds(t *testing.T) {
+	l, m := directLab(t)
+	p1, p2 := l.pods["p1"], l.pods["p2"]
+	vip := netip.MustParseAddrPort("10.96.0.7:80")
+	must(t, m.Publish(direct.VIPOf(p1.ns.Cookie(), vip), 1, []netip.AddrPort{p2.at(8080, false)}))
+	for _, kind := range []string{"mapped", "mptcp", "fastopen", "bound"} {
+		for what, to := range map[string]netip.AddrPort{"pod": p2.at(8080, false), "service": vip} {
+			passed := l.counters("p2")[PassedDirect]
+			got := l.run("kinds", p1.ns, "pod-p1", kind, to.String(), p1.ip4.String())
+			if got != "ok "+to.String() {
+				t.Errorf("%s to %s: %s", kind, what, got)
+			}
+			if n := l.counters("p2")[PassedDirect]; n != passed+1 {
+				t.Errorf("%s to %s: %d direct connections", kind, what, n-passed)
+			}
+		}
+	}
+	// One socket, connected elsewhere afterwards: nothing of the direct path sticks to it.
+	passed, proxied := l.counters("p2")[PassedDirect], l.counters("p1")[RedirectedOutbound]
+	if got := l.run("kinds", p1.ns, "pod-p1", "again", vip.String(), l.pods["r"].at(8080, false).String()); got != "ok "+l.pods["r"].at(8080, false).String() {
+		t.Errorf("connected again: %s", got)
+	}
+	if d, p := l.counters("p2")[PassedDirect], l.counters("p1")[RedirectedOutbound]; d != passed+1 || p != proxied+1 {
+		t.Errorf("connected again: %d direct, %d proxied", d-passed, p-proxied)
+	}
+}

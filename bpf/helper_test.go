@@ -35,6 +35,7 @@ var roles = map[string]func(args []string) error{
 	"attack":  roleAttack,
 	"burst":   roleBurst,
 	"pump":    rolePump,
+	"kinds":   roleKinds,
 	"load":    roleLoad,
 }
 
