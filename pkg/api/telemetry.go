@@ -20,9 +20,9 @@ type Telemetry struct {
 }
 
 // TelemetrySpec is what a person writes. Of several that concern a request the narrowest counts, for each of
-// accessLog and tracing by itself.
+// accessLog, tracing and metrics by itself.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.accessLog) || has(self.tracing)",message="nothing is asked for: write accessLog, or tracing"
+// +kubebuilder:validation:XValidation:rule="has(self.accessLog) || has(self.tracing) || has(self.metrics)",message="nothing is asked for: write accessLog, tracing, or metrics"
 type TelemetrySpec struct {
 	// TargetRefs are what it applies to, in its own namespace: Services, ports of them by sectionName, or Gateways of
 	// class weft-waypoint. Left out: all waypoints of the namespace, and in weft-system all of the mesh.
@@ -33,6 +33,63 @@ type TelemetrySpec struct {
 	AccessLog *AccessLog `json:"accessLog,omitempty"`
 	// Tracing makes spans of requests.
 	Tracing *Tracing `json:"tracing,omitempty"`
+	// Metrics says how requests are counted.
+	Metrics *RequestMetrics `json:"metrics,omitempty"`
+}
+
+// RequestMetrics changes the metrics of requests, weft_requests_total and weft_request_duration_milliseconds.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.disabled) || has(self.labels) || has(self.drop)",message="nothing is changed: write disabled, labels, or drop"
+type RequestMetrics struct {
+	// Disabled counts no requests.
+	Disabled bool `json:"disabled,omitempty"`
+	// Labels beside those that the metrics always have.
+	//
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	// +listType=map
+	// +listMapKey=name
+	Labels []MetricLabel `json:"labels,omitempty"`
+	// Drop leaves out labels that the metrics otherwise have: what they would tell apart is one series.
+	//
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=set
+	Drop []DroppedLabel `json:"drop,omitempty"`
+	// MaxValues of each label whose values are not written here. Those that come after are counted as "other". Default 100.
+	//
+	// +kubebuilder:validation:XValidation:rule="self >= 1 && self <= 1000",message="not a bound of values: write 1 to 1000"
+	MaxValues *uint32 `json:"maxValues,omitempty"`
+}
+
+// DroppedLabel is a label of the metrics of requests.
+//
+// +kubebuilder:validation:Enum=source_workload;source_workload_namespace;source_principal;source_app;source_version;source_cluster;destination_workload;destination_workload_namespace;destination_principal;request_protocol;response_code;grpc_response_status;response_flags;connection_security_policy
+type DroppedLabel string
+
+// MetricLabel is a label of metrics.
+//
+// +kubebuilder:validation:XValidation:rule="[has(self.header), has(self.attribute), has(self.literal)].filter(x, x).size() == 1",message="a label has one value: write header, attribute, or literal"
+type MetricLabel struct {
+	// Name of the label. Those that the metrics always have are taken.
+	//
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z][a-z0-9_]*$') && !self.matches('^(reporter|source_|destination_|request_protocol$|response_code$|grpc_response_status$|response_flags$|connection_security_policy$|le$)')",message="not a name of one's own: write lower-case letters, digits and _, and no label that the metrics have already"
+	Name string `json:"name"`
+	// Header of the request whose value it is; "unknown" where there is none.
+	//
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Header string `json:"header,omitempty"`
+	// Attribute of the request: Method or Host.
+	//
+	// +kubebuilder:validation:Enum=Method;Host
+	Attribute string `json:"attribute,omitempty"`
+	// Literal value.
+	//
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Literal string `json:"literal,omitempty"`
 }
 
 // AccessLog says which requests are written, what of them, and to where.

@@ -47,7 +47,7 @@ func (c *compiler) wideTelemetry(o source.Object[api.Telemetry]) {
 		if compiled == nil || w.Namespace != o.Value.Namespace && o.Value.Namespace != api.SystemNamespace {
 			continue
 		}
-		if rest := c.unclaimed(*compiled, key); rest.AccessLog != nil || rest.Tracing != nil {
+		if rest := c.unclaimed(*compiled, key); rest.AccessLog != nil || rest.Tracing != nil || rest.Metrics != nil {
 			n++
 			c.put(p, attached{Target: model.Target{Waypoint: key}, waypoint: w}, model.Attachment{Telemetry: &rest})
 		}
@@ -71,6 +71,9 @@ func (c *compiler) unclaimed(t model.Telemetry, waypoint string) model.Telemetry
 		}
 		if a.Telemetry.Tracing != nil {
 			t.Tracing = nil
+		}
+		if a.Telemetry.Metrics != nil {
+			t.Metrics = nil
 		}
 	}
 	return t
@@ -110,9 +113,26 @@ func (c *compiler) telemetry(p policyObject, spec *api.TelemetrySpec) *model.Tel
 			out.Tracing.Tags = append(out.Tracing.Tags, model.SpanTag(tag))
 		}
 	}
+	if m := spec.Metrics; m != nil {
+		out.Metrics = requestMetrics(m)
+	}
 	if !fine {
 		c.status(p.kind, p, p.at).set(conditionEnforced, false, "Invalid", "its collector cannot be called")
 		return nil
+	}
+	return out
+}
+
+func requestMetrics(m *api.RequestMetrics) *model.Metrics {
+	out := &model.Metrics{Disabled: m.Disabled, MaxValues: 100}
+	if m.MaxValues != nil {
+		out.MaxValues = *m.MaxValues
+	}
+	for _, l := range m.Labels {
+		out.Labels = append(out.Labels, model.MetricLabel(l))
+	}
+	for _, l := range m.Drop {
+		out.Drop = append(out.Drop, string(l))
 	}
 	return out
 }

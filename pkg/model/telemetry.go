@@ -2,10 +2,27 @@ package model
 
 import "time"
 
-// Telemetry is what is logged and traced at a target.
+// Telemetry is what is logged, traced and counted at a target.
 type Telemetry struct {
 	AccessLog *AccessLog `json:"accessLog,omitempty"`
 	Tracing   *Tracing   `json:"tracing,omitempty"`
+	Metrics   *Metrics   `json:"metrics,omitempty"`
+}
+
+// Metrics says how requests are counted.
+type Metrics struct {
+	Disabled  bool          `json:"disabled,omitempty"`
+	Labels    []MetricLabel `json:"labels,omitempty"`
+	Drop      []string      `json:"drop,omitempty"`
+	MaxValues uint32        `json:"maxValues,omitempty"` // of each label; what comes after is "other"
+}
+
+// MetricLabel is a label of metrics: of a header, of an attribute (Method, Host), or literal.
+type MetricLabel struct {
+	Name      string `json:"name"`
+	Header    string `json:"header,omitempty"`
+	Attribute string `json:"attribute,omitempty"`
+	Literal   string `json:"literal,omitempty"`
 }
 
 // AccessLog is a further log of requests.

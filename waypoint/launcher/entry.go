@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"encoding/json"
 	"net/netip"
 	"strings"
 	"time"
@@ -36,7 +37,9 @@ type entry struct {
 	serviceNS            string
 	route                string
 	dryRun               []string
-	secure               bool // the endpoint is reached over mutual TLS
+	secure               bool              // the endpoint is reached over mutual TLS
+	metrics              string            // how it is counted, as its route says; empty: as ever
+	own                  map[string]string // labels from headers, by name
 }
 
 // deniedDetails begins what Envoy says of a call that a policy refused; it has no flag for it.
@@ -87,6 +90,10 @@ func newEntry(logName string, m *accesslogv3.HTTPAccessLogEntry) *entry {
 	}
 	if p := tag(translate.TagDenyDry); p != "" && p != "none" {
 		e.dryRun = append(e.dryRun, p)
+	}
+	e.metrics = tag(translate.TagMetrics)
+	if l := tag(translate.TagLabels); l != "" {
+		_ = json.Unmarshal([]byte(l), &e.own) // what cannot be read is not there
 	}
 	if tag(translate.TagAllowDry) == "denied" {
 		e.dryRun = append(e.dryRun, "no ALLOW policy in dry run matches")

@@ -27,6 +27,8 @@ const (
 	TagWorkload = "workload"  // <namespace>/<owner> of the endpoint
 	TagFlags    = "flags"     // Envoy's short codes, comma separated; "-" none
 	TagGRPC     = "grpc"      // gRPC status; empty for anything else
+	TagMetrics  = "metrics"   // how the request is counted: a model.Metrics in JSON; of the route
+	TagLabels   = "labels"    // labels from headers, a JSON object
 	TagDenyDry  = "dry_deny"  // what a DENY policy in dry run would have done: namespace/name[rule], else empty
 	TagAllowDry = "dry_allow" // denied when the ALLOW policies in dry run would have refused it, else empty
 )
@@ -39,6 +41,8 @@ func (b *builder) httpAccessLog() []*accesslogv3.AccessLog {
 		TagPeer:    "%FILTER_STATE(" + statePeer + ":PLAIN)%",
 		TagBaggage: "%FILTER_STATE(" + stateBaggage + ":PLAIN)%",
 		TagDst:     "%FILTER_STATE(" + stateDst + ":PLAIN)%",
+		TagMetrics: "%METADATA(ROUTE:" + metaNS + ":" + TagMetrics + ")%",
+		TagLabels:  "%DYNAMIC_METADATA(" + metaLabels + ")%",
 	})
 }
 

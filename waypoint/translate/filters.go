@@ -24,6 +24,7 @@ import (
 // delays a request comes after all that may refuse it.
 const (
 	filterAnswer     = "answer"     // the last to see an answer's headers
+	filterLabels     = "labels"     // reads what requests are counted by, also those that are refused
 	filterCORS       = "cors"       // preflights carry no credentials, so they are answered before any are asked for
 	filterCompressor = "compressor" // + "." + algorithm; first of those that see the body, so the last on the way back
 	filterGRPCWeb    = "grpc_web"
@@ -56,6 +57,7 @@ const (
 func (b *builder) httpFilters() []*hcmv3.HttpFilter {
 	return slices.Concat([]*hcmv3.HttpFilter{
 		httpFilterOff(filterAnswer, &headermutationv3.HeaderMutation{}),
+		httpFilterOff(filterLabels, &headermetav3.Config{}),
 		httpFilterOff(filterCORS, &corsv3.Cors{}),
 		httpFilterOff(compressorSlot("zstd"), &compositev3.Composite{}),
 		httpFilterOff(compressorSlot("br"), &compositev3.Composite{}),

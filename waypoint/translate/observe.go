@@ -29,7 +29,7 @@ const (
 // observe says on a route what its narrowest Telemetry asks for.
 func (b *builder) observe(t *target, e *entry) []Source {
 	var owners []Source
-	var logged, traced bool
+	var logged, traced, counted bool
 	for _, a := range b.attached(kindTelemetry, t, nil, nil) {
 		if l := a.Telemetry.AccessLog; l != nil && !logged {
 			logged = true
@@ -39,6 +39,11 @@ func (b *builder) observe(t *target, e *entry) []Source {
 				b.logs[name] = a
 				e.route.Metadata.FilterMetadata[metaNS].Fields[metaLog] = structpb.NewStringValue(name)
 			}
+		}
+		if m := a.Telemetry.Metrics; m != nil && !counted {
+			counted = true
+			owners = append(owners, attachmentSource(a))
+			count(e.route, m)
 		}
 		if tr := a.Telemetry.Tracing; tr != nil && !traced && b.collector() != nil {
 			traced = true
