@@ -69,6 +69,7 @@ func newMesh(t testing.TB) *mesh {
 	})
 	cfg := &tls.Config{Certificates: []tls.Certificate{m.leaf(serverID)}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: m.roots}
 	m.server = hbone.NewServer(hbone.ServerOptions{
+		Shards:  shards,
 		TLS:     func(context.Context, net.Conn) (*tls.Config, error) { return cfg, nil },
 		Handler: m.handle,
 	})
@@ -125,6 +126,7 @@ func (m *mesh) pool(t testing.TB, addr string) (*hbone.Pool, hbone.Key) {
 	cfg := m.clientTLS()
 	cfg.ServerName = "127.0.0.1"
 	p := hbone.NewPool(hbone.PoolOptions{
+		Shards: shards,
 		Dial: func(ctx context.Context, k hbone.Key) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", k.Dest.String())
 		},

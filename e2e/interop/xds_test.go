@@ -163,6 +163,7 @@ func (z *ztunnel) next(refuse string) *discoveryv3.DeltaDiscoveryResponse {
 // A ztunnel of another make follows our server over TLS with a token, reconnects with what it knows, and is
 // heard when it refuses.
 func TestForeignZtunnel(t *testing.T) {
+	noTunnels(t)
 	c := startController(t)
 	c.server.SetSnapshot(snapshot("a", "b"))
 	z := &ztunnel{t: t, has: map[string]proto.Message{}, known: map[string]string{}}
@@ -209,6 +210,7 @@ func TestForeignZtunnel(t *testing.T) {
 
 // Without a token, or with one that somebody else signed, nobody is told anything.
 func TestForeignZtunnelNeedsAToken(t *testing.T) {
+	noTunnels(t)
 	c, other := startController(t), startController(t)
 	c.server.SetSnapshot(snapshot("a"))
 	for name, token := range map[string]string{"none": "", "of another mesh": other.token} {
@@ -223,6 +225,7 @@ func TestForeignZtunnelNeedsAToken(t *testing.T) {
 
 // go-control-plane's own client gets a waypoint's configuration, state of the world.
 func TestControlPlaneClient(t *testing.T) {
+	noTunnels(t)
 	c := startController(t)
 	c.server.SetSnapshot(snapshot())
 	publish := func(version string, names ...string) {
@@ -270,6 +273,7 @@ func (fetcher) Stop()                                    {}
 
 // Istio's own CA client gets a certificate of its identity, and none of another.
 func TestIstioCAClient(t *testing.T) {
+	noTunnels(t)
 	c := startController(t)
 	client, err := citadel.NewCitadelClient(&istiosecurity.Options{CAEndpoint: c.address, CAEndpointSAN: "localhost", ClusterID: "Kubernetes", CredFetcher: fetcher(c.token)},
 		&citadel.TLSOptions{RootCert: c.rootFile})
