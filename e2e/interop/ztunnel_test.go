@@ -104,7 +104,7 @@ func newCluster(t *testing.T) *cluster {
 			t.Error(err)
 		}
 	})
-	out, err := exec.Command(filepath.Join(bin, "weftctl"), "lab", "up", "--name", c.layout.Name, "--nodes", "1", "-f", dir, "--timeout", "2m").CombinedOutput()
+	out, err := exec.Command(filepath.Join(bin, "weftctl"), "lab", "up", "--name", c.layout.Name, "--nodes", "1", "--tunnel-tls", driver, "-f", dir, "--timeout", "2m").CombinedOutput()
 	if err != nil {
 		t.Fatalf("raise a lab: %v\n%s", err, out)
 	}
