@@ -6,11 +6,18 @@
 // with an application's TCP socket and is the way in which bytes should move; Read and Write are for
 // everything else.
 //
-// The protocol is decided in package engine, which does no I/O. This package is its first driver: crypto/tls
-// and goroutines. A connection has one goroutine, which waits for its socket without holding a buffer,
-// decrypts what came and writes it straight to the applications' sockets. Whoever has something to send
-// appends it to the connection's output; if nobody is writing, he writes, and what others append meanwhile
-// leaves in one batch afterwards. Small messages go in front of bulk.
+// The protocol is decided in package engine, which does no I/O. Two drivers move the bytes, behind one API and
+// with the same guarantees. Small messages go in front of bulk on both.
+//
+// The goroutine driver (goDriver) works on crypto/tls. A connection has one goroutine, which waits for its socket
+// without holding a buffer, decrypts what came and writes it straight to the applications' sockets. Whoever has
+// something to send appends it to the connection's output; if nobody is writing, he writes, and what others append
+// meanwhile leaves in one batch afterwards.
+//
+// Shards (tunnel, app) seal and open TLS records themselves (package record) after crypto/tls's handshake. A shard
+// is one goroutine in its own epoll_wait, which owns connections and the applications' sockets: many records a
+// system call, sealed and opened where they lie, and nothing held by what is idle. Stream.Start leaves them a
+// stream without a goroutine.
 //
 // Guarantees: no byte moves but between two verified certificates, TLS 1.3 with AES-GCM; a connection takes
 // no streams beyond the certificate of either side, and those that live end with it unless both sides vouch

@@ -239,6 +239,9 @@ func (p *Pool) Conns() []ConnInfo {
 	return infos(p.each(func(Key) bool { return true }, func(*dial) {}))
 }
 
+// Driver names what moves the bytes: stdlib or records.
+func (p *Pool) Driver() string { return p.env.driver() }
+
 // Stats since the start.
 func (p *Pool) Stats() Stats { return p.env.count.stats() }
 

@@ -215,6 +215,9 @@ func infos(cs []*conn) []ConnInfo {
 	return is
 }
 
+// Driver names what moves the bytes: stdlib or records.
+func (s *Server) Driver() string { return s.env.driver() }
+
 // Stats since the start.
 func (s *Server) Stats() Stats { return s.env.count.stats() }
 

@@ -338,3 +338,11 @@ func (l *lifo) put(b []byte) {
 		l.free = append(l.free, b)
 	}
 }
+
+// driver names what moves the bytes of e's connections.
+func (e *env) driver() string {
+	if e.shards != nil {
+		return "records"
+	}
+	return "stdlib"
+}

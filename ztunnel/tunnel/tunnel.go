@@ -72,7 +72,7 @@ func (f *Factory) For(p *pod.Pod, handle Handle) *Tunnel {
 	t.server = hbone.NewServer(hbone.ServerOptions{
 		TLS:     func(context.Context, net.Conn) (*tls.Config, error) { return cfg, nil },
 		Handler: func(ctx context.Context, r *hbone.Request) { serve(ctx, r, handle) },
-		Vouch:   t.vouch, Limits: f.o.Limits, Log: f.o.Log, Events: &f.events,
+		Vouch:   t.vouch, Shards: f.o.Shards, Limits: f.o.Limits, Log: f.o.Log, Events: &f.events,
 	})
 	t.pool = f.pool(t)
 	return t
