@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -238,6 +239,30 @@ func TestDirectHandOver(t *testing.T) {
 	if l.counters("p2")[PassedDirect] != passed {
 		t.Error("it was given to the application")
 	}
+}
+
+// TestDirectSockets: a direct connection is known by its mark, tells what it has moved, and can be ended at both ends.
+func TestDirectSockets(t *testing.T) {
+	l, _ := directLab(t)
+	p1, p2 := l.pods["p1"], l.pods["p2"]
+	bothFamilies(t, func(t *testing.T, v6 bool) {
+		l.t = t
+		h := l.start("hold", p1.ns, "pod-p1", nil, p2.at(8080, v6).String())
+		list, err := p1.ns.ListMarked(0x53c)
+		must(t, err)
+		if len(list) != 1 || list[0].Remote != p2.at(8080, v6) || list[0].Acked < uint64(len("hello\n")) || list[0].Received < 10 {
+			t.Fatalf("sockets %+v", list)
+		}
+		server, err := p2.ns.DestroyMarked(MarkInbound, func(_, remote netip.AddrPort) bool { return remote == list[0].Local })
+		if err != nil || server != 1 {
+			t.Errorf("the server's end: %d %v", server, err)
+		}
+		must(t, p1.ns.DestroyConn(list[0].Local, list[0].Remote))
+		if line, _ := h.out.ReadString('\n'); !strings.Contains(line, "connection abort") && !strings.Contains(line, "connection reset") {
+			t.Errorf("the client's end: %q", line)
+		}
+		must(t, p1.ns.DestroyConn(list[0].Local, list[0].Remote)) // gone already
+	})
 }
 
 // TestDirectLayout: pkg/direct sees the maps as the programs do.

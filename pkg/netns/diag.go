@@ -230,21 +230,79 @@ func socketID(family byte, local, remote netip.AddrPort) (id [diagIDLen]byte) {
 	return id
 }
 
-// markOf reads the socket's mark, which follows struct inet_diag_msg for whoever has CAP_NET_ADMIN.
-func markOf(b []byte) (mark uint32, ok bool) {
-	const attrMark = 15 // INET_DIAG_MARK
+// Marked is a TCP connection whose socket bears a mark.
+type Marked struct {
+	Cookie        uint64 // of the socket
+	Local, Remote netip.AddrPort
+	// Acked and Received are bytes, as tcp_info counts them: a SYN and a FIN are one each.
+	Acked, Received uint64
+}
+
+// ListMarked lists the namespace's TCP connections whose sockets bear a mark. Those that are being set up count.
+func (n *NS) ListMarked(mark uint32) (out []Marked, err error) {
+	fd, err := n.openDiag()
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
+		req := request(sockDiagByFamily, unix.NLM_F_REQUEST|unix.NLM_F_DUMP, family, unix.IPPROTO_TCP, statesConnected)
+		req[18] = 1 << (attrInfo - 1)
+		if err := unix.Sendto(fd, req, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+			return nil, fmt.Errorf("list connections by sock_diag: %w", err)
+		}
+		err := answers(fd, func(b []byte) {
+			if m, ok := marked(b, mark); ok {
+				out = append(out, m)
+			}
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list connections by sock_diag: %w", err)
+		}
+	}
+	return out, nil
+}
+
+func marked(b []byte, mark uint32) (m Marked, ok bool) {
+	ne := binary.NativeEndian
+	attributes(b, func(kind uint16, value []byte) {
+		switch {
+		case kind == attrMark && len(value) >= 4:
+			ok = ne.Uint32(value) == mark
+		case kind == attrInfo && len(value) >= 136: // tcpi_bytes_acked, tcpi_bytes_received
+			m.Acked, m.Received = ne.Uint64(value[120:]), ne.Uint64(value[128:])
+		}
+	})
+	m.Local, m.Remote = endpoints(b)
+	m.Cookie = uint64(ne.Uint32(b[44:])) | uint64(ne.Uint32(b[48:]))<<32
+	return m, ok
+}
+
+// Attributes that follow struct inet_diag_msg.
+const (
+	attrInfo = 2  // INET_DIAG_INFO: struct tcp_info
+	attrMark = 15 // INET_DIAG_MARK, for whoever has CAP_NET_ADMIN
+)
+
+func attributes(b []byte, each func(kind uint16, value []byte)) {
 	ne := binary.NativeEndian
 	for a := b[diagMsgLen:]; len(a) >= 4; {
 		l := int(ne.Uint16(a))
 		if l < 4 || l > len(a) {
-			return 0, false
+			return
 		}
-		if ne.Uint16(a[2:]) == attrMark && l >= 8 {
-			return ne.Uint32(a[4:]), true
-		}
+		each(ne.Uint16(a[2:]), a[4:l])
 		a = a[min(len(a), (l+3)&^3):]
 	}
-	return 0, false
+}
+
+func markOf(b []byte) (mark uint32, ok bool) {
+	attributes(b, func(kind uint16, value []byte) {
+		if kind == attrMark && len(value) >= 4 {
+			mark, ok = binary.NativeEndian.Uint32(value), true
+		}
+	})
+	return mark, ok
 }
 
 func destroy(fd int, family byte, id [diagIDLen]byte) error {

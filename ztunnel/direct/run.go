@@ -25,7 +25,7 @@ func (t *Table) Run(ctx context.Context) {
 	go t.fetch(ctx, kernels)
 	tick := time.NewTicker(readEvery)
 	defer tick.Stop()
-	var renew time.Time
+	var renew, looked time.Time
 	for {
 		changed := t.o.State.Changed()
 		t.revise()
@@ -35,12 +35,17 @@ func (t *Table) Run(ctx context.Context) {
 				return
 			case k := <-kernels:
 				t.adopt(k)
+				t.look(true)
 				renew = time.Time{}
 			case <-tick.C:
 				t.read()
 				if now := time.Now(); now.Sub(renew) >= renewEvery {
 					renew = now
 					t.renew()
+				}
+				if now := time.Now(); now.Sub(looked) >= lookEvery {
+					looked = now
+					t.look(false)
 				}
 			case <-changed:
 				settled = false

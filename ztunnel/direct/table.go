@@ -26,6 +26,8 @@ const (
 	renewEvery = time.Second
 	// readEvery is how often the kernel's events are read.
 	readEvery = 100 * time.Millisecond
+	// lookEvery is how often it is seen what living connections have moved.
+	lookEvery = 5 * time.Second
 	// gather waits for the rest of a burst of changes, well under the second within which they must bite.
 	gather = 50 * time.Millisecond
 	// retryEvery is how often an agent is asked for the maps that does not answer.

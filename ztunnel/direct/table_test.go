@@ -17,6 +17,7 @@ import (
 	kernel "github.com/weftmesh/weft/pkg/direct"
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/netns"
 	"github.com/weftmesh/weft/pkg/telemetry"
 	"github.com/weftmesh/weft/ztunnel/flow"
 	"github.com/weftmesh/weft/ztunnel/pod"
@@ -119,6 +120,7 @@ type space struct {
 
 	mu    sync.Mutex
 	ended []netip.AddrPort // remote ends
+	lives []netns.Marked
 	swept int
 }
 
@@ -129,6 +131,12 @@ func (s *space) DestroyConn(_, remote netip.AddrPort) error {
 	defer s.mu.Unlock()
 	s.ended = append(s.ended, remote)
 	return nil
+}
+
+func (s *space) ListMarked(uint32) ([]netns.Marked, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.lives), nil
 }
 
 func (s *space) DestroyMarked(uint32, func(_, _ netip.AddrPort) bool) (int, error) {
@@ -406,6 +414,32 @@ func TestConnections(t *testing.T) {
 	}
 	if n.o.Flows.Len() != 0 {
 		t.Error("flows left")
+	}
+}
+
+// What nobody tells of is found at the sockets: bytes of the living, ends, and connections of before.
+func TestLook(t *testing.T) {
+	n := newNode()
+	n.offer()
+	sp := n.front.Space.(*space)
+	sp.lives = []netns.Marked{{Cookie: 9, Local: netip.AddrPortFrom(frontAddr, 40000), Remote: netip.AddrPortFrom(cartAddr, port), Acked: 101, Received: 50}}
+	n.look(false)
+	if len(n.conns) != 0 {
+		t.Error("a connection whose opening is still to be told")
+	}
+	n.look(true)
+	c := n.conns[9]
+	if c == nil || n.o.Flows.Len() != 2 {
+		t.Fatalf("adopted %v", n.conns)
+	}
+	n.look(false)
+	if c.out.Sent.Load() != 100 || c.in.Received.Load() != 50 {
+		t.Errorf("moved %d and %d", c.out.Sent.Load(), c.in.Received.Load())
+	}
+	sp.lives = nil
+	n.look(false)
+	if len(n.conns) != 0 || n.o.Flows.Len() != 0 {
+		t.Error("it is gone, and still there")
 	}
 }
 

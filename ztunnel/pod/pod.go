@@ -10,6 +10,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/netns"
 	"github.com/weftmesh/weft/pkg/telemetry"
 	"github.com/weftmesh/weft/ztunnel/flow"
 	"github.com/weftmesh/weft/ztunnel/relay"
@@ -36,6 +37,8 @@ type Space interface {
 	DestroyConn(local, remote netip.AddrPort) error
 	// DestroyMarked ends connections whose sockets bear a mark.
 	DestroyMarked(mark uint32, match func(local, remote netip.AddrPort) bool) (int, error)
+	// ListMarked lists such connections.
+	ListMarked(mark uint32) ([]netns.Marked, error)
 }
 
 // Pod is one enrolled pod. It is not changed after it was made.
