@@ -119,3 +119,11 @@ func (c config) logger() (*zap.Logger, zap.AtomicLevel, error) {
 	}
 	return log, cfg.Level, nil
 }
+
+// usualTunnelTLS is records, but where every byte has to be encrypted by a certified module.
+func usualTunnelTLS() string {
+	if fips140.Enabled() {
+		return "stdlib"
+	}
+	return "records"
+}

@@ -62,7 +62,7 @@ func command() *cobra.Command {
 	f.StringVar(&c.dnsUpstream, "dns-upstream", "", "name server (IP or IP:port) for names outside the mesh (default the one that the pod asks)")
 	f.BoolVar(&c.dnsAuthoritative, "dns-authoritative", false, "answer NXDOMAIN for unknown services of the cluster domain instead of asking upstream")
 	f.IntVar(&c.drainSeconds, "drain-seconds", 5, "how long connections may live on after SIGTERM")
-	f.StringVar(&c.tunnelTLS, "tunnel-tls", "stdlib", "what drives tunnels: stdlib (crypto/tls and goroutines; the one for FIPS mode) or records (own TLS 1.3 records after crypto/tls's handshake, on epoll shards)")
+	f.StringVar(&c.tunnelTLS, "tunnel-tls", usualTunnelTLS(), "what drives tunnels: records (own TLS 1.3 records after crypto/tls's handshake, on epoll shards) or stdlib (crypto/tls and goroutines; the one for FIPS mode)")
 	f.StringVar(&c.accessLog, "access-log", "json", "access log on standard output: json, text or off")
 	f.StringVar(&c.collector, "trace-collector", "", "collector of spans by OTLP over gRPC, http://HOST:PORT or https://HOST:PORT (default none)")
 	f.Float64Var(&c.tracePercentage, "trace-percentage", 1, "how many of the connections that come without a trace begin a recorded one, if there is a collector")
