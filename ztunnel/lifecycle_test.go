@@ -184,8 +184,8 @@ func TestNewPodsOfAServiceTakeOver(t *testing.T) {
 			t.Fatalf("%q %v", b, err)
 		}
 	}
-	second.Unhealthy = true
-	w := *second
+	w := *second // the one before is being read
+	w.Unhealthy = true
 	m.apply(state.Delta{Workloads: []*model.Workload{&w}})
 	refused(t, m.pods["front-1"].app("10.96.0.2:80"), time.Second)
 	m.nodes["n1"].record(t, map[string]any{"flags": "UH"})
