@@ -17,7 +17,7 @@ const module = "github.com/weftmesh/weft/"
 var floors = map[string]int{
 	"internal/version": -1, "internal/kubetest": -1, "pkg/identity": -1, // leaves that plain data is made of
 	"pkg/api": 0, "pkg/model": 0, "charts": 0, "proto": 0,
-	"pkg/policy": 1, "pkg/index": 1, "pkg/hbone": 1, "pkg/netns": 1, "pkg/telemetry": 1, "pkg/direct": 1, "pkg/jwks": 1,
+	"pkg/policy": 1, "pkg/index": 1, "pkg/hbone": 1, "pkg/netns": 1, "pkg/telemetry": 1, "pkg/direct": 1, "pkg/jwks": 1, "pkg/modules": 1,
 	"bpf": 2, "pkg/ca": 2, "pkg/zds": 2,
 	"pkg/enroll": 3, "pkg/cni": 3, "pkg/xds": 3, "pkg/source": 3, "ztunnel": 3, "waypoint": 3,
 	"pkg/controller": 4, "pkg/lab": 4,

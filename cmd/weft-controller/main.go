@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -45,6 +46,7 @@ type config struct {
 	logFormat     string
 
 	onListen  func(net.Addr) // of a test that listens on any port
+	modules   *http.Client   // of a test that serves modules itself
 	orderWait time.Duration  // see publisher; default orderWait
 	linger    time.Duration  // how long a waypoint goes on serving what left it; 0 is the usual
 	replica   string         // among several; default POD_NAME, or the host's name

@@ -19,6 +19,7 @@ import (
 	"github.com/weftmesh/weft/pkg/controller"
 	"github.com/weftmesh/weft/pkg/jwks"
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/modules"
 	"github.com/weftmesh/weft/pkg/source"
 	"github.com/weftmesh/weft/pkg/xds"
 	"github.com/weftmesh/weft/waypoint/deploy"
@@ -41,6 +42,7 @@ type pipeline struct {
 	publisher *publisher
 	health    *xds.HealthReports // of pods, by their nodes
 	keys      *jwks.Fetcher      // of token issuers
+	modules   *modules.Fetcher   // of extensions
 
 	changing sync.Mutex  // held while a change goes through; protects wake
 	wake     *time.Timer // when the objects mean something else, for a fault expires
@@ -65,6 +67,7 @@ func newPipeline(c config, nodes *ca.NodePolicy, m metrics, out output, log *zap
 	}
 	p.publisher = newPublisher(p)
 	p.keys = jwks.NewFetcher(jwks.Options{OnChange: p.again, Logger: log})
+	p.modules = modules.NewFetcher(modules.Options{OnChange: p.again, Client: c.modules, Logger: log})
 	return p
 }
 
@@ -73,6 +76,7 @@ func (p *pipeline) changed(objs *source.Objects, problems []source.Problem) {
 	p.changing.Lock()
 	defer p.changing.Unlock()
 	p.keys.Watch(controller.KeyLocations(objs))
+	p.modules.Watch(controller.ModuleLocations(objs))
 	p.change(objs, problems)
 }
 
@@ -107,7 +111,7 @@ func (p *pipeline) change(objs *source.Objects, problems []source.Problem) {
 	if next := controller.NextExpiry(objs, start); !next.IsZero() {
 		p.wake = time.AfterFunc(next.Sub(start), func() { p.changedAgain(objs, problems) })
 	}
-	snap, status := controller.Compile(objs, controller.Config{TrustDomain: p.c.trustDomain, ClusterDomain: p.c.clusterDomain, Ranges: p.c.podRanges, Now: start, Keys: p.keys.States()})
+	snap, status := controller.Compile(objs, controller.Config{TrustDomain: p.c.trustDomain, ClusterDomain: p.c.clusterDomain, Ranges: p.c.podRanges, Now: start, Keys: p.keys.States(), Modules: p.modules.Known()})
 	p.health.Apply(snap)
 	p.metrics.build.Observe(time.Since(start).Seconds())
 	p.read.Store(objs)
@@ -233,5 +237,6 @@ func waypointOf(nodeID string) (string, bool) {
 
 func (p *pipeline) close() {
 	p.keys.Close()
+	p.modules.Close()
 	p.forgetWaypoints(model.NewSnapshot())
 }

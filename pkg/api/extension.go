@@ -100,12 +100,27 @@ type ProcessedParts struct {
 
 // WasmExtension is a proxy-wasm module. It can look at requests and answers, change them and answer itself; it
 // cannot call out.
+//
+// +kubebuilder:validation:XValidation:rule="[has(self.inline), has(self.configMap), has(self.url), has(self.image)].filter(x, x).size() == 1",message="the module comes from one place: write one of inline, configMap, url and image"
 type WasmExtension struct {
 	// Inline is the module itself, in base64.
 	//
 	// +kubebuilder:validation:MinLength=12
 	// +kubebuilder:validation:MaxLength=700000
-	Inline []byte `json:"inline"`
+	Inline string `json:"inline,omitempty"`
+	// ConfigMap holds it, in its binaryData.
+	ConfigMap *ConfigMapKey `json:"configMap,omitempty"`
+	// URL, https, from where the controller fetches it, up to 8 MiB.
+	//
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https://[^/ ]+/[^ ]*$')",message="not the place of a module: write https://host/path"
+	URL string `json:"url,omitempty"`
+	// Image in an OCI registry that whoever may read, from where the controller fetches it: an artifact whose layer it
+	// is (application/wasm), or a container image with a file plugin.wasm.
+	//
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9.-]+(:[0-9]+)?/[a-z0-9._/-]+(:[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})$')",message="not an image: write registry/repository:tag or registry/repository@sha256:digest"
+	Image string `json:"image,omitempty"`
 	// SHA256 of the module, 64 hexadecimal digits. A module with another one is not run.
 	//
 	// +kubebuilder:validation:MaxLength=64

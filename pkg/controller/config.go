@@ -7,6 +7,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/jwks"
+	"github.com/weftmesh/weft/pkg/modules"
 )
 
 // Config is what the objects do not say. The zero value is usable.
@@ -23,6 +24,8 @@ type Config struct {
 	Network string
 	// Keys of token issuers that were fetched, by jwks.Location.ID. nil: nobody fetches any.
 	Keys map[string]jwks.State
+	// Modules that were fetched.
+	Modules modules.Known
 	// Now is when this is: a fault whose expiry is not after it is over. Zero: none is.
 	Now time.Time
 }

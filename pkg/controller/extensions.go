@@ -1,11 +1,7 @@
 package controller
 
 import (
-	"bytes"
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
 	"time"
 
 	"github.com/weftmesh/weft/pkg/api"
@@ -39,7 +35,7 @@ func (c *compiler) extension(p policyObject, spec *api.ExtensionSpec) *model.Ext
 	default:
 		out.Invalid = "there is nothing to run"
 	}
-	if out.Invalid != "" {
+	if out.Invalid != "" && out.Invalid != nobodyFetches {
 		effect := "its targets' requests are refused"
 		if out.FailOpen {
 			effect = "its targets' requests pass without it"
@@ -71,24 +67,4 @@ func processed(in *api.ProcessedParts) model.ProcessedParts {
 		out.Body = ""
 	}
 	return out
-}
-
-// wasmMagic begins every module.
-var wasmMagic = []byte("\x00asm")
-
-func (c *compiler) wasm(p policyObject, spec *api.WasmExtension) (*model.Wasm, string) {
-	st := c.status(p.kind, p, p.at)
-	refuse := func(path, what, next string) (*model.Wasm, string) {
-		st.set(conditionAccepted, false, "InvalidModule", "%s", what)
-		st.fail(path, what, next)
-		return nil, what
-	}
-	if !bytes.HasPrefix(spec.Inline, wasmMagic) {
-		return refuse("spec.wasm.inline", "the module is no WebAssembly", "write the output of: base64 -w0 module.wasm")
-	}
-	if sum := sha256.Sum256(spec.Inline); hex.EncodeToString(sum[:]) != spec.SHA256 {
-		return refuse("spec.wasm.sha256", fmt.Sprintf("the module's SHA-256 is %x, not %s", sum, spec.SHA256),
-			"if the module is the one that you want, write its own; else find out who changed it")
-	}
-	return &model.Wasm{Code: spec.Inline, Config: spec.Config}, ""
 }

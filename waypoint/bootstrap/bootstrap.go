@@ -50,6 +50,9 @@ type Options struct {
 	MaxConnections int64
 	// MaxRegexSize is RE2's program size from which on Envoy refuses an expression. Default 10,000.
 	MaxRegexSize int
+	// HangTime is how long one of Envoy's threads may do one thing; then Envoy is ended, to be started anew. What hangs
+	// so, e.g. in a module's endless loop, comes back never, and with it all that the thread has to do. Default 30 s.
+	HangTime time.Duration
 }
 
 // Config builds the bootstrap.
@@ -60,9 +63,13 @@ func Config(o Options) *bootstrapv3.Bootstrap {
 	if o.MaxRegexSize == 0 {
 		o.MaxRegexSize = 10_000
 	}
+	if o.HangTime == 0 {
+		o.HangTime = 30 * time.Second
+	}
 	return &bootstrapv3.Bootstrap{
-		Node:  &corev3.Node{Id: o.NodeID, Cluster: o.Gateway},
-		Admin: &bootstrapv3.Admin{Address: pipe(filepath.Join(o.RunDir, AdminSocket))},
+		Watchdogs: &bootstrapv3.Watchdogs{WorkerWatchdog: &bootstrapv3.Watchdog{KillTimeout: durationpb.New(o.HangTime)}},
+		Node:      &corev3.Node{Id: o.NodeID, Cluster: o.Gateway},
+		Admin:     &bootstrapv3.Admin{Address: pipe(filepath.Join(o.RunDir, AdminSocket))},
 		BootstrapExtensions: []*corev3.TypedExtensionConfig{{
 			Name: "envoy.bootstrap.internal_listener", TypedConfig: pack(&internalv3.InternalListener{}),
 		}},

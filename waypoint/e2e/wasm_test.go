@@ -1,10 +1,14 @@
 package e2e
 
 import (
+	"errors"
 	"os"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/waypoint/internal/testmesh"
 )
 
 // module is testdata/header.wat, made by `wat2wasm header.wat`.
@@ -58,4 +62,23 @@ func TestWasmRefused(t *testing.T) {
 	m.publish()
 	m.statusIs(500, m.http, "GET", "/")
 	m.statusIs(200, m.client.HTTP(t, "10.96.0.2:80"), "GET", "/")
+}
+
+// A module that never comes back hangs one of Envoy's threads. Envoy is ended then, to be started anew by its launcher.
+func TestWasmLoop(t *testing.T) {
+	m := newMeshWith(t, func(e *testmesh.Envoy) { e.HangTime = 2 * time.Second })
+	m.extension("loop", &model.Extension{Wasm: &model.Wasm{Code: module(t), Config: "loop"}})
+	m.publish()
+	m.eventually("Envoy is ended", func() error {
+		go func() { _, _, _, _ = ask(m.http, "GET", "/") }() // waits for an answer that does not come
+		select {
+		case <-m.envoy.Ended():
+			return nil
+		case <-time.After(200 * time.Millisecond):
+			return errors.New("it goes on")
+		}
+	})
+	if out := m.envoy.Output(); !strings.Contains(out, "Caught Aborted") {
+		t.Errorf("Envoy ended otherwise: %s", out)
+	}
 }

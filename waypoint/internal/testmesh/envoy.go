@@ -71,6 +71,8 @@ type Envoy struct {
 	Dir   string
 	// Workers of Envoy. Default 2.
 	Workers int
+	// HangTime of its threads. Default as in production.
+	HangTime time.Duration
 
 	t       testing.TB
 	cmd     *exec.Cmd
@@ -251,7 +253,7 @@ func (e *Envoy) StreamAccessLogs(s accesslogv3.AccessLogService_StreamAccessLogs
 }
 
 func (e *Envoy) run(binary string) {
-	cfg := bootstrap.Config(bootstrap.Options{NodeID: e.Node, Gateway: "test/wp", RunDir: e.Dir})
+	cfg := bootstrap.Config(bootstrap.Options{NodeID: e.Node, Gateway: "test/wp", RunDir: e.Dir, HangTime: e.HangTime})
 	file := WriteBootstrap(e.t, e.Dir, cfg)
 	args := []string{"-c", file, "--concurrency", strconv.Itoa(e.Workers), "--use-dynamic-base-id", "-l", "warn", "--file-flush-interval-msec", "100"}
 	if extra := os.Getenv("WEFT_ENVOY_TEST_ARGS"); extra != "" {
@@ -363,3 +365,6 @@ func (l *lockedBuffer) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
+
+// Ended tells that Envoy has, by itself.
+func (e *Envoy) Ended() <-chan struct{} { return e.done }
