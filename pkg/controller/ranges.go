@@ -20,7 +20,7 @@ func (c *compiler) compileRanges() {
 		c.ranges(o.Value.Spec.CIDRs, true)
 	}
 	for _, p := range c.cfg.Ranges {
-		c.ranges([]string{p.String()}, false)
+		c.giveRange(p, false)
 	}
 }
 
@@ -28,8 +28,12 @@ func (c *compiler) compileRanges() {
 func (c *compiler) ranges(blocks []string, services bool) {
 	for _, b := range blocks {
 		if p, err := netip.ParsePrefix(b); err == nil {
-			r := &model.Range{Prefix: p.Masked(), Services: services}
-			c.snap.Ranges[r.Key()] = r
+			c.giveRange(p, services)
 		}
 	}
+}
+
+func (c *compiler) giveRange(p netip.Prefix, services bool) {
+	r := &model.Range{Prefix: p.Masked(), Services: services}
+	c.snap.Ranges[r.Key()] = r
 }

@@ -169,17 +169,19 @@ const newcomer = 2 * time.Second
 
 // decide routes; where the cluster has given an address to somebody of whom nothing is known yet, it waits a little.
 func (h *Handler) decide(ctx context.Context, m Mesh, w *model.Workload, dst netip.AddrPort) Route {
-	late := time.After(newcomer)
+	r := Decide(m, w, dst)
+	if !r.Unknown {
+		return r
+	}
+	ctx, cancel := context.WithTimeout(ctx, newcomer)
+	defer cancel()
 	for {
 		changed := h.o.Pod.State.Changed()
-		r := Decide(m, w, dst)
-		if !r.Unknown {
+		if r = Decide(m, w, dst); !r.Unknown {
 			return r
 		}
 		select {
 		case <-changed:
-		case <-late:
-			return r
 		case <-ctx.Done():
 			return r
 		}

@@ -149,15 +149,21 @@ func (e *Exporter) flush() {
 	all := e.waiting
 	e.waiting = nil
 	e.mu.Unlock()
+	failed := false
 	for part := range slices.Chunk(all, batch) {
+		if failed { // once in vain is enough: at the end somebody waits for this
+			e.dropped.Add(uint64(len(part)))
+			continue
+		}
 		err := e.send(part)
+		failed = err != nil
 		switch {
-		case err != nil && !e.away:
+		case failed && !e.away:
 			e.o.Log.Warn("spans are dropped: the collector cannot be reached, or refuses them", zap.Error(err))
-		case err == nil && e.away:
+		case !failed && e.away:
 			e.o.Log.Info("the collector takes spans again")
 		}
-		e.away = err != nil
+		e.away = failed
 	}
 }
 
