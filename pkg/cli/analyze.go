@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,6 +30,7 @@ Needs no mesh. Exit code 0: no errors, perhaps warnings. 1: errors. 2: called wr
 			if err != nil {
 				return err
 			}
+			cfg.Now = time.Now()
 			found := controller.Analyze(m.objects, m.problems, cfg)
 			for i := range found {
 				found[i].File = m.shown(found[i].File)

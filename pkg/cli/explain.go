@@ -52,6 +52,7 @@ type explainer struct {
 	answer
 	src    *model.Workload
 	target target
+	user   endUser // of the request, once its token has been looked at
 }
 
 // explain judges a connection, and a request in it, by the very functions that ztunnels use. Pure.
@@ -232,7 +233,7 @@ func (x *explainer) sayRefused(h *hop, v policy.Verdict, policies []*model.Polic
 		}
 	}
 	for _, p := range policies {
-		if p.Unsupported != "" {
+		if kind, _ := objectOf(p.Key()); p.Unsupported != "" && kind != "RequestAuthentication" {
 			h.say("policy %s asks what a ztunnel cannot see (%s), so it refuses: give the service a waypoint", p.Key(), p.Unsupported)
 		}
 	}
@@ -243,7 +244,13 @@ func (x *explainer) sayRefused(h *hop, v policy.Verdict, policies []*model.Polic
 
 // sayDenied names the rule, or the object that it was made of.
 func (x *explainer) sayDenied(h *hop, v policy.Verdict, who string) {
-	if kind, name := objectOf(v.Policy); kind == "PeerAuthentication" {
+	kind, name := objectOf(v.Policy)
+	if kind == "RequestAuthentication" {
+		h.say("refused by RequestAuthentication %s: it requires a token, and no ztunnel sees one", name)
+		x.advise("give the service a waypoint: label it weft.dev/use-waypoint")
+		return
+	}
+	if kind == "PeerAuthentication" {
 		h.say("refused by PeerAuthentication %s, which is STRICT here: it matches %s", name, who)
 		x.advise("set PeerAuthentication %s to PERMISSIVE, or one of this workload or port, if plaintext is to be let in", name)
 		return

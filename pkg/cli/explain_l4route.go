@@ -123,6 +123,24 @@ func (x *explainer) connectionShares(h *hop, backends []model.Backend) [][]endpo
 	return out
 }
 
+// headersText names the headers that a filter changes.
+func headersText(f *model.HeaderFilter) string {
+	var out []string
+	for _, c := range []struct {
+		of string
+		model.HeaderChange
+	}{{"the request", f.Request}, {"the answer", f.Response}} {
+		var names []string
+		for _, h := range slices.Concat(c.Set, c.Add) {
+			names = append(names, h.Name)
+		}
+		if names = append(names, c.Remove...); len(names) > 0 {
+			out = append(out, strings.Join(names, ", ")+" of "+c.of)
+		}
+	}
+	return "changes headers: " + strings.Join(out, "; ")
+}
+
 // sayFilters tells what the steps of a rule do. It reports whether one of them answers by itself.
 func sayFilters(h *hop, r model.RouteRule) bool {
 	if r.CORS != nil {
@@ -130,6 +148,9 @@ func sayFilters(h *hop, r model.RouteRule) bool {
 	}
 	for _, f := range r.Filters {
 		what := "changes headers"
+		if f.Headers != nil {
+			what = headersText(f.Headers)
+		}
 		switch {
 		case f.Direct != nil:
 			h.say("HTTPFilter %s answers %d by itself", f.Name, f.Direct.Status)

@@ -14,9 +14,13 @@ type request struct {
 	method, path string
 	sni          string            // the server name of a TLS handshake
 	header       map[string]string // lower-case names
+	jwt          string            // a token, wherever it has to be
+	offline      bool              // judged by manifests: nobody has fetched keys or modules
 }
 
-func (r request) empty() bool { return r.method == "" && r.path == "" && len(r.header) == 0 }
+func (r request) empty() bool {
+	return r.method == "" && r.path == "" && len(r.header) == 0 && r.jwt == ""
+}
 
 // viaWaypoint judges a connection to what a waypoint stands before.
 func (x *explainer) viaWaypoint(g *model.Gateway, req request) {
@@ -36,15 +40,19 @@ func (x *explainer) viaWaypoint(g *model.Gateway, req request) {
 		x.hops, x.verdict = append(x.hops, h), refused
 		return
 	}
-	v := x.judgeL7(&h, wp, req)
-	x.worsen(v)
-	if v == refused {
-		x.hops = append(x.hops, h)
-		return
+	for _, judge := range []func(*hop, *model.Waypoint, request) verdict{x.judgeTokens, x.judgeL7} {
+		v := judge(&h, wp, req)
+		x.worsen(v)
+		if v == refused {
+			x.hops = append(x.hops, h)
+			return
+		}
 	}
 	groups := [][]endpoint{x.target.endpoints}
 	if x.target.service != nil {
-		groups = x.sayRoute(&h, req)
+		groups = x.sayRoute(&h, wp, req)
+	} else if x.sayAttached(&h, wp, nil, nil, req); x.verdict == refused {
+		groups = nil
 	}
 	reached := x.judgeWorkloads(&h, wp, groups, req)
 	x.hops = append(x.hops, h)
@@ -122,7 +130,7 @@ func (x *explainer) decideL7(h *hop, policies []*model.L7Policy, c l7Call) verdi
 		}
 		t, rule := x.matchL7(p, c)
 		if p.External != nil && t != no && !x.target.plainTCP() {
-			h.say("CUSTOM policy %s, rule %d: %s decides", p.Key(), rule+1, p.External.Backend.Service)
+			x.sayCustom(h, p, rule)
 			result = depends
 			continue
 		}
@@ -198,7 +206,7 @@ func (x *explainer) matchFrom(from []model.Match, c l7Call, deny bool) truth {
 	for _, m := range from {
 		t := x.matchCaller(m, c.self)
 		if m.Token != nil {
-			t = min(t, x.matchToken(m.Token, c, deny))
+			t = min(t, x.matchToken(m.Token, deny))
 		}
 		best = max(best, t)
 	}

@@ -23,15 +23,19 @@ func matchString(m model.StringMatch, s string) bool {
 }
 
 // sayRoute tells which route rule takes the request, and returns the endpoints that it leads to, by backend.
-func (x *explainer) sayRoute(h *hop, req request) [][]endpoint {
+func (x *explainer) sayRoute(h *hop, wp *model.Waypoint, req request) [][]endpoint {
 	s := x.target.service
 	if x.byConnection() {
+		x.sayIdle(h, wp)
 		return x.sayConnection(h, req)
 	}
-	routes := x.routesHere("HTTPRoute", "GRPCRoute")
-	x.sayFaults(h, req, model.Target{Service: s.Key(), Port: x.target.port}, model.Target{Service: s.Key()})
-	routes = forCaller(routes, s.Namespace, x.src.Namespace)
+	routes := forCaller(x.routesHere("HTTPRoute", "GRPCRoute"), s.Namespace, x.src.Namespace)
 	if len(routes) == 0 {
+		x.sayAttached(h, wp, nil, nil, req)
+		if x.verdict == refused {
+			return nil
+		}
+		x.sayServiceFaults(h, req)
 		x.sayTraffic(h, nil, nil)
 		return [][]endpoint{x.target.endpoints}
 	}
@@ -44,6 +48,11 @@ func (x *explainer) sayRoute(h *hop, req request) [][]endpoint {
 	}
 	r := route.Rules[rule]
 	h.say("%s, rule %d takes the request%s", route.Key(), rule+1, assumption(req))
+	x.sayAttached(h, wp, route, &r, req)
+	if x.verdict == refused {
+		return nil
+	}
+	x.sayServiceFaults(h, req)
 	x.sayFaults(h, req, model.Target{Route: route.Key(), Rule: cmp.Or(r.Name, "-")}, model.Target{Route: route.Key()})
 	if r.Invalid != "" {
 		h.say("that rule cannot be served: %s; answered 500", r.Invalid)
@@ -57,6 +66,12 @@ func (x *explainer) sayRoute(h *hop, req request) [][]endpoint {
 		x.sayTraffic(h, route, &r)
 	}
 	return x.backends(h, r)
+}
+
+// sayServiceFaults tells of the faults of the service as a whole.
+func (x *explainer) sayServiceFaults(h *hop, req request) {
+	s := x.target.service
+	x.sayFaults(h, req, model.Target{Service: s.Key(), Port: x.target.port}, model.Target{Service: s.Key()})
 }
 
 // sayFaults tells of the faults at some targets.

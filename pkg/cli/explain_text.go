@@ -27,13 +27,16 @@ func ztunnelText(ep endpoint) string {
 }
 
 // writtenAs tells what object a compiled policy was made of. A PeerAuthentication becomes policies whose names
-// begin so, and end in _listed, or in _mesh where the mesh's own is laid over another namespace; a Gateway
+// begin so (a RequestAuthentication that requires tokens where nobody sees them too), and end in _listed, or in _mesh where the mesh's own is laid over another namespace; a Gateway
 // one that lets its waypoint in; an AuthorizationPolicy may have a version _behind a waypoint. No object's
 // name holds an underscore.
 func writtenAs(namespace, name string) (kind, objectNamespace, object string) {
 	if w, ok := strings.CutPrefix(name, "waypoint_"); ok {
 		object, _, _ = strings.Cut(w, "_")
 		return "Gateway", namespace, object
+	}
+	if r, ok := strings.CutPrefix(name, "requestauthentication_"); ok {
+		return "RequestAuthentication", namespace, r
 	}
 	rest, ok := strings.CutPrefix(name, "peerauthentication_")
 	if !ok {
@@ -57,7 +60,7 @@ func objectOf(key string) (kind, object string) {
 func policyText(key string) string {
 	kind, object := objectOf(key)
 	switch kind {
-	case "PeerAuthentication":
+	case "PeerAuthentication", "RequestAuthentication":
 		return kind + " " + object
 	case "Gateway":
 		return "policy " + key // nobody wrote it

@@ -9,6 +9,7 @@ func TestPoliciesAreCalledAsTheyWereWritten(t *testing.T) {
 		"shop/peerauthentication_strict":       {"PeerAuthentication", "shop/strict", "PeerAuthentication shop/strict"},
 		"shop/peerauthentication_ports_listed": {"PeerAuthentication", "shop/ports", "PeerAuthentication shop/ports"},
 		"shop/peerauthentication_default_mesh": {"PeerAuthentication", "weft-system/default", "PeerAuthentication weft-system/default"},
+		"shop/requestauthentication_login":     {"RequestAuthentication", "shop/login", "RequestAuthentication shop/login"},
 		"shop/waypoint_wp":                     {"Gateway", "shop/wp", "policy shop/waypoint_wp"},
 		"shop/waypoint_wp_dryrun":              {"Gateway", "shop/wp", "policy shop/waypoint_wp_dryrun"},
 	} {

@@ -2,8 +2,13 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,6 +24,7 @@ type whyOptions struct {
 	domains controller.Config
 	request request
 	headers []string
+	jwt     string // file
 	output  string
 }
 
@@ -29,7 +35,8 @@ func newWhy(e *env) *cobra.Command {
 		Short: "Explain whether a connection is allowed: by which rule, enforced where, and what to do",
 		Long: `SOURCE is a pod: namespace/name, the beginning of it, or an address. DESTINATION is a service
 (payments.shop, shop/payments), a pod or an address. With --method, --path and --header the request is
-judged as well, where a waypoint sees it.
+judged as well, where a waypoint sees it; with --jwt also the token of its user: issuer, audience, times, signature, and
+what policies make of its claims. Without the last, a request has no token.
 
 With -f it needs no mesh: the manifests are judged as if a cluster ran them, every Deployment with one ready
 pod, enrolled where its labels say so.
@@ -38,6 +45,7 @@ Exit code 0: allowed. 1: refused, or it depends on what was not said. 2: called 
 ` + whereText,
 		Example: `  weftctl why shop/frontend payments.shop:9000
   weftctl why frontend cart --method GET --path /admin --header x-user=tester
+  weftctl why frontend cart --method GET --path / --jwt token.txt
   weftctl why -f examples/shop -f examples/steps/3-policy frontend payments:9000 -o json`,
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: completeWhy(o),
@@ -54,6 +62,7 @@ Exit code 0: allowed. 1: refused, or it depends on what was not said. 2: called 
 	f.StringVar(&o.request.method, "method", "", "HTTP method")
 	f.StringVar(&o.request.path, "path", "", "HTTP path")
 	f.StringArrayVar(&o.headers, "header", nil, "HTTP header, name=value (repeatable)")
+	f.StringVar(&o.jwt, "jwt", "", "file with the token (JWT) of the request's user, or - (it is not printed)")
 	f.StringVar(&o.request.sni, "sni", "", "server name of the TLS handshake, where a TLSRoute looks at it")
 	f.StringVarP(&o.output, "output", "o", "", "json or yaml (default: text)")
 	domainFlags(cmd, &o.domains)
@@ -75,7 +84,35 @@ func (o *whyOptions) complete() error {
 		return fmt.Errorf("--path %s: want it to begin with /", o.request.path)
 	}
 	o.request.method = strings.ToUpper(o.request.method)
+	o.request.offline = len(o.files) > 0
+	if err := o.readToken(); err != nil {
+		return err
+	}
 	return checkOutput(o.output, "json", "yaml")
+}
+
+// readToken reads what --jwt names.
+func (o *whyOptions) readToken() error {
+	var text []byte
+	var err error
+	switch {
+	case o.jwt == "":
+		return nil
+	case o.jwt == "-" && slices.Contains(o.files, "-"):
+		return errors.New("--jwt - and -f -: standard input can only be one of them")
+	case o.jwt == "-":
+		text, err = io.ReadAll(o.e.stdin)
+	default:
+		text, err = os.ReadFile(o.jwt)
+	}
+	if err != nil {
+		return fmt.Errorf("--jwt: %w", err)
+	}
+	o.request.jwt = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(string(text)), "Bearer "))
+	if o.request.jwt == "" {
+		return fmt.Errorf("--jwt %s: there is no token in it", o.jwt)
+	}
+	return nil
 }
 
 // load takes what is known from the files, or else from the controller.
@@ -90,6 +127,7 @@ func (o *whyOptions) load(ctx context.Context) (*model.Snapshot, error) {
 	if n := m.errorCount(); n > 0 {
 		fmt.Fprintf(o.e.stderr, "Warning: the files have %d errors, and what is wrong was left out; `weftctl analyze` lists them\n", n)
 	}
+	o.domains.Now = time.Now()
 	return controller.Preview(m.objects, o.domains), nil
 }
 

@@ -54,7 +54,7 @@ func (c *compiler) authentication(st *Status, spec api.RequestAuthenticationSpec
 	for i, p := range spec.Providers {
 		path := fmt.Sprintf("spec.providers[%d]", i)
 		t := model.TokenProvider{
-			Issuer: p.Issuer, Audiences: p.Audiences, Keys: c.keys(st, path+".jwks", p), FromParams: p.FromParams, FromCookies: p.FromCookies,
+			Issuer: p.Issuer, Audiences: p.Audiences, Keys: c.keys(st, path+".jwks", p), KeysFrom: p.JWKS.URI, FromParams: p.FromParams, FromCookies: p.FromCookies,
 			Forward: p.Forward, ClockSkew: defaultClockSkew,
 		}
 		if p.ClockSkew != nil {

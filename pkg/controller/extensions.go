@@ -35,7 +35,7 @@ func (c *compiler) extension(p policyObject, spec *api.ExtensionSpec) *model.Ext
 	default:
 		out.Invalid = "there is nothing to run"
 	}
-	if out.Invalid != "" && out.Invalid != nobodyFetches {
+	if out.Invalid != "" && out.Invalid != NobodyFetches {
 		effect := "its targets' requests are refused"
 		if out.FailOpen {
 			effect = "its targets' requests pass without it"

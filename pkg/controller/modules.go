@@ -14,8 +14,8 @@ import (
 	"github.com/weftmesh/weft/pkg/source"
 )
 
-// nobodyFetches is said where objects are only looked at: that is no fault of theirs.
-const nobodyFetches = "modules are not fetched here"
+// NobodyFetches is why an extension is not run where objects are only looked at: that is no fault of theirs.
+const NobodyFetches = "modules are not fetched here"
 
 // ModuleLocations lists the modules that are to be fetched for the objects.
 func ModuleLocations(objs *source.Objects) []modules.Location {
@@ -87,7 +87,7 @@ func (c *compiler) fetchedModule(p policyObject, spec *api.WasmExtension) ([]byt
 		why = "the module cannot be fetched: " + got.Error
 	}
 	if c.cfg.Modules.States == nil {
-		return nil, nobodyFetches
+		return nil, NobodyFetches
 	}
 	if len(former) == 0 {
 		if got.Error != "" {

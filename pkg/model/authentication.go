@@ -16,6 +16,7 @@ type TokenProvider struct {
 	// Keys is a JWKS of public keys that Envoy certainly takes. Empty: none are known, and every token of
 	// the issuer is refused.
 	Keys         string        `json:"keys,omitempty"`
+	KeysFrom     string        `json:"keysFrom,omitempty"` // where they are fetched; empty: they stand in the policy
 	FromHeaders  []TokenHeader `json:"fromHeaders,omitempty"`
 	FromParams   []string      `json:"fromParams,omitempty"`
 	FromCookies  []string      `json:"fromCookies,omitempty"`
