@@ -218,7 +218,10 @@ func (x *explainer) sayRefused(h *hop, v policy.Verdict, policies []*model.Polic
 	if caller.IsZero() {
 		who = "a caller without an identity"
 	}
-	switch {
+	switch kind, name := objectOf(v.Policy); {
+	case kind == "RequestAuthentication":
+		h.say("refused by RequestAuthentication %s: it requires a token, and no ztunnel sees one", name)
+		x.advise("give the service a waypoint: label it weft.dev/use-waypoint")
 	case v.Rule != policy.NoRule:
 		x.sayDenied(h, v, who)
 	case !slices.ContainsFunc(policies, func(p *model.Policy) bool { return p.Action == model.Allow && !p.DryRun }):
@@ -244,13 +247,7 @@ func (x *explainer) sayRefused(h *hop, v policy.Verdict, policies []*model.Polic
 
 // sayDenied names the rule, or the object that it was made of.
 func (x *explainer) sayDenied(h *hop, v policy.Verdict, who string) {
-	kind, name := objectOf(v.Policy)
-	if kind == "RequestAuthentication" {
-		h.say("refused by RequestAuthentication %s: it requires a token, and no ztunnel sees one", name)
-		x.advise("give the service a waypoint: label it weft.dev/use-waypoint")
-		return
-	}
-	if kind == "PeerAuthentication" {
+	if kind, name := objectOf(v.Policy); kind == "PeerAuthentication" {
 		h.say("refused by PeerAuthentication %s, which is STRICT here: it matches %s", name, who)
 		x.advise("set PeerAuthentication %s to PERMISSIVE, or one of this workload or port, if plaintext is to be let in", name)
 		return

@@ -62,6 +62,11 @@ func (c *compiler) lint() {
 	c.lintLabels()
 	c.lintRoutes()
 	c.lintPolicies()
+	c.lintAsked()
+	c.lintKeys()
+	c.lintRequests()
+	c.lintTelemetry()
+	c.lintLimits()
 }
 
 func (c *compiler) lintServices() {
