@@ -1,6 +1,8 @@
 package controller
 
 import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/weftmesh/weft/pkg/api"
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/source"
@@ -21,11 +23,14 @@ func (c *compiler) lintAsked() {
 		if ns == "" {
 			ns = a.object.GetNamespace()
 		}
-		info := c.services[ns+"/"+a.ref.Name]
-		if info == nil || len(info.pods) > 0 || len(info.object.Spec.Selector) == 0 {
-			continue // said already, or its endpoints are written elsewhere
+		st, info := c.status(a.object.kind, a.object, a.object.at), c.services[ns+"/"+a.ref.Name]
+		if accepted := st.Condition(conditionAccepted); accepted != nil && accepted.Status == metav1.ConditionFalse {
+			continue // something worse is said of it
 		}
-		c.status(a.object.kind, a.object, a.object.at).warn(a.path,
+		if info == nil || len(info.pods) > 0 || len(info.object.Spec.Selector) == 0 {
+			continue // without a selector its endpoints are written elsewhere
+		}
+		st.warn(a.path,
 			"Service "+ns+"/"+a.ref.Name+" has no pods that could be asked: "+a.effect, "deploy what stands behind it, or correct its selector")
 	}
 }
