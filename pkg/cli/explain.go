@@ -74,7 +74,7 @@ func explain(snap *model.Snapshot, source, destination string, req request) (*an
 		x.viaWaypoint(x.gateway(), req)
 	default:
 		if !req.empty() {
-			x.hops[0].say("method, path and headers are not looked at: no waypoint stands between the two")
+			x.hops[0].say("method, path, headers and tokens are not looked at: no waypoint stands between the two")
 		}
 		x.arrive(t.endpoints, x.callerIdentity(), firstAddr(src))
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/weftmesh/weft/pkg/model"
 )
@@ -72,7 +73,8 @@ func claimMatches(m model.StringMatch, v any) bool {
 		return m.Kind == model.Presence || m.Kind == model.Exact && m.Value == strconv.FormatBool(v)
 	case float64:
 		n, err := strconv.ParseFloat(m.Value, 64)
-		return m.Kind == model.Presence || m.Kind == model.Exact && err == nil && n == v
+		plain := err == nil && !strings.ContainsAny(m.Value, "nNxXpP_")
+		return m.Kind == model.Presence || m.Kind == model.Exact && plain && n == v
 	}
 	return m.Kind == model.Presence
 }
