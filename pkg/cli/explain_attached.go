@@ -34,7 +34,7 @@ func (x *explainer) attached(wp *model.Waypoint, kind string, route *model.Route
 
 // sayAttached tells what the further policies do to a request that was let in, in the order in which it passes them.
 func (x *explainer) sayAttached(h *hop, wp *model.Waypoint, route *model.Route, rule *model.RouteRule, req request) {
-	if x.target.plainTCP() {
+	if x.noRequests() {
 		x.sayIdle(h, wp)
 		return
 	}

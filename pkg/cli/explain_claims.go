@@ -18,9 +18,9 @@ type endUser struct {
 // DENY rule matches there, and an ALLOW rule does not.
 func (x *explainer) matchToken(m *model.TokenMatch, deny bool) truth {
 	switch {
-	case x.target.plainTCP() && deny:
+	case x.noRequests() && deny:
 		return yes
-	case x.target.plainTCP():
+	case x.noRequests():
 		return no
 	case x.user.unknown:
 		return unknown

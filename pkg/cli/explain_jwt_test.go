@@ -56,7 +56,8 @@ func TestTimesOfTokens(t *testing.T) {
 }
 
 func TestTokensThatAreNone(t *testing.T) {
-	for _, raw := range []string{"", "a.b", "a.b.c.d", "!.e30.x", "e30.!.x", "e30.bnVsbA.x", "e30.W10.x"} {
+	for _, raw := range []string{"", "a.b", "a.b.c.d", "!.e30.x", "e30.!.x", "e30.bnVsbA.x", "e30.W10.x",
+		"e30.eyJleHAiOiIxIn0.x" /* exp as text */, "e30.eyJzdWIiOjF9.x" /* sub as number */} {
 		if _, err := readJWT(raw); err == nil {
 			t.Errorf("%q is a token", raw)
 		}

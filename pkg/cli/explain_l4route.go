@@ -34,6 +34,11 @@ func (x *explainer) byConnection() bool {
 	return len(x.routesHere("HTTPRoute", "GRPCRoute")) == 0
 }
 
+// noRequests reports that the waypoint sees connections here, and no requests in them.
+func (x *explainer) noRequests() bool {
+	return x.target.service != nil && (x.target.plainTCP() || x.byConnection())
+}
+
 // sayConnection tells which TLSRoute or TCPRoute takes the connection. Where TLSRoutes act on the port, the server
 // name that the client asks for decides; a TCPRoute takes what none of them is for.
 func (x *explainer) sayConnection(h *hop, req request) [][]endpoint {

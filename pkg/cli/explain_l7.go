@@ -129,9 +129,12 @@ func (x *explainer) decideL7(h *hop, policies []*model.L7Policy, c l7Call) verdi
 			continue
 		}
 		t, rule := x.matchL7(p, c)
-		if p.External != nil && t != no && !x.target.plainTCP() {
-			x.sayCustom(h, p, rule)
-			result = depends
+		if p.External != nil && t != no && !x.noRequests() {
+			v := x.judgeCustom(h, p, rule, t)
+			if v == refused {
+				return refused
+			}
+			result = max(result, v)
 			continue
 		}
 		switch t {
@@ -237,7 +240,7 @@ func (x *explainer) matchOperation(op model.L7Operation, call l7Call, deny bool)
 	if len(op.Ports) > 0 && !slices.Contains(op.Ports, call.port) || slices.Contains(op.NotPorts, call.port) {
 		return no
 	}
-	if x.target.plainTCP() && len(op.Hosts)+len(op.NotHosts)+len(op.Methods)+len(op.NotMethods)+len(op.Paths)+len(op.NotPaths)+len(op.Headers) > 0 {
+	if x.noRequests() && len(op.Hosts)+len(op.NotHosts)+len(op.Methods)+len(op.NotMethods)+len(op.Paths)+len(op.NotPaths)+len(op.Headers) > 0 {
 		if deny {
 			return yes
 		}

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +28,7 @@ func (x *explainer) judgeTokens(h *hop, wp *model.Waypoint, req request) verdict
 	}
 	tokens := tokensOf(policies, req)
 	switch {
-	case x.target.plainTCP():
+	case x.noRequests():
 		if required != "" {
 			h.say("RequestAuthentication %s requires a token, and on a TCP port nobody can show one: refused", required)
 			x.advise("target the HTTP ports alone, by sectionName")
@@ -55,19 +56,18 @@ func (x *explainer) sayTokenless(h *hop, policies []*model.Attachment, required 
 		return allowed
 	}
 	h.say("RequestAuthentication %s requires a token: a request without one, or with a bad one, is answered 401", required)
-	x.advise("send a token of %s, and try it here: --jwt FILE", strings.Join(issuers(policies), " or "))
+	x.advise("send a token: %s; try it here: --jwt FILE", strings.Join(places(policies), "; "))
 	return without
 }
 
 // judgeShown looks for one token that counts: then the others do not matter.
 func (x *explainer) judgeShown(h *hop, tokens []shown, req request) verdict {
 	var worst *badToken
+	result, maybe := refused, ""
 	for _, s := range tokens {
 		name := attachmentName(s.policy)
 		t, err := readJWT(s.raw)
-		if err != nil {
-			err = &badToken{401, err.Error(), "send the token as the issuer gave it"}
-		} else {
+		if err == nil {
 			err = checkJWT(t, s.provider, time.Now(), req.offline)
 		}
 		var bad *badToken
@@ -77,17 +77,32 @@ func (x *explainer) judgeShown(h *hop, tokens []shown, req request) verdict {
 			x.user.claims = t.claims
 			return allowed
 		case !errors.As(err, &bad):
-			h.say("the token of %s fits RequestAuthentication %s by issuer, audience and times; %v", t.who(), name, err)
-			x.user.claims = t.claims
-			return depends
+			maybe = fmt.Sprintf("the token of %s fits RequestAuthentication %s by issuer, audience and times; %v", t.who(), name, err)
+			result, x.user.claims = depends, t.claims
+		case worst == nil || worst.foreign:
+			worst = &badToken{bad.status, fmt.Sprintf("RequestAuthentication %s: %s", name, bad.why), bad.next, bad.foreign}
 		}
-		if foreign := t != nil && t.text("iss") != s.provider.Issuer; worst == nil || !foreign {
-			worst = &badToken{bad.status, fmt.Sprintf("RequestAuthentication %s: %s", name, bad.why), bad.next}
-		}
+	}
+	if result == depends {
+		h.say("%s", maybe)
+		return depends
+	}
+	if worst.foreign {
+		worst.why += fmt.Sprintf(", and only tokens of %s count", strings.Join(issuersOf(tokens), " or "))
 	}
 	h.say("the token is answered %d by %s", worst.status, worst.why)
 	x.advise("%s", worst.next)
 	return refused
+}
+
+func issuersOf(tokens []shown) []string {
+	var out []string
+	for _, s := range tokens {
+		if !slices.Contains(out, s.provider.Issuer) {
+			out = append(out, s.provider.Issuer)
+		}
+	}
+	return out
 }
 
 // handedOn tells what the application gets of a token.
@@ -145,11 +160,26 @@ func valueOf(list, sep, name string) string {
 	return ""
 }
 
-func issuers(policies []*model.Attachment) []string {
+// places tells whose tokens count, and where each provider looks for them.
+func places(policies []*model.Attachment) []string {
 	var out []string
 	for _, a := range policies {
 		for _, p := range a.Authentication.Providers {
-			out = append(out, p.Issuer)
+			var at []string
+			for _, f := range p.FromHeaders {
+				place := "header " + f.Name
+				if f.Prefix != "" {
+					place += fmt.Sprintf(" after %q", f.Prefix)
+				}
+				at = append(at, place)
+			}
+			for _, name := range p.FromParams {
+				at = append(at, "query parameter "+name)
+			}
+			for _, name := range p.FromCookies {
+				at = append(at, "cookie "+name)
+			}
+			out = append(out, "of "+p.Issuer+" in "+strings.Join(at, " or "))
 		}
 	}
 	return out

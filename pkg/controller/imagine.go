@@ -67,6 +67,8 @@ func (c *compiler) lint() {
 	c.lintRequests()
 	c.lintTelemetry()
 	c.lintLimits()
+	c.lintUnused()
+	c.lintExtensions()
 }
 
 func (c *compiler) lintServices() {
