@@ -40,6 +40,7 @@ type conn struct {
 	until   time.Time // the connection ends then
 	smallAt time.Time // when a small message was sent last
 	near    bool      // a short path: windows need not be full
+	frozen  bool      // exported: nobody may change what another process may go on with
 	writing bool      // output is on its way to the socket,
 	since   time.Time // and has made no progress since
 	waiting []*Stream // for room in bulk
@@ -172,7 +173,7 @@ func (c *conn) prolong() {
 func (c *conn) tick() {
 	c.prolong()
 	c.mu.Lock()
-	if c.err == nil {
+	if c.err == nil && !c.frozen {
 		now := c.env.clock.Now()
 		d := c.untilTick(now)
 		if c.err == nil {

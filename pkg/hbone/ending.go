@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/weftmesh/weft/pkg/hbone/engine"
 )
@@ -15,24 +16,31 @@ type ending struct {
 	o     SpliceOptions
 	cause atomic.Pointer[error] // why this side ended it
 	unctx func() bool           // stops watching the context
-	timer Timer                 // of the idle watch
+	idle  *idleWatch
 }
 
-func newEnding(ctx context.Context, s *Stream, o SpliceOptions) *ending {
+// newEnding begins to watch. Nothing has moved for idle.
+func newEnding(ctx context.Context, s *Stream, o SpliceOptions, idle time.Duration) *ending {
+	o = o.counted()
+	e := &ending{s: s, o: o}
+	if ctx.Done() != nil {
+		e.unctx = context.AfterFunc(ctx, func() { e.stop(context.Cause(ctx)) })
+	}
+	if o.Idle > 0 {
+		e.idle = newIdleWatch(e, idle)
+	}
+	return e
+}
+
+// counted has counters of its own, where there are none.
+func (o SpliceOptions) counted() SpliceOptions {
 	if o.ToApp == nil {
 		o.ToApp = new(atomic.Uint64)
 	}
 	if o.ToTunnel == nil {
 		o.ToTunnel = new(atomic.Uint64)
 	}
-	e := &ending{s: s, o: o}
-	if ctx.Done() != nil {
-		e.unctx = context.AfterFunc(ctx, func() { e.stop(context.Cause(ctx)) })
-	}
-	if o.Idle > 0 {
-		e.watch()
-	}
-	return e
+	return o
 }
 
 // release ends the watches.
@@ -40,8 +48,8 @@ func (e *ending) release() {
 	if e.unctx != nil {
 		e.unctx()
 	}
-	if e.timer != nil {
-		e.timer.Stop()
+	if e.idle != nil {
+		e.idle.release()
 	}
 }
 
@@ -49,24 +57,6 @@ func (e *ending) release() {
 func (e *ending) stop(err error) {
 	e.cause.CompareAndSwap(nil, &err)
 	e.s.Reset()
-}
-
-// watch ends the splice when it is idle.
-func (e *ending) watch() {
-	moved := func() uint64 { return e.o.ToApp.Load() + e.o.ToTunnel.Load() }
-	last := moved()
-	armed := make(chan struct{})
-	e.timer = e.s.c.env.clock.AfterFunc(e.o.Idle, func() {
-		<-armed
-		now := moved()
-		if now == last {
-			e.stop(fmt.Errorf("%w: nothing moved for %v", ErrIdle, e.o.Idle))
-			return
-		}
-		last = now
-		e.timer.Reset(e.o.Idle)
-	})
-	close(armed)
 }
 
 // verdict ends the stream and finds the error to report: broke is what befell the application's side, reset the

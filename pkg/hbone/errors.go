@@ -31,9 +31,14 @@ var (
 	ErrApp = errors.New("application's connection broke")
 	// ErrIdle: nothing moved for as long as SpliceOptions.Idle.
 	ErrIdle = errors.New("idle connection closed")
+	// ErrMoved: the stream, or its connection, goes on in another process. Nothing has ended.
+	ErrMoved = errors.New("moved to another process")
 	// ErrAnswered: a request can be answered only once.
 	ErrAnswered = errors.New("request already answered")
 )
+
+// errNoShards: crypto/tls shows its state to nobody.
+var errNoShards = errors.New("only shards can take connections over (not --tunnel-tls=stdlib)")
 
 // RefusedError is a CONNECT that was answered, but not by 200.
 type RefusedError struct {

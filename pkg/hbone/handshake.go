@@ -196,9 +196,7 @@ func (h *handshake) records(ctx context.Context, e *env, nc net.Conn, cfg *tls.C
 	if err != nil {
 		return nil, err
 	}
-	if n := e.limits.RekeyAfter; n > 0 {
-		s.RekeyAfter(n)
-	}
+	e.rekey(s)
 	c.d = newTunnel(e.shards.pick(), c, fd, s)
 	return c, nil
 }

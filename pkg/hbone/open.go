@@ -13,7 +13,7 @@ func (c *conn) open(authority string, h Header) *Stream {
 	s := &Stream{c: c, answer: make(chan error, 1)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err != nil {
+	if c.err != nil || c.frozen {
 		return nil
 	}
 	es, err := c.eng.Open(authority, h, s)
@@ -30,7 +30,7 @@ func (c *conn) open(authority string, h Header) *Stream {
 func (c *conn) slots() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err != nil {
+	if c.err != nil || c.frozen {
 		return 0
 	}
 	return c.eng.Slots()

@@ -24,8 +24,9 @@ type ShardsOptions struct {
 // Pools and Servers. Give them to PoolOptions and ServerOptions, and to the Go runtime two processors more than
 // there are shards (runtime.GOMAXPROCS): a shard that waits may keep its own for some milliseconds.
 type Shards struct {
-	all  []*shard
-	next atomic.Uint32
+	all      []*shard
+	next     atomic.Uint32
+	freezing sync.Mutex // held from Freeze to Thaw or Drop
 }
 
 // NewShards starts shards.
@@ -96,6 +97,7 @@ type shard struct {
 	stopping atomic.Bool
 	longest  atomic.Int64
 	done     chan struct{}
+	rest     atomic.Pointer[rest] // it is to freeze
 
 	mu     sync.Mutex // protects what follows
 	inbox  []owned
@@ -185,9 +187,11 @@ func (s *shard) own(fd int, o owned) error {
 	return nil
 }
 
-// disown forgets fd, which is to be closed.
+// disown forgets fd, which is to be closed. Closing alone would not take it out of epoll while another process has
+// a copy.
 func (s *shard) disown(fd int) {
 	if fd < len(s.owns) && s.owns[fd] != nil {
+		_ = unix.EpollCtl(s.ep, unix.EPOLL_CTL_DEL, fd, nil) // it was added by own
 		s.owns[fd] = nil
 		s.count--
 	}
@@ -214,6 +218,7 @@ func (s *shard) run() {
 		if d := int64(time.Since(began)); d > s.longest.Load() {
 			s.longest.Store(d)
 		}
+		s.pause()
 		if s.stopping.Load() && s.count == 0 && s.idle() {
 			return
 		}

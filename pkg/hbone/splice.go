@@ -20,6 +20,9 @@ type SpliceOptions struct {
 	ToApp, ToTunnel *atomic.Uint64
 	// Idle ends the splice when nothing has moved for so long. 0: never.
 	Idle time.Duration
+	// Meta describes the splice to a process that takes it over: what Adopt needs to make SpliceOptions of. It is
+	// called while nothing moves, and may not block. nil: nothing.
+	Meta func() []byte
 }
 
 // Splice moves bytes between s and app until both directions have ended, and closes both. A direction that
@@ -31,7 +34,7 @@ type SpliceOptions struct {
 func (s *Stream) Splice(ctx context.Context, app App, o SpliceOptions) error {
 	if t, ok := s.c.d.(*tunnel); ok {
 		done := make(chan error, 1)
-		t.spliceOn(newEnding(ctx, s, o), app, func(err error) { done <- err })
+		t.spliceOn(newEnding(ctx, s, o, 0), app, func(err error) { done <- err })
 		return <-done
 	}
 	return s.splice(ctx, app, o)
@@ -52,7 +55,7 @@ func (s *Stream) Start(ctx context.Context, app App, o SpliceOptions, done func(
 		}
 	}
 	if t, ok := s.c.d.(*tunnel); ok {
-		t.spliceOn(newEnding(ctx, s, o), app, func(err error) { go done(err) })
+		t.spliceOn(newEnding(ctx, s, o, 0), app, func(err error) { go done(err) })
 		return
 	}
 	go func() { done(s.splice(ctx, app, o)) }()
@@ -66,7 +69,7 @@ func (s *Stream) splice(ctx context.Context, app App, o SpliceOptions) error {
 		app.Close()
 		return fmt.Errorf("%w: %w", ErrApp, err)
 	}
-	p := &splice{ending: newEnding(ctx, s, o)}
+	p := &splice{ending: newEnding(ctx, s, o, 0)}
 	defer p.release()
 	p.k = newSink(s, app, raw, p.o.ToApp)
 	p.read = p.tryRead

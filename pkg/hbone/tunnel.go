@@ -306,6 +306,13 @@ func (t *tunnel) close() {
 	if t.timer != nil {
 		t.timer.Stop()
 	}
+	t.release()
+	t.c.settle()
+	close(t.c.done)
+}
+
+// release gives back what t holds.
+func (t *tunnel) release() {
 	t.sh.disown(t.fd)
 	unix.Close(t.fd)
 	if t.buf != nil {
@@ -313,8 +320,6 @@ func (t *tunnel) close() {
 	}
 	t.keep(nil)
 	t.buf, t.stalled = nil, nil
-	t.c.settle()
-	close(t.c.done)
 }
 
 // unstall lets those send who waited for the socket, small ones first.

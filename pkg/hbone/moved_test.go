@@ -1,0 +1,319 @@
+package hbone
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// onShards skips a test of what only shards can do.
+func onShards(t testing.TB) {
+	t.Helper()
+	if underTest == "stdlib" {
+		t.Skip("connections on crypto/tls cannot be moved")
+	}
+}
+
+// node is a pool and a server on shards of their own, as one process has them.
+type node struct {
+	shards *Shards
+	pool   *Pool
+	server *Server
+}
+
+// newNode is another process for w's connections.
+func (w *world) newNode(s setup, cert tls.Certificate) *node {
+	n := &node{shards: newShards(w.t, "records")}
+	n.server = NewServer(ServerOptions{Shards: n.shards, Handler: s.handler, Limits: s.server,
+		TLS: func(context.Context, net.Conn) (*tls.Config, error) { return w.ca.serverTLS(cert), nil }})
+	n.pool = NewPool(PoolOptions{Shards: n.shards, Limits: s.client,
+		Dial: func(context.Context, Key) (net.Conn, error) { return nil, errors.New("this node does not dial") },
+		TLS:  func(Key) (*tls.Config, error) { return w.ca.clientTLS(cert), nil }})
+	w.t.Cleanup(func() {
+		n.pool.Close()
+		n.server.Close()
+	})
+	return n
+}
+
+// parcel is all that goes to another process.
+type parcel struct{ Pool, Server []ConnState }
+
+// export describes n, in bytes as they would travel.
+func (n *node) export(t testing.TB, f *Frozen) (state []byte, fds []int, moved, stay int) {
+	t.Helper()
+	var p parcel
+	var a, b int
+	p.Pool, fds, a = n.pool.Export(f, nil)
+	p.Server, fds, b = n.server.Export(f, fds)
+	var buf bytes.Buffer
+	must(t, gob.NewEncoder(&buf).Encode(p))
+	return buf.Bytes(), fds, len(p.Pool) + len(p.Server), a + b
+}
+
+// take imports what export has described and runs it.
+func (n *node) take(t testing.TB, state []byte, fds []int, adopt Adopt) {
+	t.Helper()
+	var p parcel
+	must(t, gob.NewDecoder(bytes.NewReader(state)).Decode(&p))
+	a, err := n.pool.Import(p.Pool, fds, adopt)
+	must(t, err)
+	b, err := n.server.Import(p.Server, fds, adopt)
+	must(t, err)
+	a.Run()
+	b.Run()
+}
+
+// copies are descriptors as another process would get them.
+func copies(t testing.TB, fds []int) (to []int) {
+	t.Helper()
+	for _, fd := range fds {
+		c, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+		must(t, err)
+		to = append(to, c)
+	}
+	return to
+}
+
+func closeFDs(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+}
+
+// traffic are applications that talk through the tunnel and compare every byte.
+type traffic struct {
+	w     *world
+	stop  chan struct{}
+	wg    sync.WaitGroup
+	err   atomic.Pointer[error]
+	moved atomic.Uint64
+}
+
+// chatter sends messages of any size and awaits their echo, or streams without waiting.
+func (x *traffic) chatter(c *net.TCPConn, seed uint64, bulk bool) {
+	r, check := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)}), rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
+	sizes := rand.New(rand.NewPCG(seed, 1))
+	fail := func(err error) {
+		err = fmt.Errorf("stream %d: %w", seed, err)
+		x.err.CompareAndSwap(nil, &err)
+	}
+	sent, over := make(chan int, 4), make(chan struct{})
+	x.wg.Go(func() {
+		defer close(over)
+		got, want := make([]byte, 256<<10), make([]byte, 256<<10)
+		for n := range sent {
+			if _, err := io.ReadFull(c, got[:n]); err != nil {
+				fail(fmt.Errorf("read: %w", err))
+				return
+			}
+			check.Read(want[:n])
+			if !bytes.Equal(got[:n], want[:n]) {
+				fail(errors.New("wrong bytes"))
+				return
+			}
+			x.moved.Add(uint64(n))
+		}
+		if n, err := io.Copy(io.Discard, c); n > 0 || err != nil {
+			fail(fmt.Errorf("at the end: %d bytes too many, error %w", n, err))
+		}
+	})
+	x.wg.Go(func() {
+		defer close(sent)
+		buf := make([]byte, 256<<10)
+		for {
+			select {
+			case <-x.stop:
+				if err := c.CloseWrite(); err != nil {
+					fail(err)
+				}
+				return
+			case <-over:
+				return
+			default:
+			}
+			n := 1 + sizes.IntN(2000)
+			if bulk {
+				n = 1 + sizes.IntN(len(buf))
+			} else if sizes.IntN(4) == 0 {
+				time.Sleep(time.Duration(sizes.IntN(5)) * time.Millisecond)
+			}
+			r.Read(buf[:n])
+			if _, err := c.Write(buf[:n]); err != nil {
+				fail(fmt.Errorf("write: %w", err))
+				return
+			}
+			select {
+			case sent <- n:
+			case <-over:
+				return
+			}
+		}
+	})
+}
+
+// more waits until more bytes have come through.
+func (x *traffic) more(n uint64) {
+	x.w.t.Helper()
+	from := x.moved.Load()
+	eventually(x.w.t, "bytes move", func() bool { return x.moved.Load() >= from+n || x.err.Load() != nil })
+	x.check()
+}
+
+func (x *traffic) check() {
+	x.w.t.Helper()
+	if err := x.err.Load(); err != nil {
+		x.w.t.Fatal(*err)
+	}
+}
+
+// end has all applications finish, and sees to it that they have got everything.
+func (x *traffic) end() {
+	x.w.t.Helper()
+	close(x.stop)
+	x.wg.Wait()
+	x.check()
+}
+
+// ends counts how splices have ended.
+type ends struct{ well, moved, badly atomic.Int32 }
+
+func (e *ends) done(err error) {
+	switch {
+	case err == nil:
+		e.well.Add(1)
+	case errors.Is(err, ErrMoved):
+		e.moved.Add(1)
+	default:
+		e.badly.Add(1)
+	}
+}
+
+// busy is a world with n busy streams, a few of them bulk.
+func busy(t testing.TB, n int, lim Limits) (w *world, own *node, s setup, x *traffic, e *ends) {
+	t.Helper()
+	app := listen(t)
+	go serve(app, func(c net.Conn) {
+		io.CopyBuffer(struct{ io.Writer }{c}, struct{ io.Reader }{c}, make([]byte, 32<<10))
+		c.(*net.TCPConn).CloseWrite()
+	})
+	e = &ends{}
+	o := SpliceOptions{Meta: func() []byte { return []byte("meta") }}
+	s = setup{server: lim, client: lim, handler: func(_ context.Context, r *Request) {
+		c, err := net.Dial("tcp", app.Addr().String())
+		if err != nil {
+			r.Reject(503, err.Error(), nil)
+			return
+		}
+		if st, err := r.Accept(nil); err == nil {
+			st.Start(context.Background(), c.(*net.TCPConn), o, e.done)
+		}
+	}}
+	w = newWorld(t, s)
+	own = &node{shards: w.pool.env.shards, pool: w.pool, server: w.server}
+	x = &traffic{w: w, stop: make(chan struct{})}
+	for i := range n {
+		near, inner := tcpPair(t)
+		near.SetDeadline(time.Now().Add(5 * time.Minute))
+		w.open().Start(context.Background(), inner, o, e.done)
+		x.chatter(near, uint64(i), i%50 == 0)
+	}
+	return w, own, s, x, e
+}
+
+func (e *ends) adopt(t testing.TB, o SpliceOptions) Adopt {
+	return func(_ ConnInfo, meta []byte) (Adoption, bool) {
+		if string(meta) != "meta" {
+			t.Errorf("meta is %q", meta)
+		}
+		o.Meta = func() []byte { return meta }
+		return Adoption{Options: o, Done: e.done}, true
+	}
+}
+
+// Busy connections of both roles move on and on, from node to node, and nobody notices.
+func TestConnectionsMove(t *testing.T) {
+	onShards(t)
+	const streams, moves = 200, 50
+	w, at, s, x, e := busy(t, streams, Limits{RekeyAfter: 1000})
+	cert := w.ca.leaf(t, serverID, time.Now().Add(time.Hour))
+	eventually(t, "every stream is spliced", func() bool { return w.server.Stats().Streams == streams })
+	var longest time.Duration
+	before := descriptors()
+	for i := range moves {
+		x.more(1 << 20)
+		next := w.newNode(s, cert)
+		var began time.Time
+		for try := 0; ; try++ {
+			began = time.Now()
+			f := at.shards.Freeze()
+			state, fds, moved, stay := at.export(t, f)
+			if stay > 0 && try < 100 { // a handler has not started its splice yet
+				f.Thaw()
+				time.Sleep(time.Millisecond)
+				continue
+			}
+			if moved < 4 || stay > 0 {
+				t.Fatalf("move %d: %d connections moved, %d stay", i, moved, stay)
+			}
+			fds = copies(t, fds)
+			f.Drop()
+			next.take(t, state, fds, e.adopt(t, SpliceOptions{}))
+			break
+		}
+		longest = max(longest, time.Since(began))
+		if n := len(at.pool.Conns()) + len(at.server.Conns()); n > 0 {
+			t.Fatalf("%d connections are left", n)
+		}
+		at.pool.Close()
+		at.server.Close()
+		at = next
+	}
+	t.Logf("longest pause %v", longest)
+	x.more(1 << 20)
+	x.end()
+	eventually(t, "every splice has ended", func() bool { return e.well.Load() == 2*streams })
+	if b, m := e.badly.Load(), e.moved.Load(); b > 0 || m != 2*streams*moves {
+		t.Errorf("%d splices have broken, %d were moved, want %d", b, m, 2*streams*moves)
+	}
+	at.pool.Close()
+	at.server.Close()
+	_ = before
+}
+
+// A hand-over that is called off loses nothing either.
+func TestThawLosesNothing(t *testing.T) {
+	onShards(t)
+	const streams, tries = 200, 50
+	w, at, _, x, e := busy(t, streams, Limits{})
+	eventually(t, "every stream is spliced", func() bool { return w.server.Stats().Streams == streams })
+	for range tries {
+		x.more(1 << 20)
+		f := at.shards.Freeze()
+		_, fds, moved, _ := at.export(t, f)
+		if moved == 0 && e.badly.Load() > 0 {
+			t.Fatal("nothing is left to be moved")
+		}
+		fds = copies(t, fds) // a successor may have them for a while
+		f.Thaw()
+		x.more(1 << 18)
+		closeFDs(fds)
+	}
+	x.end()
+	eventually(t, "every splice has ended", func() bool { return e.well.Load() == 2*streams })
+	if b := e.badly.Load() + e.moved.Load(); b > 0 {
+		t.Errorf("%d splices have broken", b)
+	}
+}
