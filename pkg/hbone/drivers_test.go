@@ -16,6 +16,10 @@ func TestMain(m *testing.M) {
 		runLoad()
 		return
 	}
+	if os.Getenv(moverEnv) != "" {
+		runMover()
+		return
+	}
 	flag.Parse()
 	if flag.Lookup("test.bench").Value.String() != "" {
 		drivers = drivers[:1] // benchmarks choose for themselves

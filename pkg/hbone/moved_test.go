@@ -100,6 +100,7 @@ type traffic struct {
 	wg    sync.WaitGroup
 	err   atomic.Pointer[error]
 	moved atomic.Uint64
+	begun atomic.Int32 // streams of which something has come
 }
 
 // chatter sends messages of any size and awaits their echo, or streams without waiting.
@@ -114,7 +115,11 @@ func (x *traffic) chatter(c *net.TCPConn, seed uint64, bulk bool) {
 	x.wg.Go(func() {
 		defer close(over)
 		got, want := make([]byte, 256<<10), make([]byte, 256<<10)
-		for n := range sent {
+		for first := true; ; first = false {
+			n, ok := <-sent
+			if !ok {
+				break
+			}
 			if _, err := io.ReadFull(c, got[:n]); err != nil {
 				fail(fmt.Errorf("read: %w", err))
 				return
@@ -125,6 +130,9 @@ func (x *traffic) chatter(c *net.TCPConn, seed uint64, bulk bool) {
 				return
 			}
 			x.moved.Add(uint64(n))
+			if first {
+				x.begun.Add(1)
+			}
 		}
 		if n, err := io.Copy(io.Discard, c); n > 0 || err != nil {
 			fail(fmt.Errorf("at the end: %d bytes too many, error %w", n, err))
@@ -201,44 +209,58 @@ func (e *ends) done(err error) {
 	}
 }
 
-// busy is a world with n busy streams, a few of them bulk.
-func busy(t testing.TB, n int, lim Limits) (w *world, own *node, s setup, x *traffic, e *ends) {
-	t.Helper()
+func meta() []byte { return []byte("meta") }
+
+// echoApp listens, and sends back what comes.
+func echoApp(t testing.TB) (addr string) {
 	app := listen(t)
 	go serve(app, func(c net.Conn) {
 		io.CopyBuffer(struct{ io.Writer }{c}, struct{ io.Reader }{c}, make([]byte, 32<<10))
 		c.(*net.TCPConn).CloseWrite()
 	})
-	e = &ends{}
-	o := SpliceOptions{Meta: func() []byte { return []byte("meta") }}
-	s = setup{server: lim, client: lim, handler: func(_ context.Context, r *Request) {
-		c, err := net.Dial("tcp", app.Addr().String())
+	return app.Addr().String()
+}
+
+// toMeta is toApp for splices that can move.
+func toMeta(app string, e *ends) func(context.Context, *Request) {
+	return func(_ context.Context, r *Request) {
+		c, err := net.Dial("tcp", app)
 		if err != nil {
 			r.Reject(503, err.Error(), nil)
 			return
 		}
-		if st, err := r.Accept(nil); err == nil {
-			st.Start(context.Background(), c.(*net.TCPConn), o, e.done)
+		s, err := r.Accept(nil)
+		if err != nil {
+			c.Close()
+			return
 		}
-	}}
+		s.Start(context.Background(), c.(*net.TCPConn), SpliceOptions{Meta: meta}, e.done)
+	}
+}
+
+// busy is a world with n busy streams, a few of them bulk.
+func busy(t testing.TB, n int, lim Limits) (w *world, own *node, s setup, x *traffic, e *ends) {
+	t.Helper()
+	e = &ends{}
+	s = setup{server: lim, client: lim, handler: toMeta(echoApp(t), e)}
 	w = newWorld(t, s)
 	own = &node{shards: w.pool.env.shards, pool: w.pool, server: w.server}
 	x = &traffic{w: w, stop: make(chan struct{})}
 	for i := range n {
 		near, inner := tcpPair(t)
 		near.SetDeadline(time.Now().Add(5 * time.Minute))
-		w.open().Start(context.Background(), inner, o, e.done)
+		w.open().Start(context.Background(), inner, SpliceOptions{Meta: meta}, e.done)
 		x.chatter(near, uint64(i), i%50 == 0)
 	}
 	return w, own, s, x, e
 }
 
 func (e *ends) adopt(t testing.TB, o SpliceOptions) Adopt {
-	return func(_ ConnInfo, meta []byte) (Adoption, bool) {
-		if string(meta) != "meta" {
-			t.Errorf("meta is %q", meta)
+	return func(_ ConnInfo, said []byte) (Adoption, bool) {
+		if string(said) != "meta" {
+			t.Errorf("meta is %q", said)
 		}
-		o.Meta = func() []byte { return meta }
+		o.Meta = meta
 		return Adoption{Options: o, Done: e.done}, true
 	}
 }
@@ -251,7 +273,6 @@ func TestConnectionsMove(t *testing.T) {
 	cert := w.ca.leaf(t, serverID, time.Now().Add(time.Hour))
 	eventually(t, "every stream is spliced", func() bool { return w.server.Stats().Streams == streams })
 	var longest time.Duration
-	before := descriptors()
 	for i := range moves {
 		x.more(1 << 20)
 		next := w.newNode(s, cert)
@@ -290,7 +311,6 @@ func TestConnectionsMove(t *testing.T) {
 	}
 	at.pool.Close()
 	at.server.Close()
-	_ = before
 }
 
 // A hand-over that is called off loses nothing either.
