@@ -36,9 +36,9 @@ type node struct {
 // newNode is another process for w's connections.
 func (w *world) newNode(s setup, cert tls.Certificate) *node {
 	n := &node{shards: newShards(w.t, "records")}
-	n.server = NewServer(ServerOptions{Shards: n.shards, Handler: s.handler, Limits: s.server,
+	n.server = NewServer(ServerOptions{Shards: n.shards, Handler: s.handler, Limits: s.server, Clock: s.clock,
 		TLS: func(context.Context, net.Conn) (*tls.Config, error) { return w.ca.serverTLS(cert), nil }})
-	n.pool = NewPool(PoolOptions{Shards: n.shards, Limits: s.client,
+	n.pool = NewPool(PoolOptions{Shards: n.shards, Limits: s.client, Clock: s.clock,
 		Dial: func(context.Context, Key) (net.Conn, error) { return nil, errors.New("this node does not dial") },
 		TLS:  func(Key) (*tls.Config, error) { return w.ca.clientTLS(cert), nil }})
 	w.t.Cleanup(func() {
