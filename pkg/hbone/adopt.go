@@ -4,14 +4,15 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"sync"
 
 	"github.com/weftmesh/weft/pkg/hbone/engine"
 )
 
 // Adopt says how the splice of a stream goes on that has come from another process; meta is what
-// SpliceOptions.Meta said there. A stream that it does not want is reset, with its application. It may not
-// block.
-type Adopt func(c ConnInfo, meta []byte) (a Adoption, ok bool)
+// SpliceOptions.Meta said there. What has changed since then is its to judge: a stream that it does not want is
+// reset, with its application. It may keep s for Reset, and may not block.
+type Adopt func(s *Stream, meta []byte) (a Adoption, ok bool)
 
 // Adoption is what Stream.Start would be given. Counters go on from where they are: what has moved before
 // is added to them.
@@ -28,7 +29,7 @@ type Adoption struct {
 type Arrival struct {
 	conns []*arrived
 	adopt Adopt
-	enter func(*conn) bool
+	enter func(*conn) (*sync.WaitGroup, bool) // what waits for splices, too
 }
 
 // arrived is one of them.
@@ -94,7 +95,7 @@ func (e *env) importConn(st *ConnState, fds []int, client bool) (*arrived, error
 	s.Surplus = st.In
 	x.t = newTunnel(e.shards.pick(), c, fds[st.FD], s)
 	x.t.buf, x.t.tail = st.Out, len(st.Out)
-	x.t.holding = eng.Holding()
+	x.t.holding, x.t.lent = eng.Holding(), true
 	c.d = x.t
 	return x, nil
 }
@@ -135,15 +136,17 @@ func (a *Arrival) Run() {
 }
 
 func (x *arrived) run(a *Arrival) {
-	if !a.enter(x.c) { // closed meanwhile
-		x.t.drop()
+	running, ok := a.enter(x.c)
+	if !ok { // closed meanwhile
+		hangUp(x.t.fd, true, false)
 		for _, fd := range x.fds {
-			resetFD(fd)
+			hangUp(fd, true, true)
 		}
 		return
 	}
 	apps := make([]*app, 0, len(x.streams))
 	for i, s := range x.streams {
+		s.running = running
 		if p := x.splice(s, &x.states[i], x.fds[i], a.adopt); p != nil {
 			apps = append(apps, p)
 		}
@@ -156,9 +159,9 @@ func (x *arrived) run(a *Arrival) {
 
 // splice makes what goes on with a splice; nil: nobody wants it.
 func (x *arrived) splice(s *Stream, st *StreamState, fd int, adopt Adopt) *app {
-	d, ok := adopt(x.c.snapshot(), st.Meta)
+	d, ok := adopt(s, st.Meta)
 	if !ok {
-		resetFD(fd)
+		hangUp(fd, true, true)
 		s.Reset()
 		return nil
 	}
@@ -168,7 +171,7 @@ func (x *arrived) splice(s *Stream, st *StreamState, fd int, adopt Adopt) *app {
 	o := d.Options.counted()
 	o.ToApp.Add(st.ToApp)
 	o.ToTunnel.Add(st.ToTunnel)
-	p := &app{ending: newEnding(d.Context, s, o, st.Idle), t: x.t, fd: fd, upEnded: st.Finished, failed: st.Failed, ended: st.Ended}
+	p := &app{ending: newEnding(d.Context, s, o, st.Idle), t: x.t, fd: fd, lent: true, upEnded: st.Finished, failed: st.Failed, ended: st.Ended}
 	p.count = p.o.ToApp
 	r := s.running
 	if r != nil { // enter holds one, so this is not from zero
@@ -188,11 +191,11 @@ func (x *arrived) splice(s *Stream, st *StreamState, fd int, adopt Adopt) *app {
 }
 
 // enter takes a connection in that is to be started; false: p is closed.
-func (p *Pool) enter(c *conn) bool {
+func (p *Pool) enter(c *conn) (*sync.WaitGroup, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return false
+		return nil, false
 	}
 	c.onClose = p.forget
 	e := p.entries[c.info.Key]
@@ -206,21 +209,16 @@ func (p *Pool) enter(c *conn) bool {
 		<-c.done
 		p.running.Done()
 	}()
-	return true
+	return nil, true
 }
 
 // admit takes a connection in that is to be started; false: s is closed.
-func (s *Server) admit(c *conn) bool {
+func (s *Server) admit(c *conn) (*sync.WaitGroup, bool) {
 	if !s.enter() {
-		return false
+		return nil, false
 	}
 	c.onRequest = func(st *Stream, authority string, h Header) { s.request(c, st, authority, h) }
 	c.onClose = s.forget
-	c.eng.Each(func(es *engine.Stream) {
-		if st, ok := es.User.(*Stream); ok {
-			st.running = &s.running
-		}
-	})
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
@@ -228,5 +226,5 @@ func (s *Server) admit(c *conn) bool {
 		<-c.done
 		s.running.Done()
 	}()
-	return true
+	return &s.running, true
 }

@@ -32,6 +32,7 @@ type app struct {
 	isAgain   bool // in the shard's list of that name
 	late      bool // the same
 	gone      bool
+	lent      bool // another process may have a copy of fd
 }
 
 // small is what is read at first: one record. Whoever fills it has more to say.
@@ -262,11 +263,7 @@ func (a *app) check() {
 	a.gone = true
 	a.t.sh.disown(a.fd)
 	err, hard := a.verdict(errors.Join(a.up, broken), reset)
-	if hard {
-		resetFD(a.fd)
-	} else {
-		unix.Close(a.fd)
-	}
+	hangUp(a.fd, a.lent, hard)
 	s.c.mu.Lock()
 	s.app = nil
 	s.c.mu.Unlock()

@@ -19,6 +19,16 @@
 // system call, sealed and opened where they lie, and nothing held by what is idle. Stream.Start leaves them a
 // stream without a goroutine.
 //
+// What shards own can go on in another process (the upgrade of a node's proxy; package handover brings it there):
+//
+//	f := shards.Freeze()                            // nothing moves any more
+//	state, fds, stay := pool.Export(f, nil)         // and server.Export(f, fds)
+//	f.Thaw()                                        // called off, or:
+//	f.Drop()                                        // it is the other's
+//
+//	arrival, err := pool.Import(state, fds, adopt)  // there: prepared
+//	arrival.Run()                                   // its own
+//
 // Guarantees: no byte moves but between two verified certificates, TLS 1.3 with AES-GCM; a connection takes
 // no streams beyond the certificate of either side, and those that live end with it unless both sides vouch
 // for them (see PoolOptions.Vouch); a stream whose peer went away without saying that it had finished is

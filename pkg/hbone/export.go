@@ -33,8 +33,11 @@ func (f *Frozen) exportAll(cs []*conn, fds []int) (st []ConnState, all []int, st
 			continue
 		}
 		fds = append(fds, t.fd)
-		for _, a := range f.moved[len(f.moved)-1].apps {
+		for i, a := range f.moved[len(f.moved)-1].apps {
 			fds = append(fds, a.fd)
+			if a.o.Meta != nil {
+				x.Streams[i].Meta = a.o.Meta()
+			}
 		}
 		st = append(st, *x)
 	}
@@ -48,6 +51,7 @@ func (f *Frozen) export(t *tunnel, fds []int) *ConnState {
 		a.check() // it may be over
 	}
 	apps := slices.DeleteFunc(f.apps[t], func(a *app) bool { return a.gone })
+	f.apps[t] = apps
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil || t.fault != nil || c.frozen || !c.spliced() {
@@ -132,9 +136,6 @@ func (a *app) describe() (x StreamState, ok bool) {
 		ToApp: a.o.ToApp.Load(), ToTunnel: a.o.ToTunnel.Load(), Idle: a.idleFor()}
 	for _, b := range s.q.segments(nil, len(s.q.chunks)) {
 		x.Queue = append(x.Queue, b...)
-	}
-	if a.o.Meta != nil {
-		x.Meta = a.o.Meta()
 	}
 	return x, true
 }

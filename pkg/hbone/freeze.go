@@ -117,6 +117,10 @@ func (m *moved) thaw() {
 	} else {
 		t.in, t.out = s.In, s.Out
 	}
+	for _, a := range m.apps {
+		a.lent = true
+	}
+	t.lent = true
 	t.soil()
 }
 
@@ -142,6 +146,7 @@ func (m *moved) drop() {
 		a.release()
 		a.done(ErrMoved)
 	}
+	t.lent = false // it lives on elsewhere: nobody may be told that it ends
 	t.release()
 	close(c.done)
 }

@@ -256,7 +256,7 @@ func busy(t testing.TB, n int, lim Limits) (w *world, own *node, s setup, x *tra
 }
 
 func (e *ends) adopt(t testing.TB, o SpliceOptions) Adopt {
-	return func(_ ConnInfo, said []byte) (Adoption, bool) {
+	return func(_ *Stream, said []byte) (Adoption, bool) {
 		if string(said) != "meta" {
 			t.Errorf("meta is %q", said)
 		}

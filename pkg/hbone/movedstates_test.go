@@ -7,6 +7,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // move moves everything from n to another node.
@@ -40,11 +42,11 @@ func moveWorld(t *testing.T, clock Clock) (w *world, n *node, s setup, l net.Lis
 
 // adoptAll notes how the splices of clients end.
 func adoptAll(o SpliceOptions, ended chan<- error) Adopt {
-	return func(c ConnInfo, meta []byte) (Adoption, bool) {
+	return func(s *Stream, meta []byte) (Adoption, bool) {
 		if string(meta) != "client" {
-			return Adoption{}, true
+			return Adoption{}, s.PeerID() == clientID
 		}
-		return Adoption{Options: o, Done: func(err error) { ended <- err }}, string(meta) != "unwanted"
+		return Adoption{Options: o, Done: func(err error) { ended <- err }}, s.PeerID() == serverID
 	}
 }
 
@@ -144,7 +146,7 @@ func TestUnwantedStreams(t *testing.T) {
 	w, n, s, l := moveWorld(t, nil)
 	p := w.splice(l, SpliceOptions{Meta: func() []byte { return []byte("unwanted") }})
 	q := w.splice(l, SpliceOptions{})
-	w.move(n, s, func(_ ConnInfo, meta []byte) (Adoption, bool) { return Adoption{}, string(meta) != "unwanted" })
+	w.move(n, s, func(_ *Stream, meta []byte) (Adoption, bool) { return Adoption{}, string(meta) != "unwanted" })
 	for _, c := range []*net.TCPConn{p.client, p.server} {
 		if _, err := c.Read(make([]byte, 1)); err == nil || err == io.EOF {
 			t.Errorf("an unwanted stream ends by %v", err)
@@ -173,6 +175,35 @@ func TestUsedStreamsStay(t *testing.T) {
 	_, err = io.ReadFull(st, make([]byte, 5))
 	must(t, err)
 	must(t, st.Close())
+}
+
+// A successor that was stopped may keep its copies of the descriptors for hours. The ends of what went on here
+// are told nevertheless.
+func TestCopiesHoldNothingUp(t *testing.T) {
+	w, n, _, l := moveWorld(t, nil)
+	p, q := w.splice(l, SpliceOptions{}), w.splice(l, SpliceOptions{})
+	eventually(t, "everything is copied", func() bool {
+		f := n.shards.Freeze()
+		defer f.Thaw()
+		_, fds, _, stay := n.export(t, f)
+		if stay == 0 {
+			fds = copies(t, fds)
+			t.Cleanup(func() { closeFDs(fds) })
+		}
+		return stay == 0
+	})
+	must(t, p.client.CloseWrite())
+	_, err := io.ReadAll(p.server)
+	must(t, err)
+	must(t, p.server.CloseWrite())
+	_, err = io.ReadAll(p.client)
+	must(t, err)
+	must(t, <-p.result)
+	must(t, q.server.SetLinger(0))
+	q.server.Close()
+	_, err = q.client.Read(make([]byte, 1))
+	wantErr(t, err, unix.ECONNRESET)
+	wantErr(t, <-q.result, ErrReset)
 }
 
 // While it is frozen, a pool puts no stream on what it has exported.

@@ -1,6 +1,7 @@
 package hbone
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -53,6 +54,9 @@ type StreamState struct {
 	Idle            time.Duration // since something moved last
 	Meta            []byte        // SpliceOptions.Meta's
 }
+
+// Format keeps keys and what applications say out of logs, whatever the verb.
+func (ConnState) Format(f fmt.State, _ rune) { fmt.Fprint(f, "hbone.ConnState(secret)") }
 
 func (k Key) state() KeyState {
 	return KeyState{Source: k.Source, SANs: k.SANs.List(), SourceIP: k.SourceIP, Dest: k.Dest}

@@ -41,6 +41,7 @@ type tunnel struct {
 	fault      error  // of the records, for the alert
 	isDirty    bool
 	isAgain    bool
+	lent       bool // another process may have a copy of fd
 	closed     bool // under c.mu, too, when it is set
 	stalled    []*app
 	timer      *time.Timer
@@ -314,7 +315,7 @@ func (t *tunnel) close() {
 // release gives back what t holds.
 func (t *tunnel) release() {
 	t.sh.disown(t.fd)
-	unix.Close(t.fd)
+	hangUp(t.fd, t.lent, false)
 	if t.buf != nil {
 		t.sh.outs.put(t.buf)
 	}
