@@ -39,6 +39,8 @@ type arrived struct {
 	streams []*Stream
 	states  []StreamState
 	fds     []int
+	asked   []*Stream
+	asks    []RequestState
 }
 
 // Import prepares connections that a Pool has exported. fds are all descriptors that came along; they are the
@@ -81,7 +83,7 @@ func (e *env) importConn(st *ConnState, fds []int, client bool) (*arrived, error
 		return nil, err
 	}
 	c.eng = eng
-	x := &arrived{c: c, states: st.Streams}
+	x := &arrived{c: c, states: st.Streams, asks: st.Requests}
 	if err := x.importStreams(streams, fds); err != nil {
 		return nil, err
 	}
@@ -112,19 +114,35 @@ func (x *arrived) importStreams(streams []*engine.Stream, fds []int) error {
 			return fmt.Errorf("%w: stream %d is unknown, or its descriptor", engine.ErrState, st.ID)
 		}
 		delete(by, st.ID)
-		s := &Stream{c: x.c, es: es, eof: st.EOF}
-		s.q.put(st.Queue)
+		s := x.stream(es, st.Queue, st.EOF)
 		s.in.Store(st.In)
 		s.out.Store(st.Out)
 		s.started.Store(true)
-		es.User = s
 		x.streams = append(x.streams, s)
 		x.fds = append(x.fds, fds[st.FD])
 	}
-	for _, es := range by {
+	for _, r := range x.asks {
+		es := by[r.ID]
+		if es == nil || x.c.client {
+			return fmt.Errorf("%w: request %d is unknown", engine.ErrState, r.ID)
+		}
+		delete(by, r.ID)
+		s := x.stream(es, r.Queue, r.EOF)
+		s.in.Store(uint64(len(r.Queue)))
+		s.header = r.Header
+		x.asked = append(x.asked, s)
+	}
+	for _, es := range by { // Opens that try again elsewhere
 		x.c.eng.Reset(es, engine.Cancel)
 	}
 	return nil
+}
+
+func (x *arrived) stream(es *engine.Stream, queue []byte, eof bool) *Stream {
+	s := &Stream{c: x.c, es: es, eof: eof, agreed: true}
+	s.q.put(queue)
+	es.User = s
+	return s
 }
 
 // Run starts everything; the descriptors are not the caller's any more.
@@ -151,9 +169,16 @@ func (x *arrived) run(a *Arrival) {
 			apps = append(apps, p)
 		}
 	}
+	if running != nil { // as above, while requests are made
+		running.Add(1)
+		defer running.Done()
+	}
 	x.c.start()
 	for _, p := range apps {
 		x.t.sh.post(p)
+	}
+	for i, s := range x.asked {
+		x.c.onRequest(s, x.asks[i].Authority, s.header)
 	}
 }
 

@@ -8,9 +8,8 @@ import (
 )
 
 // Export describes p's connections that can move to another process, while f lasts, and appends their
-// descriptors to fds, which stay p's until f.Drop. Those stay that are new, failing, or carry a stream that is
-// not spliced to an application's socket by its shard: its handler or Open still runs, or somebody reads and
-// writes it. stay counts them.
+// descriptors to fds, which stay p's until f.Drop. Those stay that are new, failing, or carry a stream that somebody
+// here holds: he reads and writes it, or is about to splice it. stay counts them.
 func (p *Pool) Export(f *Frozen, fds []int) (st []ConnState, all []int, stay int) {
 	return f.exportAll(p.each(func(Key) bool { return true }, func(*dial) {}), fds)
 }
@@ -20,14 +19,42 @@ func (s *Server) Export(f *Frozen, fds []int) (st []ConnState, all []int, stay i
 	return f.exportAll(s.all(), fds)
 }
 
+// Staying counts p's connections that Export would leave behind. Most of them for a moment only: it may be worth it
+// to Thaw and to try again.
+func (p *Pool) Staying(f *Frozen) int {
+	return f.staying(p.each(func(Key) bool { return true }, func(*dial) {}))
+}
+
+// Staying is Pool.Staying for s's connections.
+func (s *Server) Staying(f *Frozen) int { return f.staying(s.all()) }
+
+func (f *Frozen) staying(cs []*conn) (n int) {
+	for _, c := range cs {
+		c.mu.Lock()
+		if t := f.tunnel(c); t == nil || !t.canMove() {
+			n++
+		}
+		c.mu.Unlock()
+	}
+	return n
+}
+
+// tunnel is c's, if f's shards own it.
+func (f *Frozen) tunnel(c *conn) *tunnel {
+	t, ok := c.d.(*tunnel)
+	if !ok || !slices.Contains(f.shards.all, t.sh) || !t.owned || t.closed {
+		return nil
+	}
+	return t
+}
+
 func (f *Frozen) exportAll(cs []*conn, fds []int) (st []ConnState, all []int, stay int) {
 	for _, c := range cs {
-		t, ok := c.d.(*tunnel)
-		if !ok || !slices.Contains(f.shards.all, t.sh) || !t.owned || t.closed {
-			stay++
-			continue
+		var x *ConnState
+		t := f.tunnel(c)
+		if t != nil {
+			x = f.export(t, fds)
 		}
-		x := f.export(t, fds)
 		if x == nil {
 			stay++
 			continue
@@ -54,7 +81,7 @@ func (f *Frozen) export(t *tunnel, fds []int) *ConnState {
 	f.apps[t] = apps
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err != nil || t.fault != nil || c.frozen || !c.spliced() {
+	if !t.canMove() {
 		return nil
 	}
 	st := &ConnState{FD: len(fds), Peer: c.peer.Raw, PeerID: c.info.PeerID, Local: c.info.Local, Remote: c.info.Remote,
@@ -82,12 +109,14 @@ func (f *Frozen) export(t *tunnel, fds []int) *ConnState {
 	return st
 }
 
-// spliced reports that every stream is an application's, by its shard; mu is held.
-func (c *conn) spliced() bool {
-	all := true
+// canMove reports that the connection lives, and that nobody here holds a stream of it: each is an application's, by its shard, or was not agreed on yet;
+// mu is held. An Open that waits tries again on another connection, a request's Handler is asked again there.
+func (t *tunnel) canMove() bool {
+	c := t.c
+	all := c.err == nil && t.fault == nil && !c.frozen
 	c.eng.Each(func(es *engine.Stream) {
 		s, ok := es.User.(*Stream)
-		all = all && ok && s.app != nil
+		all = all && ok && (s.app != nil || s.request != nil || c.client && !s.agreed)
 	})
 	return all
 }
@@ -111,6 +140,7 @@ func (st *ConnState) describe(t *tunnel, apps []*app) bool {
 		return false
 	}
 	st.Engine = *es
+	st.Requests = t.c.requests()
 	has := map[uint32]bool{}
 	for _, x := range es.Streams {
 		has[x.ID] = true
@@ -123,6 +153,30 @@ func (st *ConnState) describe(t *tunnel, apps []*app) bool {
 	return true
 }
 
+// requests describes those that wait for their answer; mu is held.
+func (c *conn) requests() (rs []RequestState) {
+	c.eng.Each(func(es *engine.Stream) {
+		s, ok := es.User.(*Stream)
+		if !ok || s.request == nil {
+			return
+		}
+		s.rmu.Lock()
+		defer s.rmu.Unlock()
+		if s.reset == nil && !s.discard {
+			rs = append(rs, RequestState{ID: es.ID, Authority: s.request.Authority, Header: s.request.Header, Queue: s.q.copied(), EOF: s.eof})
+		}
+	})
+	return rs
+}
+
+// copied is all that is queued.
+func (q *queue) copied() (b []byte) {
+	for _, s := range q.segments(nil, len(q.chunks)) {
+		b = append(b, s...)
+	}
+	return b
+}
+
 // describe describes the splice; false: it is ending. c.mu is held, and rmu taken, which is safe since nobody takes
 // them the other way round.
 func (a *app) describe() (x StreamState, ok bool) {
@@ -132,10 +186,7 @@ func (a *app) describe() (x StreamState, ok bool) {
 	if s.discard || s.reset != nil || a.broken != nil || a.up != nil || a.cause.Load() != nil {
 		return x, false
 	}
-	x = StreamState{ID: s.es.ID, EOF: s.eof, Finished: a.upEnded, Failed: a.failed, Ended: a.ended, In: s.in.Load(), Out: s.out.Load(),
+	x = StreamState{ID: s.es.ID, Queue: s.q.copied(), EOF: s.eof, Finished: a.upEnded, Failed: a.failed, Ended: a.ended, In: s.in.Load(), Out: s.out.Load(),
 		ToApp: a.o.ToApp.Load(), ToTunnel: a.o.ToTunnel.Load(), Idle: a.idleFor()}
-	for _, b := range s.q.segments(nil, len(s.q.chunks)) {
-		x.Queue = append(x.Queue, b...)
-	}
 	return x, true
 }

@@ -206,6 +206,92 @@ func TestCopiesHoldNothingUp(t *testing.T) {
 	wantErr(t, <-q.result, ErrReset)
 }
 
+// A request that waits for its answer is put to the handler of the node that it moves to.
+func TestRequestsMove(t *testing.T) {
+	onShards(t)
+	causes := make(chan error, 1)
+	asked := make(chan struct{})
+	w := newWorld(t, setup{handler: func(ctx context.Context, r *Request) {
+		close(asked)
+		<-ctx.Done()
+		causes <- context.Cause(ctx)
+		if _, err := r.Accept(nil); err == nil {
+			t.Error("a request that has moved can be answered")
+		}
+	}})
+	next := w.newNode(setup{handler: func(ctx context.Context, r *Request) {
+		if r.Authority != "10.0.0.1:80" || r.Header.Get("x-test") != "yes" || r.PeerID != clientID {
+			t.Errorf("the request is %v", r)
+		}
+		echo(ctx, r)
+	}}, w.ca.leaf(t, serverID, time.Now().Add(time.Hour)))
+	got := make(chan *Stream, 1)
+	go func() {
+		s, err := w.pool.Open(context.Background(), w.key, "10.0.0.1:80", Header{{Name: "x-test", Value: "yes"}})
+		if err != nil {
+			t.Error(err)
+		}
+		got <- s
+	}()
+	<-asked
+	f := w.pool.env.shards.Freeze()
+	if n := w.server.Staying(f); n != 0 {
+		t.Errorf("%d connections stay", n)
+	}
+	st, fds, _ := w.server.Export(f, nil)
+	a, err := next.server.Import(st, copies(t, fds), nil)
+	must(t, err)
+	f.Drop()
+	wantErr(t, <-causes, ErrMoved, ErrReset)
+	a.Run()
+	s := <-got
+	_, err = s.Write([]byte("hello"))
+	must(t, err)
+	must(t, s.CloseWrite())
+	if b, err := io.ReadAll(s); err != nil || string(b) != "hello" {
+		t.Errorf("got %q, %v", b, err)
+	}
+	must(t, s.Close())
+}
+
+// An Open whose connection moves away before it was answered tries again.
+func TestOpensTryAgain(t *testing.T) {
+	onShards(t)
+	asked, first := make(chan struct{}), make(chan error, 1)
+	w := newWorld(t, setup{handler: func(ctx context.Context, r *Request) {
+		select {
+		case <-asked:
+			echo(ctx, r)
+		default:
+			close(asked)
+			<-ctx.Done()
+			first <- context.Cause(ctx)
+		}
+	}})
+	next := w.newNode(setup{}, w.ca.leaf(t, serverID, time.Now().Add(time.Hour)))
+	got := make(chan *Stream, 1)
+	go func() {
+		s, err := w.pool.Open(context.Background(), w.key, "10.0.0.1:80", nil)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- s
+	}()
+	<-asked
+	f := w.pool.env.shards.Freeze()
+	st, fds, stay := w.pool.Export(f, nil)
+	a, err := next.pool.Import(st, copies(t, fds), nil)
+	must(t, err)
+	f.Drop()
+	a.Run()
+	wantErr(t, <-first, ErrReset)
+	if s := <-got; s == nil || stay != 0 {
+		t.Errorf("%v, and %d connections stay", s, stay)
+	} else {
+		must(t, s.Close())
+	}
+}
+
 // While it is frozen, a pool puts no stream on what it has exported.
 func TestNobodyOpensOnWhatIsExported(t *testing.T) {
 	w, n, _, l := moveWorld(t, nil)

@@ -58,7 +58,7 @@ func (s *Stream) answered(status int, h []Field) {
 		return
 	}
 	if status >= 200 && status < 300 {
-		s.header = h
+		s.header, s.agreed = h, true
 		s.answer <- nil
 		return
 	}

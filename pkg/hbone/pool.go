@@ -85,7 +85,7 @@ func (p *Pool) Open(ctx context.Context, k Key, authority string, h Header) (*St
 		if err = p.await(ctx, s); err == nil {
 			return s, nil
 		}
-		if fresh || try == attempts || !notTaken(err) {
+		if fresh && !errors.Is(err, ErrMoved) || try == attempts || !notTaken(err) {
 			if errors.Is(err, ErrRefused) {
 				p.env.count.refused.Add(1)
 			}

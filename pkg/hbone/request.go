@@ -34,7 +34,7 @@ func (r *Request) Accept(h Header) (*Stream, error) {
 	c := s.c
 	c.mu.Lock()
 	err := s.broken()
-	if err == nil {
+	if s.request = nil; err == nil {
 		c.eng.Respond(s.es, 200, h, false)
 		c.d.kick()
 	}
@@ -58,7 +58,7 @@ func (r *Request) Reject(status int, reason string, h Header) error {
 	c.env.count.refused.Add(1)
 	c.mu.Lock()
 	err := s.broken()
-	if err == nil {
+	if s.request = nil; err == nil {
 		c.eng.Respond(s.es, status, h, true)
 		c.d.kick()
 	}

@@ -17,8 +17,8 @@ type ServerOptions struct {
 	// TLS gives the configuration for an accepted connection. Required. It must verify the client's
 	// certificate; TLS 1.3, ALPN h2, AES-GCM and that a certificate is shown are seen to here.
 	TLS func(ctx context.Context, c net.Conn) (*tls.Config, error)
-	// Handler answers a CONNECT, on a goroutine of its own. Its context ends with it, or with the stream. A request
-	// that it leaves unanswered is rejected with 503; a stream that it leaves open is reset, unless it gave it to
+	// Handler answers a CONNECT, on a goroutine of its own. Its context ends with it, or with the stream, and then the
+	// cause is a *ResetError; with ErrMoved, another process asks its Handler again. A request that it leaves unanswered is rejected with 503; a stream that it leaves open is reset, unless it gave it to
 	// Stream.Start. Required.
 	Handler func(ctx context.Context, r *Request)
 	// Vouch is asked when a certificate of a connection that still carries streams has ended: until when may
@@ -164,13 +164,16 @@ func (s *Server) handshake(ctx context.Context, nc net.Conn) (*conn, error) {
 // request runs the handler of one CONNECT.
 func (s *Server) request(c *conn, st *Stream, authority string, h Header) {
 	r := &Request{Authority: authority, Header: h, PeerID: c.info.PeerID, Peer: c.peer, Remote: c.info.Remote, Local: c.info.Local, s: st}
-	ctx, cancel := context.WithCancel(context.Background())
-	st.onEnd(cancel)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	c.mu.Lock()
+	st.request = r
+	c.mu.Unlock()
+	st.onEnd(func() { cancel(st.why(context.Canceled)) })
 	s.running.Add(1) // ServeConn holds one, so this is not from zero
 	st.running = &s.running
 	go func() {
 		defer s.running.Done()
-		defer cancel()
+		defer cancel(nil)
 		s.o.Handler(ctx, r)
 		if st.started.Load() {
 			st.onEnd(nil) // the context ends with the handler

@@ -29,7 +29,8 @@ type ConnState struct {
 	Opened, NotAfter time.Time
 	Retire, Until    time.Time
 
-	Streams []StreamState
+	Streams  []StreamState
+	Requests []RequestState // of a Server
 }
 
 // KeyState is a Key.
@@ -53,6 +54,15 @@ type StreamState struct {
 	ToApp, ToTunnel uint64        // payload that has moved, as in SpliceOptions
 	Idle            time.Duration // since something moved last
 	Meta            []byte        // SpliceOptions.Meta's
+}
+
+// RequestState is a CONNECT that the Handler has not answered.
+type RequestState struct {
+	ID        uint32
+	Authority string
+	Header    Header
+	Queue     []byte // what came behind it
+	EOF       bool
 }
 
 // Format keeps keys and what applications say out of logs, whatever the verb.

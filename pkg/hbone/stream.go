@@ -18,14 +18,16 @@ type Stream struct {
 	es     *engine.Stream
 	header Header
 	answer chan error // client: until the response came
+	agreed bool       // client: it said yes; the reader's
 
 	// Under c.mu.
 	wake    chan struct{} // made when somebody first waits
 	asleep  bool
-	inBulk  uint32 // the bulk in which data of this stream lies,
-	bulkLen int    // and how much
-	bigGen  uint32 // the bulk that got more than a small message last
-	app     *app   // spliced on a shard
+	inBulk  uint32   // the bulk in which data of this stream lies,
+	bulkLen int      // and how much
+	bigGen  uint32   // the bulk that got more than a small message last
+	app     *app     // spliced on a shard
+	request *Request // server: until it was answered
 
 	rmu     sync.Mutex // protects what follows
 	q       queue
