@@ -87,6 +87,7 @@ func (f *Frozen) export(t *tunnel, fds []int) *ConnState {
 	st := &ConnState{FD: len(fds), Peer: c.peer.Raw, PeerID: c.info.PeerID, Local: c.info.Local, Remote: c.info.Remote,
 		Key: c.info.Key.state(), Opened: c.info.Opened, NotAfter: c.info.NotAfter, Retire: c.retire, Until: c.until}
 	t.sealPending()
+	t.soil() // in case that it stays
 	if !st.describe(t, apps) {
 		return nil
 	}
@@ -98,7 +99,6 @@ func (f *Frozen) export(t *tunnel, fds []int) *ConnState {
 		if t.fault == nil {
 			t.fault = err
 		}
-		t.soil()
 		return nil
 	}
 	st.Keys, st.In, st.Out = *keys, slices.Clone(t.part[:t.partLen]), slices.Clone(t.buf[t.head:t.tail])
@@ -109,8 +109,9 @@ func (f *Frozen) export(t *tunnel, fds []int) *ConnState {
 	return st
 }
 
-// canMove reports that the connection lives, and that nobody here holds a stream of it: each is an application's, by its shard, or was not agreed on yet;
-// mu is held. An Open that waits tries again on another connection, a request's Handler is asked again there.
+// canMove reports that the connection lives, and that nobody here holds a stream of it: each is an application's,
+// by its shard, or was not agreed on yet. An Open that waits tries again on another connection, a request's
+// Handler is asked again there. c.mu is held.
 func (t *tunnel) canMove() bool {
 	c := t.c
 	all := c.err == nil && t.fault == nil && !c.frozen

@@ -35,17 +35,46 @@ type node struct {
 
 // newNode is another process for w's connections.
 func (w *world) newNode(s setup, cert tls.Certificate) *node {
-	n := &node{shards: newShards(w.t, "records")}
+	shards, err := NewShards(ShardsOptions{Count: shardsUnderTest})
+	must(w.t, err)
+	n := &node{shards: shards}
 	n.server = NewServer(ServerOptions{Shards: n.shards, Handler: s.handler, Limits: s.server, Clock: s.clock,
 		TLS: func(context.Context, net.Conn) (*tls.Config, error) { return w.ca.serverTLS(cert), nil }})
 	n.pool = NewPool(PoolOptions{Shards: n.shards, Limits: s.client, Clock: s.clock,
 		Dial: func(context.Context, Key) (net.Conn, error) { return nil, errors.New("this node does not dial") },
 		TLS:  func(Key) (*tls.Config, error) { return w.ca.clientTLS(cert), nil }})
-	w.t.Cleanup(func() {
-		n.pool.Close()
-		n.server.Close()
-	})
+	w.t.Cleanup(n.close)
 	return n
+}
+
+func (n *node) close() {
+	n.pool.Close()
+	n.server.Close()
+	n.shards.Close()
+}
+
+// move moves everything from n to another node.
+func (w *world) move(n *node, s setup, adopt Adopt) (next *node, pause time.Duration) {
+	w.t.Helper()
+	next = w.newNode(s, w.ca.leaf(w.t, serverID, time.Now().Add(time.Hour)))
+	eventually(w.t, "every connection can move", func() bool {
+		began := time.Now()
+		f := n.shards.Freeze()
+		defer f.Thaw() // does nothing after Drop
+		if n.pool.Staying(f)+n.server.Staying(f) > 0 {
+			return false
+		}
+		state, fds, _, stay := n.export(w.t, f)
+		if stay > 0 {
+			return false
+		}
+		fds = copies(w.t, fds)
+		f.Drop()
+		next.take(w.t, state, fds, adopt)
+		pause = time.Since(began)
+		return true
+	})
+	return next, pause
 }
 
 // parcel is all that goes to another process.
@@ -242,7 +271,7 @@ func toMeta(app string, e *ends) func(context.Context, *Request) {
 func busy(t testing.TB, n int, lim Limits) (w *world, own *node, s setup, x *traffic, e *ends) {
 	t.Helper()
 	e = &ends{}
-	s = setup{server: lim, client: lim, handler: toMeta(echoApp(t), e)}
+	s = setup{driver: "records", server: lim, client: lim, handler: toMeta(echoApp(t), e)}
 	w = newWorld(t, s)
 	own = &node{shards: w.pool.env.shards, pool: w.pool, server: w.server}
 	x = &traffic{w: w, stop: make(chan struct{})}
@@ -270,36 +299,16 @@ func TestConnectionsMove(t *testing.T) {
 	onShards(t)
 	const streams, moves = 200, 50
 	w, at, s, x, e := busy(t, streams, Limits{RekeyAfter: 1000})
-	cert := w.ca.leaf(t, serverID, time.Now().Add(time.Hour))
-	eventually(t, "every stream is spliced", func() bool { return w.server.Stats().Streams == streams })
+	eventually(t, "every stream is spliced", func() bool { return x.begun.Load() == streams })
 	var longest time.Duration
-	for i := range moves {
+	for range moves {
 		x.more(1 << 20)
-		next := w.newNode(s, cert)
-		var began time.Time
-		for try := 0; ; try++ {
-			began = time.Now()
-			f := at.shards.Freeze()
-			if at.pool.Staying(f)+at.server.Staying(f) > 0 && try < 100 { // a splice is about to begin
-				f.Thaw()
-				time.Sleep(time.Millisecond)
-				continue
-			}
-			state, fds, moved, stay := at.export(t, f)
-			if moved < 4 || stay > 0 {
-				t.Fatalf("move %d: %d connections moved, %d stay", i, moved, stay)
-			}
-			fds = copies(t, fds)
-			f.Drop()
-			next.take(t, state, fds, e.adopt(t, SpliceOptions{}))
-			break
-		}
-		longest = max(longest, time.Since(began))
+		next, pause := w.move(at, s, e.adopt(t, SpliceOptions{}))
+		longest = max(longest, pause)
 		if n := len(at.pool.Conns()) + len(at.server.Conns()); n > 0 {
 			t.Fatalf("%d connections are left", n)
 		}
-		at.pool.Close()
-		at.server.Close()
+		at.close()
 		at = next
 	}
 	t.Logf("longest pause %v", longest)
@@ -309,8 +318,7 @@ func TestConnectionsMove(t *testing.T) {
 	if b, m := e.badly.Load(), e.moved.Load(); b > 0 || m != 2*streams*moves {
 		t.Errorf("%d splices have broken, %d were moved, want %d", b, m, 2*streams*moves)
 	}
-	at.pool.Close()
-	at.server.Close()
+	at.close()
 }
 
 // A hand-over that is called off loses nothing either.
@@ -318,7 +326,7 @@ func TestThawLosesNothing(t *testing.T) {
 	onShards(t)
 	const streams, tries = 200, 50
 	w, at, _, x, e := busy(t, streams, Limits{})
-	eventually(t, "every stream is spliced", func() bool { return w.server.Stats().Streams == streams })
+	eventually(t, "every stream is spliced", func() bool { return x.begun.Load() == streams })
 	for range tries {
 		x.more(1 << 20)
 		f := at.shards.Freeze()
@@ -336,4 +344,23 @@ func TestThawLosesNothing(t *testing.T) {
 	if b := e.badly.Load() + e.moved.Load(); b > 0 {
 		t.Errorf("%d splices have broken", b)
 	}
+}
+
+// BenchmarkMove shows for how long 1,000 busy streams stand still. The applications are in the same process.
+func BenchmarkMove(b *testing.B) {
+	const streams = 1000
+	w, at, s, x, e := busy(b, streams, Limits{})
+	eventually(b, "every stream is spliced", func() bool { return x.begun.Load() == streams })
+	var sum, longest time.Duration
+	n := 0
+	for b.Loop() {
+		x.more(1 << 20)
+		next, pause := w.move(at, s, e.adopt(b, SpliceOptions{}))
+		sum, longest, n = sum+pause, max(longest, pause), n+1
+		at.close()
+		at = next
+	}
+	x.end()
+	b.ReportMetric(float64(sum.Microseconds())/1000/float64(n), "pause-ms")
+	b.ReportMetric(float64(longest.Microseconds())/1000, "longest-ms")
 }

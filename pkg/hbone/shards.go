@@ -68,6 +68,11 @@ func (s *Shards) Longest() (d time.Duration) {
 // Close ends the shards, once the Pools and Servers that use them are closed and their splices have ended.
 func (s *Shards) Close() {
 	for _, x := range s.all {
+		select {
+		case <-x.done: // closed before
+			continue
+		default:
+		}
 		x.stopping.Store(true)
 		x.wake()
 		<-x.done
