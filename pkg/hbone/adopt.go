@@ -69,6 +69,9 @@ func (e *env) importAll(st []ConnState, fds []int, a *Arrival, client bool) (*Ar
 }
 
 func (e *env) importConn(st *ConnState, fds []int, client bool) (*arrived, error) {
+	if st.Version != StateVersion {
+		return nil, fmt.Errorf("%w: its version is %d, not %d", engine.ErrState, st.Version, StateVersion)
+	}
 	if st.Engine.Options.Client != client || st.Keys.Client != client {
 		return nil, fmt.Errorf("%w: it is of the other role", engine.ErrState)
 	}

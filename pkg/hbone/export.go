@@ -84,7 +84,7 @@ func (f *Frozen) export(t *tunnel, fds []int) *ConnState {
 	if !t.canMove() {
 		return nil
 	}
-	st := &ConnState{FD: len(fds), Peer: c.peer.Raw, PeerID: c.info.PeerID, Local: c.info.Local, Remote: c.info.Remote,
+	st := &ConnState{Version: StateVersion, FD: len(fds), Peer: c.peer.Raw, PeerID: c.info.PeerID, Local: c.info.Local, Remote: c.info.Remote,
 		Key: c.info.Key.state(), Opened: c.info.Opened, NotAfter: c.info.NotAfter, Retire: c.retire, Until: c.until}
 	t.sealPending()
 	t.soil() // in case that it stays

@@ -16,6 +16,7 @@ const StateVersion = 1
 // ConnState is a tunnel connection on its way to another process: plain data, for encoding/gob. Who has it can
 // read and forge what the connection carries: it belongs neither on disk nor in a log, and may be imported once.
 type ConnState struct {
+	Version int
 	FD     int          // the socket: a place among the descriptors
 	Keys   record.State // secret
 	Engine engine.State
