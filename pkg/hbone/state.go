@@ -17,9 +17,9 @@ const StateVersion = 1
 // read and forge what the connection carries: it belongs neither on disk nor in a log, and may be imported once.
 type ConnState struct {
 	Version int
-	FD     int          // the socket: a place among the descriptors
-	Keys   record.State // secret
-	Engine engine.State
+	FD      int          // the socket: a place among the descriptors
+	Keys    record.State // secret
+	Engine  engine.State
 	// In is the beginning of a record. Out are sealed records that come before what the importer seals.
 	In, Out []byte
 
