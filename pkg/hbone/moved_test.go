@@ -325,7 +325,7 @@ func TestConnectionsMove(t *testing.T) {
 func TestThawLosesNothing(t *testing.T) {
 	onShards(t)
 	const streams, tries = 200, 50
-	w, at, _, x, e := busy(t, streams, Limits{})
+	_, at, _, x, e := busy(t, streams, Limits{})
 	eventually(t, "every stream is spliced", func() bool { return x.begun.Load() == streams })
 	for range tries {
 		x.more(1 << 20)
