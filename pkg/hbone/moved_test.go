@@ -275,10 +275,14 @@ func busy(t testing.TB, n int, lim Limits) (w *world, own *node, s setup, x *tra
 	w = newWorld(t, s)
 	own = &node{shards: w.pool.env.shards, pool: w.pool, server: w.server}
 	x = &traffic{w: w, stop: make(chan struct{})}
-	for i := range n {
+	nears := make([]*net.TCPConn, n)
+	for i := range nears {
 		near, inner := tcpPair(t)
 		near.SetDeadline(time.Now().Add(5 * time.Minute))
 		w.open().Start(context.Background(), inner, SpliceOptions{Meta: meta}, e.done)
+		nears[i] = near
+	}
+	for i, near := range nears {
 		x.chatter(near, uint64(i), i%50 == 0)
 	}
 	return w, own, s, x, e
