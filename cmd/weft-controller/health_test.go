@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/weftmesh/weft/pkg/model"
-	"github.com/weftmesh/weft/pkg/xds"
+	"github.com/weftmesh/weft/pkg/xds/subscribe"
 )
 
 const checkedYAML = `apiVersion: weft.dev/v1alpha1
@@ -39,7 +39,7 @@ func TestHealthFollowsEverywhere(t *testing.T) {
 	}
 	conn := b.dial(address, "weft-system/weft-ztunnel", "n2")
 	say := func(uids ...string) {
-		if err := xds.ReportHealth(t.Context(), conn, "n2", uids); err != nil {
+		if err := subscribe.ReportHealth(t.Context(), conn, "n2", uids); err != nil {
 			t.Fatal(err)
 		}
 	}

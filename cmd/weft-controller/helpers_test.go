@@ -22,7 +22,8 @@ import (
 	"github.com/weftmesh/weft/pkg/ca"
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/model"
-	"github.com/weftmesh/weft/pkg/xds"
+	"github.com/weftmesh/weft/pkg/xds/subscribe"
+	"github.com/weftmesh/weft/pkg/xds/wire"
 )
 
 // asProgram makes the test binary be the program.
@@ -171,7 +172,7 @@ type proxy struct {
 	policies  map[string]*model.Policy
 }
 
-func (p *proxy) Apply(d xds.Delta) error {
+func (p *proxy) Apply(d subscribe.Delta) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, v := range d.Services {
@@ -246,7 +247,7 @@ func (b *bench) dialToken(address, token string) *proxy {
 func (b *bench) subscribe(conn *grpc.ClientConn) *proxy {
 	b.t.Helper()
 	p := &proxy{services: map[string]*model.Service{}, workloads: map[string]*model.Workload{}, policies: map[string]*model.Policy{}}
-	c, err := xds.NewClient(xds.ClientOptions{Conn: conn, NodeID: xds.ZtunnelNode("n1"), Handler: p, MaxBackoff: 200 * time.Millisecond})
+	c, err := subscribe.New(subscribe.Options{Conn: conn, NodeID: wire.ZtunnelNode("n1"), Handler: p, MaxBackoff: 200 * time.Millisecond})
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 
 	"github.com/weftmesh/weft/pkg/xds"
+	"github.com/weftmesh/weft/pkg/xds/wire"
 )
 
 // envoy is a subscription to clusters that is answered when the test says so.
@@ -158,8 +159,8 @@ func TestEnvoyLast(t *testing.T) {
 		}
 		return r
 	}
-	answer(&discoveryv3.DeltaDiscoveryRequest{Node: &corev3.Node{Id: xds.ZtunnelNode("n1")}, TypeUrl: xds.TypeAddress})
-	answer(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: xds.TypeAddress, ResponseNonce: next().GetNonce()})
+	answer(&discoveryv3.DeltaDiscoveryRequest{Node: &corev3.Node{Id: wire.ZtunnelNode("n1")}, TypeUrl: wire.TypeAddress})
+	answer(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: wire.TypeAddress, ResponseNonce: next().GetNonce()})
 
 	b.write("src/services.yaml", service("cart", 80, ""))
 	told := next()
@@ -171,7 +172,7 @@ func TestEnvoyLast(t *testing.T) {
 	if !e.has("cart") {
 		t.Error("Envoy let go of the service before the ztunnel had answered")
 	}
-	answer(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: xds.TypeAddress, ResponseNonce: told.GetNonce()})
+	answer(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: wire.TypeAddress, ResponseNonce: told.GetNonce()})
 	e.until("cart", false)
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/weftmesh/weft/pkg/ca"
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/model"
-	"github.com/weftmesh/weft/pkg/xds"
+	"github.com/weftmesh/weft/pkg/xds/subscribe"
 	"github.com/weftmesh/weft/ztunnel/state"
 )
 
@@ -46,8 +46,8 @@ func TestCertificateAsSoonAsThePodIsKnown(t *testing.T) {
 
 	s := state.New("n1")
 	handle := apply(s, "n1", certs)
-	pod := func(node string) xds.Delta {
-		return xds.Delta{Workloads: []*model.Workload{{UID: "c//Pod/shop/" + node, Name: node, Namespace: "shop", Node: node}}}
+	pod := func(node string) subscribe.Delta {
+		return subscribe.Delta{Workloads: []*model.Workload{{UID: "c//Pod/shop/" + node, Name: node, Namespace: "shop", Node: node}}}
 	}
 	if err := handle(pod("n2")); err != nil { // somebody else's
 		t.Fatal(err)

@@ -11,12 +11,13 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/weftmesh/weft/pkg/ca"
-	"github.com/weftmesh/weft/pkg/xds"
+	"github.com/weftmesh/weft/pkg/xds/subscribe"
+	"github.com/weftmesh/weft/pkg/xds/wire"
 	"github.com/weftmesh/weft/ztunnel"
 )
 
 const (
-	healthEvery   = xds.HealthLife / 4
+	healthEvery   = wire.HealthLife / 4
 	healthTimeout = 3 * time.Second
 )
 
@@ -53,7 +54,7 @@ func (r *healthReporter) run(ctx context.Context) {
 			go func() {
 				ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 				defer cancel()
-				if err := xds.ReportHealth(ctx, conn, r.c.node, unhealthy); err != nil && ctx.Err() == nil {
+				if err := subscribe.ReportHealth(ctx, conn, r.c.node, unhealthy); err != nil && ctx.Err() == nil {
 					r.log.Debug("health was not taken", zap.Error(err))
 				}
 			}()

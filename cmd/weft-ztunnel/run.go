@@ -20,7 +20,8 @@ import (
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/telemetry"
-	"github.com/weftmesh/weft/pkg/xds"
+	"github.com/weftmesh/weft/pkg/xds/subscribe"
+	"github.com/weftmesh/weft/pkg/xds/wire"
 	"github.com/weftmesh/weft/pkg/zds"
 	"github.com/weftmesh/weft/ztunnel"
 	"github.com/weftmesh/weft/ztunnel/admin"
@@ -75,8 +76,8 @@ func run(ctx context.Context, c config) error {
 		AccessLog: accessLog, Spans: exporter, TracePercentage: percentage, Shards: shards,
 		DNSUpstream: upstream, DNSAuthoritative: c.dnsAuthoritative, Log: log,
 	})
-	client, err := xds.NewClient(xds.ClientOptions{
-		Conn: conn, NodeID: xds.ZtunnelNode(c.node), Handler: xds.HandlerFunc(apply(z.State, c.node, certs)), OnConnect: certs.Kick, Logger: log,
+	client, err := subscribe.New(subscribe.Options{
+		Conn: conn, NodeID: wire.ZtunnelNode(c.node), Handler: subscribe.HandlerFunc(apply(z.State, c.node, certs)), OnConnect: certs.Kick, Logger: log,
 	})
 	if err != nil {
 		return err
@@ -87,8 +88,8 @@ func run(ctx context.Context, c config) error {
 // apply carries deltas from the wire's package to the state, which stands on the same floor. A pod of this
 // node that the controller has just come to know may now have a certificate that was refused before: asking
 // again at once is what lets it be enrolled at once.
-func apply(s *state.State, node string, certs *ca.Manager) func(xds.Delta) error {
-	return func(d xds.Delta) error {
+func apply(s *state.State, node string, certs *ca.Manager) func(subscribe.Delta) error {
+	return func(d subscribe.Delta) error {
 		s.Apply(state.Delta{Workloads: d.Workloads, Services: d.Services, Policies: d.Policies, Ranges: d.Ranges,
 			RemovedAddresses: d.RemovedAddresses, RemovedPolicies: d.RemovedPolicies, RemovedRanges: d.RemovedRanges})
 		if slices.ContainsFunc(d.Workloads, func(w *model.Workload) bool { return w.Node == node }) {
@@ -98,7 +99,7 @@ func apply(s *state.State, node string, certs *ca.Manager) func(xds.Delta) error
 	}
 }
 
-func serve(ctx context.Context, c config, z *ztunnel.Ztunnel, client *xds.Client, conn *grpc.ClientConn, certs *ca.Manager, log *zap.Logger, level zap.AtomicLevel) error {
+func serve(ctx context.Context, c config, z *ztunnel.Ztunnel, client *subscribe.Client, conn *grpc.ClientConn, certs *ca.Manager, log *zap.Logger, level zap.AtomicLevel) error {
 	stopping, stop := context.WithCancel(ctx) // ends when the drain begins
 	defer stop()
 	running, end := context.WithCancel(context.Background()) // ends after the drain

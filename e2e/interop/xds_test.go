@@ -34,6 +34,7 @@ import (
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/xds"
+	"github.com/weftmesh/weft/pkg/xds/wire"
 )
 
 // controller is our xDS server and CA on one port, as the controller runs them.
@@ -129,8 +130,8 @@ func (z *ztunnel) connect(conn *grpc.ClientConn) {
 	must(z.t, err)
 	z.stream = stream
 	node := &corev3.Node{Id: "ztunnel~10.0.0.9~ztunnel-x.istio-system~istio-system.svc.cluster.local"}
-	must(z.t, stream.Send(&discoveryv3.DeltaDiscoveryRequest{Node: node, TypeUrl: xds.TypeAddress, InitialResourceVersions: z.known}))
-	must(z.t, stream.Send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: xds.TypeAuthorization}))
+	must(z.t, stream.Send(&discoveryv3.DeltaDiscoveryRequest{Node: node, TypeUrl: wire.TypeAddress, InitialResourceVersions: z.known}))
+	must(z.t, stream.Send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: wire.TypeAuthorization}))
 }
 
 // next applies one response; refuse, if not empty, refuses it instead.
@@ -148,7 +149,7 @@ func (z *ztunnel) next(refuse string) *discoveryv3.DeltaDiscoveryResponse {
 		m, err := res.GetResource().UnmarshalNew() // the types are found by their names: Istio's
 		must(z.t, err)
 		z.has[res.GetName()] = m
-		if r.GetTypeUrl() == xds.TypeAddress {
+		if r.GetTypeUrl() == wire.TypeAddress {
 			z.known[res.GetName()] = res.GetVersion()
 		}
 	}
@@ -192,7 +193,7 @@ func TestForeignZtunnel(t *testing.T) {
 	c.server.SetSnapshot(snapshot("a", "c"))
 	z.connect(conn)
 	for range 2 { // each type is answered; of the addresses only the new one is sent
-		if r := z.next(""); r.GetTypeUrl() == xds.TypeAddress && (len(r.GetResources()) != 1 || r.GetResources()[0].GetName() != "c") {
+		if r := z.next(""); r.GetTypeUrl() == wire.TypeAddress && (len(r.GetResources()) != 1 || r.GetResources()[0].GetName() != "c") {
 			t.Errorf("after the reconnect it was sent %v", r)
 		}
 	}
@@ -200,7 +201,7 @@ func TestForeignZtunnel(t *testing.T) {
 	z.next("no room")
 	select {
 	case n := <-c.nacks:
-		if n.Detail != "no room" || n.TypeURL != xds.TypeAddress {
+		if n.Detail != "no room" || n.TypeURL != wire.TypeAddress {
 			t.Errorf("its refusal was heard as %+v", n)
 		}
 	case <-time.After(time.Minute):
@@ -216,7 +217,7 @@ func TestForeignZtunnelNeedsAToken(t *testing.T) {
 	for name, token := range map[string]string{"none": "", "of another mesh": other.token} {
 		stream, err := discoveryv3.NewAggregatedDiscoveryServiceClient(c.dial(t, token)).DeltaAggregatedResources(t.Context())
 		must(t, err)
-		_ = stream.Send(&discoveryv3.DeltaDiscoveryRequest{Node: &corev3.Node{Id: "ztunnel~x"}, TypeUrl: xds.TypeAddress})
+		_ = stream.Send(&discoveryv3.DeltaDiscoveryRequest{Node: &corev3.Node{Id: "ztunnel~x"}, TypeUrl: wire.TypeAddress})
 		if r, err := stream.Recv(); grpcstatus.Code(err) != codes.Unauthenticated {
 			t.Errorf("token %s: %v, %v; want Unauthenticated", name, r, err)
 		}

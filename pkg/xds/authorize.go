@@ -5,11 +5,12 @@ import (
 	"strings"
 
 	"github.com/weftmesh/weft/pkg/ca"
+	"github.com/weftmesh/weft/pkg/xds/wire"
 )
 
 // forZtunnels tells the types of ztunnels from those of Envoys.
 func forZtunnels(typeURL string) bool {
-	return typeURL == TypeAddress || typeURL == TypeAuthorization || typeURL == TypeRange
+	return typeURL == wire.TypeAddress || typeURL == wire.TypeAuthorization || typeURL == wire.TypeRange
 }
 
 // DefaultAuthorize lets every authenticated proxy read workloads and policies, but a token that is
@@ -17,7 +18,7 @@ func forZtunnels(typeURL string) bool {
 // callers of the waypoint's own namespace.
 func DefaultAuthorize(c ca.Caller, nodeID, typeURL string) error {
 	if forZtunnels(typeURL) {
-		node, ours := strings.CutPrefix(nodeID, ztunnelPrefix)
+		node, ours := strings.CutPrefix(nodeID, wire.ZtunnelPrefix)
 		if ours && c.Node != "" && !strings.Contains(node, "~") && node != c.Node {
 			return fmt.Errorf("%s cannot be the ztunnel of node %s", c, node)
 		}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/weftmesh/weft/pkg/ca"
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/xds/subscribe"
+	"github.com/weftmesh/weft/pkg/xds/wire"
 )
 
 // bigMesh is n pods in services of 20, on nodes of 100.
@@ -78,7 +80,7 @@ func benchMesh(b *testing.B, n int) {
 	changes := make(chan int, 1000)
 	held := map[string]*model.Workload{}
 	start = time.Now()
-	c, stopClient := startClient(b, ClientOptions{Conn: r.dial(b, at, ca.MintOptions{Node: "n1"}), Handler: HandlerFunc(func(d Delta) error {
+	c, stopClient := startClient(b, subscribe.Options{Conn: r.dial(b, at, ca.MintOptions{Node: "n1"}), Handler: subscribe.HandlerFunc(func(d subscribe.Delta) error {
 		for _, w := range d.Workloads {
 			held[w.UID] = w
 		}
@@ -110,10 +112,10 @@ func benchMesh(b *testing.B, n int) {
 	}
 	stopClient()
 	runtime.KeepAlive(snap)
-	runtime.KeepAlive(c)
 	all := heapMB()
+	runtime.KeepAlive(c)
 	clear(held)
-	c.types[TypeAddress].versions = nil
+	c = nil
 	b.ReportMetric(all-heapMB(), "MB-client")
 }
 
@@ -122,7 +124,7 @@ func BenchmarkChangePerClient(b *testing.B) {
 	for _, n := range []int{10_000, 100_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			const clients = 100
-			c := newDeltaCache(TypeAddress, addressesOf)
+			c := newDeltaCache(wire.TypeAddress, addressesOf)
 			all := change{update: map[string][]byte{}}
 			for i := range n {
 				all.update[fmt.Sprint("pod-", i)] = make([]byte, 200)
@@ -132,7 +134,7 @@ func BenchmarkChangePerClient(b *testing.B) {
 			}
 			subs := make([]stream.Subscription, clients)
 			out := make([]chan cache.DeltaResponse, clients)
-			request := &cache.DeltaRequest{TypeUrl: TypeAddress}
+			request := &cache.DeltaRequest{TypeUrl: wire.TypeAddress}
 			ask := func(i int) {
 				if _, err := c.CreateDeltaWatch(request, &subs[i], out[i]); err != nil {
 					b.Fatal(err)

@@ -18,22 +18,24 @@ import (
 
 	"github.com/weftmesh/weft/pkg/ca"
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/xds/subscribe"
+	"github.com/weftmesh/weft/pkg/xds/wire"
 	weftv1 "github.com/weftmesh/weft/proto/weft/v1"
 )
 
-func runClient(t testing.TB, o ClientOptions) *Client {
+func runClient(t testing.TB, o subscribe.Options) *subscribe.Client {
 	t.Helper()
 	c, _ := startClient(t, o)
 	return c
 }
 
-func startClient(t testing.TB, o ClientOptions) (c *Client, stop func()) {
+func startClient(t testing.TB, o subscribe.Options) (c *subscribe.Client, stop func()) {
 	t.Helper()
-	o.NodeID = ZtunnelNode("n1")
+	o.NodeID = wire.ZtunnelNode("n1")
 	if o.MinBackoff == 0 {
 		o.MinBackoff, o.MaxBackoff = 10*time.Millisecond, 50*time.Millisecond
 	}
-	c, err := NewClient(o)
+	c, err := subscribe.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +70,7 @@ func wantTranscript(t *testing.T, s *store, want string) {
 	}
 }
 
-func waitSynced(t testing.TB, c *Client) {
+func waitSynced(t testing.TB, c *subscribe.Client) {
 	t.Helper()
 	select {
 	case <-c.Synced():
@@ -83,7 +85,7 @@ func TestClientFollowsTheServer(t *testing.T) {
 	st := newStore()
 	var connects sync.WaitGroup
 	connects.Add(2)
-	c := runClient(t, ClientOptions{Conn: r.dial(t, at, ca.MintOptions{Node: "n1"}), Handler: st, OnConnect: connects.Done})
+	c := runClient(t, subscribe.Options{Conn: r.dial(t, at, ca.MintOptions{Node: "n1"}), Handler: st, OnConnect: connects.Done})
 	s.SetSnapshot(mesh("a", "b", "svc:cart", "pol:p"))
 	waitSynced(t, c)
 	wantTranscript(t, st, "shop/p (initial)\na b shop/cart (initial)")
@@ -115,7 +117,7 @@ func TestRefusedDeltaComesAgain(t *testing.T) {
 	s.SetSnapshot(mesh("a"))
 	st := newStore()
 	st.setFail(errors.New("no space left on device"))
-	c := runClient(t, ClientOptions{Conn: r.dial(t, at, ca.MintOptions{Node: "n1"}), Handler: st})
+	c := runClient(t, subscribe.Options{Conn: r.dial(t, at, ca.MintOptions{Node: "n1"}), Handler: st})
 	if n := <-nacks; !strings.Contains(n.Detail, "no space left on device") {
 		t.Errorf("the controller was told %q", n.Detail)
 	}
@@ -140,7 +142,7 @@ type garbled struct {
 
 func (g *garbler) DeltaAggregatedResources(s discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
 	str := &garbled{AggregatedDiscoveryService_DeltaAggregatedResourcesServer: s, first: map[string]*discoveryv3.DeltaDiscoveryRequest{}, end: make(chan struct{})}
-	for range order {
+	for range 3 { // types
 		req, err := s.Recv()
 		if err != nil {
 			return err
@@ -211,24 +213,24 @@ func junk(name, typeURL string) *discoveryv3.Resource {
 func TestGarbage(t *testing.T) {
 	g, conn := startGarbler(t)
 	st := newStore()
-	c := runClient(t, ClientOptions{Conn: conn, Handler: st})
+	c := runClient(t, subscribe.Options{Conn: conn, Handler: st})
 	s := <-g.streams
 	a := func(rev string) *discoveryv3.Resource {
-		return res(t, "a", "v"+rev, TypeAddress, EncodeWorkload(&model.Workload{UID: "a", ServiceAccount: "x", CanonicalRev: rev}))
+		return res(t, "a", "v"+rev, wire.TypeAddress, wire.EncodeWorkload(&model.Workload{UID: "a", ServiceAccount: "x", CanonicalRev: rev}))
 	}
-	other := res(t, "b", "v1", TypeAddress, EncodeWorkload(&model.Workload{UID: "b", ServiceAccount: "x"}))
-	wrongName := res(t, "zzz", "v1", TypeAddress, EncodeWorkload(&model.Workload{UID: "b", ServiceAccount: "x"}))
-	badPort := EncodeService(fullService())
+	other := res(t, "b", "v1", wire.TypeAddress, wire.EncodeWorkload(&model.Workload{UID: "b", ServiceAccount: "x"}))
+	wrongName := res(t, "zzz", "v1", wire.TypeAddress, wire.EncodeWorkload(&model.Workload{UID: "b", ServiceAccount: "x"}))
+	badPort := wire.EncodeService(&model.Service{Name: "cart", Namespace: "shop", Hostname: "cart.shop.svc.cluster.local", Ports: []model.Port{{ServicePort: 80, TargetPort: 8080}}})
 	badPort.GetService().Ports[0].TargetPort = 1 << 20
 
-	if why := s.say(t, TypeRange, nil, res(t, "10.1.0.0/16", "v1", TypeRange, encodeRange(&model.Range{Prefix: netip.MustParsePrefix("10.1.0.0/16")})),
-		junk("10.2.0.0/16", TypeRange), res(t, "10.3.0.1/16", "v1", TypeRange, &weftv1.Range{Prefix: "10.3.0.1/16"}), res(t, "x", "v1", TypeRange, &weftv1.Range{Prefix: "x"})); !strings.HasPrefix(why, "10.2.0.0/16: ") || strings.Count(why, "\n") != 2 {
+	if why := s.say(t, wire.TypeRange, nil, res(t, "10.1.0.0/16", "v1", wire.TypeRange, wire.EncodeRange(&model.Range{Prefix: netip.MustParsePrefix("10.1.0.0/16")})),
+		junk("10.2.0.0/16", wire.TypeRange), res(t, "10.3.0.1/16", "v1", wire.TypeRange, &weftv1.Range{Prefix: "10.3.0.1/16"}), res(t, "x", "v1", wire.TypeRange, &weftv1.Range{Prefix: "x"})); !strings.HasPrefix(why, "10.2.0.0/16: ") || strings.Count(why, "\n") != 2 {
 		t.Errorf("unreadable ranges: %q", why)
 	}
-	if why := s.say(t, TypeAddress, nil, a("1")); why != "" {
+	if why := s.say(t, wire.TypeAddress, nil, a("1")); why != "" {
 		t.Fatalf("a good one was refused: %s", why)
 	}
-	why := s.say(t, TypeAddress, nil, junk("a", TypeAddress), other, wrongName, res(t, "shop/cart.shop.svc.cluster.local", "v", TypeAddress, badPort),
+	why := s.say(t, wire.TypeAddress, nil, junk("a", wire.TypeAddress), other, wrongName, res(t, "shop/cart.shop.svc.cluster.local", "v", wire.TypeAddress, badPort),
 		&discoveryv3.Resource{Name: "empty"}, junk("typed", "type.googleapis.com/x.Y"))
 	for _, want := range []string{"a: ", "zzz: ", "another name", "above 65535", "empty: ", "no content", "typed: ", "x.Y"} {
 		if !strings.Contains(why, want) {
@@ -249,22 +251,22 @@ func TestGarbage(t *testing.T) {
 	}
 	var many []*discoveryv3.Resource
 	for range 1000 {
-		many = append(many, junk("x", TypeAddress))
+		many = append(many, junk("x", wire.TypeAddress))
 	}
-	if why := s.say(t, TypeAddress, nil, many...); len(why) > 2000 || !strings.Contains(why, "and 995 more") {
+	if why := s.say(t, wire.TypeAddress, nil, many...); len(why) > 2000 || !strings.Contains(why, "and 995 more") {
 		t.Errorf("a refusal of %d bytes", len(why))
 	}
-	if why := s.say(t, TypeAddress, nil, a("2")); why != "" || st.workload("a").CanonicalRev != "2" {
+	if why := s.say(t, wire.TypeAddress, nil, a("2")); why != "" || st.workload("a").CanonicalRev != "2" {
 		t.Errorf("after the garbage: %s", why)
 	}
-	if why := s.say(t, TypeAuthorization, nil); why != "" {
+	if why := s.say(t, wire.TypeAuthorization, nil); why != "" {
 		t.Error(why)
 	}
 	waitSynced(t, c)
 
 	close(s.end) // the client comes again, with the versions of what it could read
 	s = <-g.streams
-	if v := s.first[TypeAddress].GetInitialResourceVersions(); len(v) != 2 || v["a"] != "v2" || v["b"] != "v1" {
+	if v := s.first[wire.TypeAddress].GetInitialResourceVersions(); len(v) != 2 || v["a"] != "v2" || v["b"] != "v1" {
 		t.Errorf("reconnected with %v", v)
 	}
 	close(s.end)
@@ -274,17 +276,17 @@ func TestGarbage(t *testing.T) {
 func TestUnreadablePolicyDenies(t *testing.T) {
 	g, conn := startGarbler(t)
 	st := newStore()
-	runClient(t, ClientOptions{Conn: conn, Handler: st})
+	runClient(t, subscribe.Options{Conn: conn, Handler: st})
 	s := <-g.streams
-	good := res(t, "shop/good", "v1", TypeAuthorization, EncodePolicy(&model.Policy{Name: "good", Namespace: "shop", Scope: model.ScopeNamespace}))
-	if why := s.say(t, TypeAuthorization, nil, good, junk("shop/new", TypeAuthorization)); !strings.Contains(why, "shop/new") {
+	good := res(t, "shop/good", "v1", wire.TypeAuthorization, wire.EncodePolicy(&model.Policy{Name: "good", Namespace: "shop", Scope: model.ScopeNamespace}))
+	if why := s.say(t, wire.TypeAuthorization, nil, good, junk("shop/new", wire.TypeAuthorization)); !strings.Contains(why, "shop/new") {
 		t.Errorf("not refused: %q", why)
 	}
 	p := st.policy("shop/new")
 	if p == nil || p.Action != model.Deny || p.Unsupported == "" || p.Scope != model.ScopeNamespace {
 		t.Fatalf("in its place stands %+v, want a policy that denies", p)
 	}
-	if why := s.say(t, TypeAuthorization, nil, junk("shop/good", TypeAuthorization)); why == "" {
+	if why := s.say(t, wire.TypeAuthorization, nil, junk("shop/good", wire.TypeAuthorization)); why == "" {
 		t.Error("not refused")
 	}
 	if p := st.policy("shop/good"); p == nil || p.Unsupported != "" {
@@ -294,22 +296,22 @@ func TestUnreadablePolicyDenies(t *testing.T) {
 	// While the client is away the unreadable policy is deleted; nobody could tell it so by a version.
 	close(s.end)
 	s = <-g.streams
-	if v := s.first[TypeAuthorization].GetInitialResourceVersions(); len(v) != 1 || v["shop/good"] != "v1" {
+	if v := s.first[wire.TypeAuthorization].GetInitialResourceVersions(); len(v) != 1 || v["shop/good"] != "v1" {
 		t.Errorf("reconnected with %v", v)
 	}
-	if why := s.say(t, TypeAuthorization, nil); why != "" {
+	if why := s.say(t, wire.TypeAuthorization, nil); why != "" {
 		t.Error(why)
 	}
 	if p := st.policy("shop/new"); p != nil {
 		t.Errorf("%+v still denies", p)
 	}
 	// It comes as garbage and is then repaired, and removed.
-	s.say(t, TypeAuthorization, nil, junk("shop/new", TypeAuthorization))
-	s.say(t, TypeAuthorization, nil, res(t, "shop/new", "v2", TypeAuthorization, EncodePolicy(&model.Policy{Name: "new", Namespace: "shop"})))
+	s.say(t, wire.TypeAuthorization, nil, junk("shop/new", wire.TypeAuthorization))
+	s.say(t, wire.TypeAuthorization, nil, res(t, "shop/new", "v2", wire.TypeAuthorization, wire.EncodePolicy(&model.Policy{Name: "new", Namespace: "shop"})))
 	if p := st.policy("shop/new"); p == nil || p.Unsupported != "" {
 		t.Errorf("after the repair: %+v", p)
 	}
-	s.say(t, TypeAuthorization, []string{"shop/new"})
+	s.say(t, wire.TypeAuthorization, []string{"shop/new"})
 	if p := st.policy("shop/new"); p != nil {
 		t.Errorf("after the removal: %+v", p)
 	}
@@ -317,7 +319,7 @@ func TestUnreadablePolicyDenies(t *testing.T) {
 }
 
 func TestClientNeedsItsOptions(t *testing.T) {
-	if _, err := NewClient(ClientOptions{}); err == nil {
+	if _, err := subscribe.New(subscribe.Options{}); err == nil {
 		t.Error("made without a connection")
 	}
 }
@@ -327,7 +329,7 @@ func TestClientKeepsTryingQuietly(t *testing.T) {
 	_, at, stop := r.serve(t, anyPort, Options{})
 	stop() // nobody listens there any more
 	st := newStore()
-	c := runClient(t, ClientOptions{Conn: r.dial(t, at, ca.MintOptions{Node: "n1"}), Handler: st})
+	c := runClient(t, subscribe.Options{Conn: r.dial(t, at, ca.MintOptions{Node: "n1"}), Handler: st})
 	s, _, _ := r.serve(t, at, Options{})
 	s.SetSnapshot(mesh("a"))
 	waitSynced(t, c)
@@ -344,7 +346,7 @@ func TestReconnectByAge(t *testing.T) {
 	s.SetSnapshot(mesh("a", "b", "svc:cart", "pol:p"))
 	st := newStore()
 	connects := make(chan struct{}, 100)
-	c := runClient(t, ClientOptions{Conn: r.dial(t, at, ca.MintOptions{Node: "n1"}), Handler: st, OnConnect: func() { connects <- struct{}{} }})
+	c := runClient(t, subscribe.Options{Conn: r.dial(t, at, ca.MintOptions{Node: "n1"}), Handler: st, OnConnect: func() { connects <- struct{}{} }})
 	waitSynced(t, c)
 	wantTranscript(t, st, "shop/p (initial)\na b shop/cart (initial)")
 	for range 2 {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/ca"
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/xds/wire"
 )
 
 // A reconnecting client that knows a thousand resources is sent a few bytes.
@@ -27,12 +28,12 @@ func TestReconnectCostsNoBytes(t *testing.T) {
 	s.SetSnapshot(bigMesh(1000))
 	conn := r.dial(t, at, ca.MintOptions{Node: "n1"})
 	p := openPlain(t, conn)
-	p.subscribe("ztunnel~n1", TypeAddress, nil)
+	p.subscribe("ztunnel~n1", wire.TypeAddress, nil)
 	first := p.recv()
 	p.ack(first)
 	p.cancel()
 	p = openPlain(t, conn)
-	p.subscribe("ztunnel~n1", TypeAddress, versions(first))
+	p.subscribe("ztunnel~n1", wire.TypeAddress, versions(first))
 	again := p.recv()
 	if len(first.GetResources()) != 1050 || proto.Size(first) < 100_000 || proto.Size(again) > 200 {
 		t.Errorf("first %d resources in %d bytes, then %d bytes", len(first.GetResources()), proto.Size(first), proto.Size(again))
@@ -46,16 +47,16 @@ func TestUnsubscribeFromOneOfAll(t *testing.T) {
 	s, at, _ := r.serve(t, anyPort, Options{})
 	s.SetSnapshot(mesh("a", "b"))
 	p := openPlain(t, r.dial(t, at, ca.MintOptions{Node: "n1"}))
-	p.send(&discoveryv3.DeltaDiscoveryRequest{Node: &corev3.Node{Id: "ztunnel~n1"}, TypeUrl: TypeAddress, ResourceNamesSubscribe: []string{"*", "a", "gone"}})
+	p.send(&discoveryv3.DeltaDiscoveryRequest{Node: &corev3.Node{Id: "ztunnel~n1"}, TypeUrl: wire.TypeAddress, ResourceNamesSubscribe: []string{"*", "a", "gone"}})
 	first := p.recv()
 	expect(t, first, "a b")
 	p.ack(first)
-	p.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: TypeAddress, ResourceNamesUnsubscribe: []string{"a", "gone"}})
+	p.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: wire.TypeAddress, ResourceNamesUnsubscribe: []string{"a", "gone"}})
 	again := p.recv()
 	expect(t, again, "-gone a")
 	p.ack(again)
 	// From everything to one: it is sent what it names, and nothing is taken from it.
-	p.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: TypeAddress, ResourceNamesSubscribe: []string{"b"}, ResourceNamesUnsubscribe: []string{"*"}})
+	p.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: wire.TypeAddress, ResourceNamesSubscribe: []string{"b"}, ResourceNamesUnsubscribe: []string{"*"}})
 	one := p.recv()
 	expect(t, one, "b")
 	p.ack(one)
@@ -71,7 +72,7 @@ func TestTooFarBehind(t *testing.T) {
 	s.SetSnapshot(mesh("a", "b", "c"))
 	conn := r.dial(t, at, ca.MintOptions{Node: "n1"})
 	p := openPlain(t, conn)
-	p.subscribe("ztunnel~n1", TypeAddress, nil)
+	p.subscribe("ztunnel~n1", wire.TypeAddress, nil)
 	first := p.recv()
 	for i := range 20 {
 		s.SetSnapshot(mesh(fmt.Sprintf("a=%d", i), "c", "d"))
@@ -81,7 +82,7 @@ func TestTooFarBehind(t *testing.T) {
 		t.Fatalf("got %v, want Unavailable", err)
 	}
 	p = openPlain(t, conn)
-	p.subscribe("ztunnel~n1", TypeAddress, versions(first))
+	p.subscribe("ztunnel~n1", wire.TypeAddress, versions(first))
 	expect(t, p.recv(), "-b a d")
 }
 
@@ -107,7 +108,7 @@ func (w *wanderer) stream(ctx context.Context, conn *grpc.ClientConn, node strin
 	w.mu.Lock()
 	known := maps.Clone(w.known)
 	w.mu.Unlock()
-	_ = s.Send(&discoveryv3.DeltaDiscoveryRequest{Node: &corev3.Node{Id: node}, TypeUrl: TypeAddress, InitialResourceVersions: known})
+	_ = s.Send(&discoveryv3.DeltaDiscoveryRequest{Node: &corev3.Node{Id: node}, TypeUrl: wire.TypeAddress, InitialResourceVersions: known})
 	for range rnd.IntN(20) + 1 {
 		r, err := s.Recv()
 		if err != nil {
@@ -124,7 +125,7 @@ func (w *wanderer) stream(ctx context.Context, conn *grpc.ClientConn, node strin
 		if rnd.IntN(3) == 0 {
 			time.Sleep(time.Duration(rnd.IntN(3000)) * time.Microsecond) // a busy client, not a wait
 		}
-		_ = s.Send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: TypeAddress, ResponseNonce: r.GetNonce()})
+		_ = s.Send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: wire.TypeAddress, ResponseNonce: r.GetNonce()})
 	}
 }
 

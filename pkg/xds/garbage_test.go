@@ -22,6 +22,7 @@ import (
 	grpcstatus "google.golang.org/grpc/status"
 
 	"github.com/weftmesh/weft/pkg/ca"
+	"github.com/weftmesh/weft/pkg/xds/wire"
 )
 
 // rawCodec sends bytes as they are.
@@ -38,7 +39,7 @@ func TestServerTakesGarbage(t *testing.T) {
 	s.SetSnapshot(mesh("a"))
 	conn := r.dial(t, at, ca.MintOptions{Node: "n1"})
 	neighbour := openPlain(t, r.dial(t, at, ca.MintOptions{Node: "n2"}))
-	neighbour.subscribe("ztunnel~n2", TypeAddress, nil)
+	neighbour.subscribe("ztunnel~n2", wire.TypeAddress, nil)
 	neighbour.ack(neighbour.recv())
 	node := &corev3.Node{Id: "ztunnel~n1"}
 
@@ -56,7 +57,7 @@ func TestServerTakesGarbage(t *testing.T) {
 	ends("no type", codes.PermissionDenied, &discoveryv3.DeltaDiscoveryRequest{Node: node})
 	ends("unknown type", codes.PermissionDenied, &discoveryv3.DeltaDiscoveryRequest{Node: node, TypeUrl: "type.googleapis.com/no.Such"})
 	ends("no node asks for Envoy's", codes.PermissionDenied, &discoveryv3.DeltaDiscoveryRequest{TypeUrl: "type.googleapis.com/envoy.config.cluster.v3.Cluster"})
-	ends("too large", codes.ResourceExhausted, &discoveryv3.DeltaDiscoveryRequest{Node: node, TypeUrl: TypeAddress,
+	ends("too large", codes.ResourceExhausted, &discoveryv3.DeltaDiscoveryRequest{Node: node, TypeUrl: wire.TypeAddress,
 		InitialResourceVersions: map[string]string{"x": strings.Repeat("x", maxRequest)}})
 
 	t.Run("state of the world", func(t *testing.T) {
@@ -64,7 +65,7 @@ func TestServerTakesGarbage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = stream.Send(&discoveryv3.DiscoveryRequest{Node: node, TypeUrl: TypeAddress})
+		_ = stream.Send(&discoveryv3.DiscoveryRequest{Node: node, TypeUrl: wire.TypeAddress})
 		if resp, err := stream.Recv(); err == nil || !strings.Contains(err.Error(), "delta") {
 			t.Errorf("got %v, %v; want an error that says what is served", resp, err)
 		}
@@ -83,13 +84,13 @@ func TestServerTakesGarbage(t *testing.T) {
 	})
 	t.Run("odd answers", func(t *testing.T) {
 		p := openPlain(t, conn)
-		p.subscribe("ztunnel~n1", TypeAddress, map[string]string{"no-such": "v", "": "", "\x00place": "7"})
+		p.subscribe("ztunnel~n1", wire.TypeAddress, map[string]string{"no-such": "v", "": "", "\x00place": "7"})
 		first := p.recv()
-		p.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: TypeAddress, ResponseNonce: "never sent", ErrorDetail: &status.Status{Message: "no"}})
-		p.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: TypeAddress, ResponseNonce: first.GetNonce()})
-		p.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: TypeAddress, ResponseNonce: first.GetNonce()}) // twice
-		p.subscribe("", TypeAuthorization, nil)
-		if got := p.recv().GetTypeUrl(); got != TypeAuthorization {
+		p.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: wire.TypeAddress, ResponseNonce: "never sent", ErrorDetail: &status.Status{Message: "no"}})
+		p.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: wire.TypeAddress, ResponseNonce: first.GetNonce()})
+		p.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: wire.TypeAddress, ResponseNonce: first.GetNonce()}) // twice
+		p.subscribe("", wire.TypeAuthorization, nil)
+		if got := p.recv().GetTypeUrl(); got != wire.TypeAuthorization {
 			t.Errorf("afterwards it was sent %s", got)
 		}
 		p.cancel()
@@ -98,7 +99,7 @@ func TestServerTakesGarbage(t *testing.T) {
 	s.SetSnapshot(mesh("a=2"))
 	expect(t, neighbour.recv(), "a")
 	for _, c := range s.Clients() {
-		if c.NodeID == "ztunnel~n2" && c.Types[TypeAddress].NACKs != 0 {
+		if c.NodeID == "ztunnel~n2" && c.Types[wire.TypeAddress].NACKs != 0 {
 			t.Error("the neighbour is said to have refused something")
 		}
 	}

@@ -2,7 +2,6 @@ package xds
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -13,24 +12,9 @@ import (
 
 	"github.com/weftmesh/weft/pkg/ca"
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/xds/wire"
 	weftv1 "github.com/weftmesh/weft/proto/weft/v1"
 )
-
-const (
-	healthService = "weft.v1.HealthReports"
-	// HealthLife is how long a report counts. Then an endpoint's health is not known, and as Kubernetes says again.
-	HealthLife = 30 * time.Second
-)
-
-// ReportHealth tells a controller which workloads of a node fail a health check. It has to be repeated well
-// within HealthLife.
-func ReportHealth(ctx context.Context, conn grpc.ClientConnInterface, node string, unhealthy []string) error {
-	in := &weftv1.HealthReport{Node: node, Unhealthy: unhealthy}
-	if err := conn.Invoke(ctx, "/"+healthService+"/Report", in, &weftv1.HealthAnswer{}); err != nil {
-		return fmt.Errorf("report health of node %s: %w", node, err)
-	}
-	return nil
-}
 
 // HealthReports is what the nodes have said. Its methods are safe for concurrent use.
 type HealthReports struct {
@@ -58,7 +42,7 @@ func NewHealthReports(account string, now func() time.Time) *HealthReports {
 // Register puts the service on a gRPC server, whose interceptors authenticate.
 func (h *HealthReports) Register(r grpc.ServiceRegistrar) {
 	r.RegisterService(&grpc.ServiceDesc{
-		ServiceName: healthService, HandlerType: (*any)(nil), Metadata: "weft/v1/health.proto",
+		ServiceName: wire.HealthService, HandlerType: (*any)(nil), Metadata: "weft/v1/health.proto",
 		Methods: []grpc.MethodDesc{{MethodName: "Report", Handler: func(_ any, ctx context.Context, decode func(any) error, through grpc.UnaryServerInterceptor) (any, error) {
 			in := &weftv1.HealthReport{}
 			if err := decode(in); err != nil {
@@ -68,7 +52,7 @@ func (h *HealthReports) Register(r grpc.ServiceRegistrar) {
 			if through == nil {
 				return serve(ctx, in)
 			}
-			return through(ctx, in, &grpc.UnaryServerInfo{Server: h, FullMethod: "/" + healthService + "/Report"}, serve)
+			return through(ctx, in, &grpc.UnaryServerInfo{Server: h, FullMethod: "/" + wire.HealthService + "/Report"}, serve)
 		}}},
 	}, h)
 }
@@ -88,7 +72,7 @@ func (h *HealthReports) report(ctx context.Context, in *weftv1.HealthReport) (*w
 	if len(unhealthy) == 0 {
 		delete(h.nodes, c.Node)
 	} else {
-		h.nodes[c.Node] = nodeHealth{unhealthy, h.now().Add(HealthLife)}
+		h.nodes[c.Node] = nodeHealth{unhealthy, h.now().Add(wire.HealthLife)}
 	}
 	return &weftv1.HealthAnswer{}, nil
 }
@@ -105,7 +89,7 @@ func (h *HealthReports) Changed() <-chan struct{} { return h.changed }
 
 // Run forgets nodes that say nothing more, until ctx ends.
 func (h *HealthReports) Run(ctx context.Context) {
-	t := time.NewTicker(HealthLife / 6)
+	t := time.NewTicker(wire.HealthLife / 6)
 	defer t.Stop()
 	for {
 		select {
@@ -117,7 +101,7 @@ func (h *HealthReports) Run(ctx context.Context) {
 	}
 }
 
-// Expire forgets nodes that have said nothing for HealthLife.
+// Expire forgets nodes that have said nothing for wire.HealthLife.
 func (h *HealthReports) Expire() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -11,6 +11,8 @@ import (
 
 	"github.com/weftmesh/weft/pkg/ca"
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/xds/subscribe"
+	"github.com/weftmesh/weft/pkg/xds/wire"
 	weftv1 "github.com/weftmesh/weft/proto/weft/v1"
 )
 
@@ -55,7 +57,7 @@ func TestHealthReport(t *testing.T) {
 	r := newRig(t)
 	_, at, _ := r.serve(t, anyPort, Options{Register: []func(grpc.ServiceRegistrar){h.Register}})
 	conn := r.dial(t, at, ca.MintOptions{Node: "n1"})
-	if err := ReportHealth(t.Context(), conn, "n1", []string{"db-1", "cart-2", "cart-1", "nosuch"}); err != nil {
+	if err := subscribe.ReportHealth(t.Context(), conn, "n1", []string{"db-1", "cart-2", "cart-1", "nosuch"}); err != nil {
 		t.Fatal(err)
 	}
 	if got := marked(h); len(got) != 1 || got[0] != "cart-1" {
@@ -66,10 +68,10 @@ func TestHealthReport(t *testing.T) {
 	default:
 		t.Error("nobody was told")
 	}
-	if err := ReportHealth(t.Context(), conn, "n2", []string{"cart-2"}); grpcstatus.Code(err) != codes.PermissionDenied {
+	if err := subscribe.ReportHealth(t.Context(), conn, "n2", []string{"cart-2"}); grpcstatus.Code(err) != codes.PermissionDenied {
 		t.Errorf("spoke for another node: %v", err)
 	}
-	if err := ReportHealth(t.Context(), conn, "n1", nil); err != nil {
+	if err := subscribe.ReportHealth(t.Context(), conn, "n1", nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := marked(h); got != nil {
@@ -106,14 +108,14 @@ func TestHealthReportsExpire(t *testing.T) {
 	}
 	say()
 	<-h.Changed()
-	now = now.Add(HealthLife - 1)
+	now = now.Add(wire.HealthLife - 1)
 	say() // again
 	select {
 	case <-h.Changed():
 		t.Error("nothing has changed")
 	default:
 	}
-	now = now.Add(HealthLife - 1)
+	now = now.Add(wire.HealthLife - 1)
 	h.Expire()
 	if got := marked(h); len(got) != 1 {
 		t.Errorf("marked %v, it was repeated", got)

@@ -25,6 +25,7 @@ import (
 	"github.com/weftmesh/weft/pkg/ca"
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/xds/subscribe"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -237,7 +238,7 @@ func newStore() *store {
 	return &store{workloads: map[string]*model.Workload{}, services: map[string]*model.Service{}, policies: map[string]*model.Policy{}}
 }
 
-func (s *store) Apply(d Delta) error {
+func (s *store) Apply(d subscribe.Delta) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail != nil {

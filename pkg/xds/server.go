@@ -24,6 +24,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/ca"
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/xds/wire"
 )
 
 // maxRequest bounds one request: a client that knows 100,000 resources sends about 15 MB of versions.
@@ -117,7 +118,7 @@ func (s *Server) mux() *cache.MuxCache {
 	return &cache.MuxCache{
 		Classify:      func(r *cache.Request) string { return kind(r.GetTypeUrl()) },
 		ClassifyDelta: func(r *cache.DeltaRequest) string { return kind(r.GetTypeUrl()) },
-		Caches:        map[string]cache.Cache{TypeAddress: s.workloads.addresses, TypeAuthorization: s.workloads.policies, TypeRange: s.workloads.ranges, "": s.envoy},
+		Caches:        map[string]cache.Cache{wire.TypeAddress: s.workloads.addresses, wire.TypeAuthorization: s.workloads.policies, wire.TypeRange: s.workloads.ranges, "": s.envoy},
 	}
 }
 
@@ -154,7 +155,7 @@ func (s *Server) EnvoyCurrent(nodeID string) bool {
 
 // ZtunnelsCurrent reports whether every connected ztunnel has answered what was published last.
 func (s *Server) ZtunnelsCurrent() bool {
-	for typeURL, c := range map[string]*deltaCache{TypeAddress: s.workloads.addresses, TypeAuthorization: s.workloads.policies} {
+	for typeURL, c := range map[string]*deltaCache{wire.TypeAddress: s.workloads.addresses, wire.TypeAuthorization: s.workloads.policies} {
 		if c.idle() < s.clients.subscriptions(func(_, t string) bool { return t == typeURL }) {
 			return false
 		}

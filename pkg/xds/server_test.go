@@ -2,7 +2,6 @@ package xds
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -19,10 +18,10 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 	"istio.io/istio/pkg/workloadapi"
 
 	"github.com/weftmesh/weft/pkg/ca"
+	"github.com/weftmesh/weft/pkg/xds/wire"
 )
 
 const anyPort = "127.0.0.1:0"
@@ -42,11 +41,11 @@ func TestOnlyChangesAreSent(t *testing.T) {
 	p := openPlain(t, r.dial(t, at, ca.MintOptions{Node: "n1"}))
 	// The node id is that of Istio's ztunnel.
 	const node = "ztunnel~10.0.0.9~ztunnel-x.istio-system~istio-system.svc.cluster.local"
-	p.subscribe(node, TypeAddress, nil)
+	p.subscribe(node, wire.TypeAddress, nil)
 	first := p.recv()
 	expect(t, first, "a b shop/cart")
 	p.ack(first)
-	p.subscribe("", TypeAuthorization, nil)
+	p.subscribe("", wire.TypeAuthorization, nil)
 	pol := p.recv()
 	expect(t, pol, "shop/p")
 	p.ack(pol)
@@ -76,7 +75,7 @@ func TestOnlyChangesAreSent(t *testing.T) {
 	}
 	eventually(t, "all is acknowledged", func() bool {
 		c := s.Clients()
-		return len(c) == 1 && c[0].NodeID == node && c[0].Types[TypeAddress].Acked == c[0].Types[TypeAddress].Sent && c[0].Types[TypeAddress].Responses == 6
+		return len(c) == 1 && c[0].NodeID == node && c[0].Types[wire.TypeAddress].Acked == c[0].Types[wire.TypeAddress].Sent && c[0].Types[wire.TypeAddress].Responses == 6
 	})
 }
 
@@ -86,20 +85,20 @@ func TestReconnectResendsNothingUnchanged(t *testing.T) {
 	s.SetSnapshot(mesh("a", "b", "c"))
 	conn := r.dial(t, at, ca.MintOptions{Node: "n1"})
 	p := openPlain(t, conn)
-	p.subscribe("ztunnel~n1", TypeAddress, nil)
+	p.subscribe("ztunnel~n1", wire.TypeAddress, nil)
 	first := p.recv()
 	known := versions(first)
 	p.ack(first)
 	p.cancel()
 
 	p = openPlain(t, conn)
-	p.subscribe("ztunnel~n1", TypeAddress, known)
+	p.subscribe("ztunnel~n1", wire.TypeAddress, known)
 	expect(t, p.recv(), "")
 	p.cancel()
 
 	s.SetSnapshot(mesh("a", "b=2"))
 	p = openPlain(t, conn)
-	p.subscribe("ztunnel~n1", TypeAddress, known)
+	p.subscribe("ztunnel~n1", wire.TypeAddress, known)
 	expect(t, p.recv(), "-c b")
 	p.cancel()
 	stop()
@@ -108,7 +107,7 @@ func TestReconnectResendsNothingUnchanged(t *testing.T) {
 	s2, _, _ := r.serve(t, at, Options{})
 	s2.SetSnapshot(mesh("a", "b", "c"))
 	p = openPlain(t, r.dial(t, at, ca.MintOptions{Node: "n1"}))
-	p.subscribe("ztunnel~n1", TypeAddress, known)
+	p.subscribe("ztunnel~n1", wire.TypeAddress, known)
 	expect(t, p.recv(), "")
 }
 
@@ -117,7 +116,7 @@ func TestNothingIsAnsweredBeforeTheFirstSnapshot(t *testing.T) {
 	r := newRig(t)
 	s, at, _ := r.serve(t, anyPort, Options{})
 	p := openPlain(t, r.dial(t, at, ca.MintOptions{Node: "n1"}))
-	p.subscribe("ztunnel~n1", TypeAddress, map[string]string{"a": "some-version"})
+	p.subscribe("ztunnel~n1", wire.TypeAddress, map[string]string{"a": "some-version"})
 	got := make(chan *discoveryv3.DeltaDiscoveryResponse, 1)
 	go func() { got <- p.recv() }()
 	select {
@@ -133,7 +132,7 @@ func TestStopBeforeTheFirstSnapshot(t *testing.T) {
 	r := newRig(t)
 	_, at, stop := r.serve(t, anyPort, Options{})
 	p := openPlain(t, r.dial(t, at, ca.MintOptions{Node: "n1"}))
-	p.subscribe("ztunnel~n1", TypeAddress, nil)
+	p.subscribe("ztunnel~n1", wire.TypeAddress, nil)
 	stop() // returns, although the stream waits
 	if err := p.err(); err == nil {
 		t.Error("the stream goes on")
@@ -146,7 +145,7 @@ func TestOnDemand(t *testing.T) {
 	s.SetSnapshot(mesh("a", "b", "svc:cart"))
 	p := openPlain(t, r.dial(t, at, ca.MintOptions{Node: "n1"}))
 	ask := func(names ...string) {
-		p.send(&discoveryv3.DeltaDiscoveryRequest{Node: &corev3.Node{Id: "ztunnel~n1"}, TypeUrl: TypeAddress, ResourceNamesSubscribe: names})
+		p.send(&discoveryv3.DeltaDiscoveryRequest{Node: &corev3.Node{Id: "ztunnel~n1"}, TypeUrl: wire.TypeAddress, ResourceNamesSubscribe: names})
 	}
 	ask("/10.0.0.1", "/10.9.9.9", "shop/cart")
 	resp := p.recv()
@@ -190,10 +189,10 @@ func TestWhoMaySubscribe(t *testing.T) {
 		code      codes.Code
 		says      string
 	}{
-		"ztunnel of another node":       {mint: ca.MintOptions{Node: "n1"}, node: "ztunnel~n2", typ: TypeAddress, code: codes.PermissionDenied, says: "cannot be the ztunnel of node n2"},
+		"ztunnel of another node":       {mint: ca.MintOptions{Node: "n1"}, node: "ztunnel~n2", typ: wire.TypeAddress, code: codes.PermissionDenied, says: "cannot be the ztunnel of node n2"},
 		"waypoint of another namespace": {mint: ca.MintOptions{ServiceAccount: "bank/way"}, node: "waypoint~shop/way~x", typ: resource.ClusterType, code: codes.PermissionDenied, says: "another namespace"},
 		"ztunnel asks for clusters":     {mint: ca.MintOptions{Node: "n1"}, node: "ztunnel~n1", typ: resource.ClusterType, code: codes.PermissionDenied, says: "only waypoints"},
-		"token expired":                 {mint: ca.MintOptions{Node: "n1", TTL: time.Nanosecond, Clock: yesterday{}}, node: "ztunnel~n1", typ: TypeAddress, code: codes.Unauthenticated, says: "expired"},
+		"token expired":                 {mint: ca.MintOptions{Node: "n1", TTL: time.Nanosecond, Clock: yesterday{}}, node: "ztunnel~n1", typ: wire.TypeAddress, code: codes.Unauthenticated, says: "expired"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := openPlain(t, r.dial(t, at, tc.mint))
@@ -215,9 +214,9 @@ func TestWhoMaySubscribe(t *testing.T) {
 	})
 	t.Run("node changes on a stream", func(t *testing.T) {
 		p := openPlain(t, r.dial(t, at, ca.MintOptions{}))
-		p.subscribe("ztunnel~n1", TypeAddress, nil)
+		p.subscribe("ztunnel~n1", wire.TypeAddress, nil)
 		p.recv()
-		p.subscribe("ztunnel~n2", TypeAuthorization, nil)
+		p.subscribe("ztunnel~n2", wire.TypeAuthorization, nil)
 		if err := p.err(); status.Code(err) != codes.InvalidArgument {
 			t.Errorf("got %v, want InvalidArgument", err)
 		}
@@ -237,24 +236,27 @@ func TestNACKIsReported(t *testing.T) {
 	s, at, _ := r.serve(t, anyPort, Options{Registerer: reg, OnNACK: func(n NACK) { mu.Lock(); defer mu.Unlock(); nacks = append(nacks, n) }})
 	s.SetSnapshot(mesh("a"))
 	p := openPlain(t, r.dial(t, at, ca.MintOptions{Node: "n1"}))
-	p.subscribe("ztunnel~n1", TypeAddress, nil)
+	p.subscribe("ztunnel~n1", wire.TypeAddress, nil)
 	resp := p.recv()
 	p.nack(resp, "a: no such thing")
 	eventually(t, "the callback", func() bool { mu.Lock(); defer mu.Unlock(); return len(nacks) == 1 })
 	mu.Lock()
 	n := nacks[0]
 	mu.Unlock()
-	if n.NodeID != "ztunnel~n1" || n.TypeURL != TypeAddress || n.Detail != "a: no such thing" || n.Nonce != resp.GetNonce() || n.Version != resp.GetSystemVersionInfo() {
+	if n.NodeID != "ztunnel~n1" || n.TypeURL != wire.TypeAddress || n.Detail != "a: no such thing" || n.Nonce != resp.GetNonce() || n.Version != resp.GetSystemVersionInfo() {
 		t.Errorf("got %+v", n)
 	}
-	if st := s.Clients()[0].Types[TypeAddress]; st.NACKs != 1 || st.LastNACK != "a: no such thing" || st.Acked != "" {
+	if st := s.Clients()[0].Types[wire.TypeAddress]; st.NACKs != 1 || st.LastNACK != "a: no such thing" || st.Acked != "" {
 		t.Errorf("state: %+v", st)
 	}
 	s.SetSnapshot(mesh("a=2")) // refused things are sent again when they change
 	resp = p.recv()
 	expect(t, resp, "a")
 	p.ack(resp)
-	eventually(t, "the refusal is over", func() bool { st := s.Clients()[0].Types[TypeAddress]; return st.LastNACK == "" && st.Acked == st.Sent })
+	eventually(t, "the refusal is over", func() bool {
+		st := s.Clients()[0].Types[wire.TypeAddress]
+		return st.LastNACK == "" && st.Acked == st.Sent
+	})
 	mfs, err := reg.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -347,7 +349,7 @@ func TestCertificatesOnTheSamePort(t *testing.T) {
 	}
 	defer conn.Close()
 	p := openPlain(t, conn)
-	p.subscribe("whoever", TypeAddress, nil)
+	p.subscribe("whoever", wire.TypeAddress, nil)
 	expect(t, p.recv(), "a")
 	if c := s.Clients()[0].Caller; c.Method != "certificate" || c.Account() != "shop/way" {
 		t.Errorf("caller: %+v", c)
@@ -360,28 +362,13 @@ func TestServerNeedsItsOptions(t *testing.T) {
 	}
 }
 
-func TestVersionsAreHashesOfContent(t *testing.T) {
-	a, errA := deterministic.Marshal(EncodeService(fullService()))
-	b, errB := deterministic.Marshal(EncodeService(fullService()))
-	if err := errors.Join(errA, errB); err != nil || cache.HashResource(a) != cache.HashResource(b) {
-		t.Errorf("the same service has two versions: %v", err)
-	}
-	for range 50 { // maps are walked in random order
-		c, err := proto.MarshalOptions{Deterministic: true}.Marshal(EncodeWorkload(fullWorkload()))
-		d, err2 := proto.MarshalOptions{Deterministic: true}.Marshal(EncodeWorkload(fullWorkload()))
-		if errors.Join(err, err2) != nil || string(c) != string(d) {
-			t.Fatal("the same workload has two versions")
-		}
-	}
-}
-
 // What cannot be encoded stays as it was and hinders nobody.
 func TestOneBadResourceDoesNotStopTheRest(t *testing.T) {
 	r := newRig(t)
 	s, at, _ := r.serve(t, anyPort, Options{})
 	s.SetSnapshot(mesh("a", "b"))
 	p := openPlain(t, r.dial(t, at, ca.MintOptions{Node: "n1"}))
-	p.subscribe("ztunnel~n1", TypeAddress, nil)
+	p.subscribe("ztunnel~n1", wire.TypeAddress, nil)
 	p.ack(p.recv())
 	s.SetSnapshot(mesh("a=\xff\xfe", "b=2"))
 	resp := p.recv()

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/xds/wire"
 )
 
 // workloads holds what ztunnels subscribe to.
@@ -22,9 +23,9 @@ type workloads struct {
 
 func newWorkloads() *workloads {
 	return &workloads{
-		addresses: newDeltaCache(TypeAddress, addressesOf),
-		policies:  newDeltaCache(TypeAuthorization, nameless),
-		ranges:    newDeltaCache(TypeRange, nameless),
+		addresses: newDeltaCache(wire.TypeAddress, addressesOf),
+		policies:  newDeltaCache(wire.TypeAuthorization, nameless),
+		ranges:    newDeltaCache(wire.TypeRange, nameless),
 		last:      model.NewSnapshot(),
 	}
 }
@@ -39,7 +40,7 @@ func diff[T any, M proto.Message](c *change, prev, next map[string]*T, same func
 		if old := prev[name]; old == v || (old != nil && same(old, v)) {
 			continue
 		}
-		b, err := deterministic.Marshal(encode(v))
+		b, err := wire.Marshal(encode(v))
 		if err != nil {
 			c.bad = append(c.bad, fmt.Errorf("%s: encode: %w", name, err))
 			continue
@@ -60,14 +61,14 @@ func (w *workloads) set(s *model.Snapshot) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	addr := change{update: map[string][]byte{}}
-	diff(&addr, w.last.Workloads, s.Workloads, sameWorkload, EncodeWorkload)
-	diff(&addr, w.last.Services, s.Services, sameService, EncodeService)
+	diff(&addr, w.last.Workloads, s.Workloads, wire.SameWorkload, wire.EncodeWorkload)
+	diff(&addr, w.last.Services, s.Services, wire.SameService, wire.EncodeService)
 	pol := change{update: map[string][]byte{}}
-	diff(&pol, w.last.Policies, s.Policies, samePolicy, EncodePolicy)
+	diff(&pol, w.last.Policies, s.Policies, wire.SamePolicy, wire.EncodePolicy)
 	ranges := change{update: map[string][]byte{}}
-	diff(&ranges, w.last.Ranges, s.Ranges, sameRange, encodeRange)
+	diff(&ranges, w.last.Ranges, s.Ranges, wire.SameRange, wire.EncodeRange)
 	w.last = s
 
-	return errors.Join(summary(append(addr.bad, pol.bad...)), w.ranges.set(ranges),
+	return errors.Join(wire.Summary(append(addr.bad, pol.bad...)), w.ranges.set(ranges),
 		w.policies.set(change{update: pol.update}), w.addresses.set(addr), w.policies.set(change{remove: pol.remove}))
 }

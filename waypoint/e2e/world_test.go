@@ -24,7 +24,7 @@ import (
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/source"
-	"github.com/weftmesh/weft/pkg/xds"
+	"github.com/weftmesh/weft/pkg/xds/wire"
 	"github.com/weftmesh/weft/waypoint/internal/testmesh"
 	"github.com/weftmesh/weft/waypoint/isolate"
 	"github.com/weftmesh/weft/waypoint/translate"
@@ -193,7 +193,7 @@ func (w *world) tell(snap *model.Snapshot) {
 	w.t.Helper()
 	d := state.Delta{}
 	for _, v := range snap.Workloads {
-		got, _, err := xds.DecodeAddress(xds.EncodeWorkload(v))
+		got, _, err := wire.DecodeAddress(wire.EncodeWorkload(v))
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -201,14 +201,14 @@ func (w *world) tell(snap *model.Snapshot) {
 		d.Workloads = append(d.Workloads, got)
 	}
 	for _, v := range snap.Services {
-		_, got, err := xds.DecodeAddress(xds.EncodeService(v))
+		_, got, err := wire.DecodeAddress(wire.EncodeService(v))
 		if err != nil {
 			w.t.Fatal(err)
 		}
 		d.Services = append(d.Services, got)
 	}
 	for _, v := range snap.Policies {
-		got, err := xds.DecodePolicy(xds.EncodePolicy(v))
+		got, err := wire.DecodePolicy(wire.EncodePolicy(v))
 		if err != nil {
 			w.t.Fatal(err)
 		}

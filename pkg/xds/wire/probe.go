@@ -1,4 +1,4 @@
-package xds
+package wire
 
 import (
 	"github.com/weftmesh/weft/pkg/model"

@@ -1,4 +1,4 @@
-package xds
+package subscribe
 
 import (
 	"context"
@@ -18,6 +18,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/ca"
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/xds/wire"
 )
 
 // Delta is what changed, in resources of one type. Values are new and belong to the receiver.
@@ -48,11 +49,11 @@ type HandlerFunc func(Delta) error
 // Apply calls f.
 func (f HandlerFunc) Apply(d Delta) error { return f(d) }
 
-// ClientOptions configure NewClient.
-type ClientOptions struct {
+// Options configure New.
+type Options struct {
 	// Conn to the controller, see ca.Dial. Required.
 	Conn grpc.ClientConnInterface
-	// NodeID, see ZtunnelNode. Required.
+	// NodeID, see wire.ZtunnelNode. Required.
 	NodeID string
 	// Handler of changes. Required.
 	Handler Handler
@@ -68,7 +69,7 @@ type ClientOptions struct {
 
 // Client subscribes to all workloads, services and policies and keeps doing so.
 type Client struct {
-	o      ClientOptions
+	o      Options
 	synced chan struct{} // closed when every type has been applied once
 	types  map[string]*subscription
 }
@@ -82,10 +83,10 @@ type subscription struct {
 }
 
 // order of subscription: policies first, so that they are there when workloads name them.
-var order = []string{TypeAuthorization, TypeRange, TypeAddress}
+var order = []string{wire.TypeAuthorization, wire.TypeRange, wire.TypeAddress}
 
-// NewClient makes a client; Run runs it.
-func NewClient(o ClientOptions) (*Client, error) {
+// New makes a client; Run runs it.
+func New(o Options) (*Client, error) {
 	if o.Conn == nil || o.NodeID == "" || o.Handler == nil {
 		return nil, errors.New("xds client: Conn, NodeID and Handler are required")
 	}

@@ -1,4 +1,4 @@
-package xds
+package wire
 
 import (
 	"errors"
@@ -11,12 +11,17 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 	"istio.io/istio/pkg/workloadapi"
 
-	"github.com/weftmesh/weft/pkg/api"
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/model"
 )
 
 var deterministic = proto.MarshalOptions{Deterministic: true}
+
+// Marshal encodes equal messages alike.
+func Marshal(m proto.Message) ([]byte, error) { return deterministic.Marshal(m) }
+
+// tunnelPort is meant where a reference to a waypoint names none.
+const tunnelPort = 15008
 
 // ErrUnreadable is wrapped by every failure to understand a resource.
 var ErrUnreadable = errors.New("resource cannot be read")
@@ -24,6 +29,21 @@ var ErrUnreadable = errors.New("resource cannot be read")
 func unreadable(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrUnreadable, fmt.Errorf(format, args...))
 }
+
+// maxReasons bounds how many unreadable resources one refusal names.
+const maxReasons = 5
+
+// Summary joins errors, of which there may be very many, into one of a few lines.
+func Summary(bad []error) error {
+	if len(bad) > maxReasons {
+		n := len(bad) - maxReasons
+		bad = append(bad[:maxReasons:maxReasons], fmt.Errorf("and %d more", n))
+	}
+	return errors.Join(bad...)
+}
+
+// Unreadable is an error about a resource that wraps ErrUnreadable.
+func Unreadable(format string, args ...any) error { return unreadable(format, args...) }
 
 // invert turns an encoding table round. Where two keys encode alike, the one that is not empty is meant.
 func invert[K ~string, V comparable](m map[K]V) map[V]K {
@@ -205,7 +225,7 @@ func decodeGateway(in *workloadapi.GatewayAddress) (*model.Gateway, error) {
 		return nil, err
 	}
 	if port == 0 {
-		port = api.PortHBONE
+		port = tunnelPort
 	}
 	switch d := in.GetDestination().(type) {
 	case *workloadapi.GatewayAddress_Hostname:

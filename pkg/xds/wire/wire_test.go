@@ -1,4 +1,4 @@
-package xds
+package wire
 
 import (
 	"errors"
@@ -334,9 +334,9 @@ func FuzzDecodePolicy(f *testing.F) {
 
 // A field that the comparison forgets would be a change that no ztunnel hears of.
 func TestComparisonLooksAtEveryField(t *testing.T) {
-	everyFieldCounts(t, fullWorkload, sameWorkload)
-	everyFieldCounts(t, fullService, sameService)
-	everyFieldCounts(t, fullPolicy, samePolicy)
+	everyFieldCounts(t, fullWorkload, SameWorkload)
+	everyFieldCounts(t, fullService, SameService)
+	everyFieldCounts(t, fullPolicy, SamePolicy)
 	for name, change := range map[string]func(*model.Workload){
 		"a port":       func(w *model.Workload) { w.Services["shop/cart.shop.svc.cluster.local"][1].TargetPort++ },
 		"the waypoint": func(w *model.Workload) { w.Waypoint.Port++ },
@@ -344,7 +344,7 @@ func TestComparisonLooksAtEveryField(t *testing.T) {
 	} {
 		w := fullWorkload()
 		change(w)
-		if sameWorkload(w, fullWorkload()) {
+		if SameWorkload(w, fullWorkload()) {
 			t.Errorf("a change of %s is not seen", name)
 		}
 	}
@@ -365,6 +365,22 @@ func everyFieldCounts[T any](t *testing.T, full func() *T, same func(a, b *T) bo
 		f.SetZero()
 		if same(v, full()) || same(full(), v) {
 			t.Errorf("a change of %s.%s is not seen", typ.Name(), typ.Field(i).Name)
+		}
+	}
+}
+
+// Versions are hashes of what is encoded, and the same in every replica.
+func TestEqualIsEncodedAlike(t *testing.T) {
+	for range 50 { // maps are walked in random order
+		for _, m := range []func() proto.Message{
+			func() proto.Message { return EncodeService(fullService()) },
+			func() proto.Message { return EncodeWorkload(fullWorkload()) },
+		} {
+			a, errA := Marshal(m())
+			b, errB := Marshal(m())
+			if err := errors.Join(errA, errB); err != nil || string(a) != string(b) {
+				t.Fatalf("%T is encoded in two ways: %v", m(), err)
+			}
 		}
 	}
 }

@@ -1,8 +1,8 @@
-package xds
+package subscribe
 
 import (
-	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -10,17 +10,16 @@ import (
 	"google.golang.org/protobuf/proto"
 	"istio.io/istio/pkg/workloadapi"
 	"istio.io/istio/pkg/workloadapi/security"
-)
 
-// maxReasons bounds how many unreadable resources one refusal names.
-const maxReasons = 5
+	"github.com/weftmesh/weft/pkg/xds/wire"
+)
 
 // receive applies a response. What can be read is applied even when something else in it cannot;
 // refusal then names what was left at its last good value. err means that nothing was applied.
 func (c *Client) receive(resp *discoveryv3.DeltaDiscoveryResponse) (refusal, err error) {
 	sub := c.types[resp.GetTypeUrl()]
 	if sub == nil {
-		return unreadable("type %q was not subscribed to", resp.GetTypeUrl()), nil
+		return wire.Unreadable("type %q was not subscribed to", resp.GetTypeUrl()), nil
 	}
 	d := Delta{Initial: !sub.applied}
 	got := map[string]string{} // versions of what was read
@@ -47,9 +46,9 @@ func (c *Client) receive(resp *discoveryv3.DeltaDiscoveryResponse) (refusal, err
 		}
 	}
 	switch resp.GetTypeUrl() {
-	case TypeAddress:
+	case wire.TypeAddress:
 		d.RemovedAddresses = removed
-	case TypeRange:
+	case wire.TypeRange:
 		d.removeRanges(removed)
 	default:
 		d.RemovedPolicies = removed
@@ -57,9 +56,9 @@ func (c *Client) receive(resp *discoveryv3.DeltaDiscoveryResponse) (refusal, err
 	if err := c.o.Handler.Apply(d); err != nil {
 		return nil, fmt.Errorf("apply: %w", err)
 	}
-	sub.commit(got, removed, unread, resp.GetTypeUrl() == TypeAuthorization)
+	sub.commit(got, removed, unread, resp.GetTypeUrl() == wire.TypeAuthorization)
 	c.markSynced()
-	return summary(bad), nil
+	return wire.Summary(bad), nil
 }
 
 // commit records what was applied.
@@ -82,11 +81,11 @@ func (s *subscription) commit(got map[string]string, removed []string, unread ma
 
 // standIn puts a denying policy in the place of one that cannot be read and was not known before.
 func (c *Client) standIn(sub *subscription, d *Delta, typeURL, name string, err error) {
-	if _, good := sub.versions[name]; good || typeURL != TypeAuthorization {
+	if _, good := sub.versions[name]; good || typeURL != wire.TypeAuthorization {
 		return
 	}
 	if ns, n, ok := strings.Cut(name, "/"); ok && n != "" {
-		d.Policies = append(d.Policies, denyAll(ns, n, err))
+		d.Policies = append(d.Policies, wire.DenyAll(ns, n, err))
 	}
 }
 
@@ -97,7 +96,7 @@ func (c *Client) markSynced() {
 	default:
 	}
 	for t, s := range c.types {
-		if !s.applied && t != TypeRange { // which controllers of other makers do not have
+		if !s.applied && t != wire.TypeRange { // which controllers of other makers do not have
 			return
 		}
 	}
@@ -108,22 +107,22 @@ func (c *Client) markSynced() {
 // response's, so that the many names are kept once.
 func (d *Delta) add(typeURL string, r *discoveryv3.Resource) (name string, err error) {
 	if r.GetResource() == nil {
-		return "", unreadable("no content")
+		return "", wire.Unreadable("no content")
 	}
 	if got := r.GetResource().GetTypeUrl(); got != typeURL {
-		return "", unreadable("it is a %s in a response of %s", got, typeURL)
+		return "", wire.Unreadable("it is a %s in a response of %s", got, typeURL)
 	}
 	switch typeURL {
-	case TypeAuthorization:
+	case wire.TypeAuthorization:
 		return d.addPolicy(r)
-	case TypeRange:
+	case wire.TypeRange:
 		return d.addRange(r)
 	}
 	a := &workloadapi.Address{}
 	if err := proto.Unmarshal(r.GetResource().GetValue(), a); err != nil {
-		return "", unreadable("%w", err)
+		return "", wire.Unreadable("%w", err)
 	}
-	w, s, err := DecodeAddress(a)
+	w, s, err := wire.DecodeAddress(a)
 	switch {
 	case err != nil:
 		return "", err
@@ -134,29 +133,41 @@ func (d *Delta) add(typeURL string, r *discoveryv3.Resource) (name string, err e
 		d.Services = append(d.Services, s)
 		return r.GetName(), nil
 	}
-	return "", unreadable("its content has another name")
+	return "", wire.Unreadable("its content has another name")
 }
 
 func (d *Delta) addPolicy(r *discoveryv3.Resource) (name string, err error) {
 	a := &security.Authorization{}
 	if err := proto.Unmarshal(r.GetResource().GetValue(), a); err != nil {
-		return "", unreadable("%w", err)
+		return "", wire.Unreadable("%w", err)
 	}
-	p, err := DecodePolicy(a)
+	p, err := wire.DecodePolicy(a)
 	if err != nil {
 		return "", err
 	}
 	if p.Key() != r.GetName() {
-		return "", unreadable("it names itself %s", p.Key())
+		return "", wire.Unreadable("it names itself %s", p.Key())
 	}
 	d.Policies = append(d.Policies, p)
 	return r.GetName(), nil
 }
 
-func summary(bad []error) error {
-	if len(bad) > maxReasons {
-		n := len(bad) - maxReasons
-		bad = append(bad[:maxReasons:maxReasons], fmt.Errorf("and %d more", n))
+func (d *Delta) addRange(r *discoveryv3.Resource) (name string, err error) {
+	v, err := wire.DecodeRange(r.GetResource().GetValue())
+	if err != nil {
+		return "", err
 	}
-	return errors.Join(bad...)
+	if v.Key() != r.GetName() {
+		return "", wire.Unreadable("it is of %s", v.Key())
+	}
+	d.Ranges = append(d.Ranges, v)
+	return r.GetName(), nil
+}
+
+func (d *Delta) removeRanges(names []string) {
+	for _, name := range names {
+		if p, err := netip.ParsePrefix(name); err == nil { // nothing else was ever applied
+			d.RemovedRanges = append(d.RemovedRanges, p)
+		}
+	}
 }

@@ -1,4 +1,4 @@
-package xds
+package wire
 
 import (
 	"maps"
@@ -11,7 +11,7 @@ import (
 // A controller that compiles everything anew hands over 100,000 workloads of which one differs: these
 // comparisons decide how long that takes. reflect.DeepEqual needs ten times as long.
 
-func sameWorkload(a, b *model.Workload) bool {
+func SameWorkload(a, b *model.Workload) bool {
 	if !slices.Equal(a.Addresses, b.Addresses) || !slices.Equal(a.Policies, b.Policies) || !sameGateway(a.Waypoint, b.Waypoint) ||
 		!maps.EqualFunc(a.Services, b.Services, func(x, y []model.Port) bool { return slices.Equal(x, y) }) {
 		return false
@@ -26,7 +26,7 @@ func sameGateway(a, b *model.Gateway) bool {
 	return a == b || (a != nil && b != nil && *a == *b)
 }
 
-func sameService(a, b *model.Service) bool {
+func SameService(a, b *model.Service) bool {
 	return a.Name == b.Name && a.Namespace == b.Namespace && a.Hostname == b.Hostname && slices.Equal(a.Addresses, b.Addresses) &&
 		slices.Equal(a.Ports, b.Ports) && slices.Equal(a.SubjectAltNames, b.SubjectAltNames) && sameGateway(a.Waypoint, b.Waypoint) &&
 		slices.Equal(a.Preference, b.Preference) && a.StrictPreference == b.StrictPreference && a.PublishNotReady == b.PublishNotReady && a.Canonical == b.Canonical && sameTraffic(a, b)
@@ -39,4 +39,4 @@ func sameTraffic(a, b *model.Service) bool {
 		(len(a.Probes)|len(b.Probes) == 0 || reflect.DeepEqual(a.Probes, b.Probes))
 }
 
-func samePolicy(a, b *model.Policy) bool { return reflect.DeepEqual(a, b) }
+func SamePolicy(a, b *model.Policy) bool { return reflect.DeepEqual(a, b) }

@@ -1,4 +1,4 @@
-package xds
+package wire
 
 import (
 	"fmt"
@@ -195,8 +195,8 @@ func unknown(m protoreflect.Message) bool {
 	return found
 }
 
-// denyAll stands for a policy that could not be read and of which no earlier version is known.
-func denyAll(namespace, name string, err error) *model.Policy {
+// DenyAll stands for a policy that could not be read and of which no earlier version is known.
+func DenyAll(namespace, name string, err error) *model.Policy {
 	return &model.Policy{
 		Name: name, Namespace: namespace, Scope: model.ScopeNamespace, Action: model.Deny,
 		Unsupported: err.Error(),
