@@ -1,0 +1,198 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weftmesh/weft/e2e/kube/harness"
+)
+
+// denied keeps everybody from the TCP echo.
+const denied = `
+apiVersion: weft.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: denied, namespace: %s}
+spec:
+  action: DENY
+  rules:
+  - to: [{operation: {ports: ["7070"]}}]
+`
+
+// Pods of one node, whose namespace asks for it, talk straight through the kernel, by address and by Service, and are
+// labelled so; nobody else gets in; a policy and the label cut what is open; agents and ztunnels are replaced under
+// load. The cluster's network is a bridge, so the kernel has to hand packets over.
+func TestSameNode(t *testing.T) {
+	e := on(t)
+	first, second := twoNodes(t, e)
+	ctx := t.Context()
+	must(t, e.Install(ctx, "--set", "ztunnel.drainSeconds=10", "--set", "sameNode.handOver=true"))
+	t.Cleanup(func() {
+		late, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+		defer cancel()
+		if err := prepare(late, e); err != nil {
+			t.Errorf("install again: %v", err)
+		}
+	})
+	ns := namespace(t, e, "e2e-samenode", true)
+	sameNode(t, e, ns, "direct")
+	must(t, e.Apply(ctx, fmt.Sprintf(strict, ns)+"---"+fmt.Sprintf(onlyAccount, ns, "load")))
+	must(t, e.Deploy(ctx, harness.Server{Namespace: ns, Name: "near", Replicas: 1, Node: first, Probes: allProbes}))
+	must(t, e.Deploy(ctx, harness.Server{Namespace: ns, Name: "far", Replicas: 1, Node: second}))
+	must(t, e.Pod(ctx, ns, "other", first, "pause"))
+	must(t, e.WaitCaptured(ctx, ns))
+	near := podIP(t, e, ns, "near")
+	load, err := e.StartLoad(ctx, ns, "load", first, 20, mark, "http=http://near."+ns, "http=http://"+near+":8080",
+		"keep=http://near."+ns, "tcp=near."+ns+":7070", "grpc=near."+ns+":9090", "http=http://far."+ns)
+	must(t, err)
+	wire := watch(t, e, ns)
+	goesDirect(t, e, first, 50)
+
+	refused := func(t *testing.T) {
+		t.Helper()
+		for _, target := range []string{"http://near." + ns, "http://" + near + ":8080"} {
+			if out, err := e.Exec(ctx, ns, "other", "app", "get", target); err == nil {
+				t.Errorf("other, who is not allowed, gets %s: %s", target, out)
+			}
+		}
+	}
+	refused(t)
+	for _, o := range []struct {
+		name     string
+		do       func(t *testing.T, w *shop)
+		mayFail  bool
+		mayBreak bool
+	}{
+		{"rolling update of weft-agent", func(t *testing.T, w *shop) { w.restart(t, "daemonset/weft-agent") }, false, false},
+		{"rolling update of weft-ztunnel", func(t *testing.T, w *shop) { w.restart(t, "daemonset/weft-ztunnel") }, false, true},
+		{"SIGKILL of weft-ztunnel", func(t *testing.T, w *shop) {
+			if w.env.Cluster != nil {
+				w.kill(t, "weft-ztunnel", w.first)
+			}
+		}, true, true},
+	} {
+		then, err := load.Counts(ctx)
+		must(t, err)
+		o.do(t, &shop{env: e, ns: ns, first: first, second: second})
+		now, err := load.Counts(ctx)
+		must(t, err)
+		if err := load.More(ctx, now, 20); err != nil {
+			t.Errorf("after %s: %v", o.name, err)
+		}
+		now, err = load.Counts(ctx)
+		must(t, err)
+		a, b := harness.Sum(then), harness.Sum(now)
+		failed, broken := b.Failed-a.Failed, b.Broken-a.Broken
+		t.Logf("%s: %d sent, %d failed, of these %d on connections that were open", o.name, b.Sent-a.Sent, failed, broken)
+		if failed > broken && !o.mayFail || broken > 0 && !o.mayBreak {
+			t.Errorf("%s: %d calls failed, %d on connections that were open: %q", o.name, failed, broken, b.Errors)
+		}
+		refused(t)
+		goesDirect(t, e, first, 50)
+	}
+
+	cuts := func(t *testing.T, what string) {
+		t.Helper()
+		then, err := load.Counts(ctx)
+		must(t, err)
+		must(t, harness.Poll(ctx, 30*time.Second, what+" to cut the line", func(ctx context.Context) error {
+			now, err := load.Counts(ctx)
+			if key := "tcp=near." + ns + ":7070"; err == nil && now[key].Broken == then[key].Broken {
+				err = fmt.Errorf("it lives")
+			}
+			return err
+		}))
+	}
+	policy := fmt.Sprintf(denied, ns)
+	must(t, e.Apply(ctx, policy))
+	cuts(t, "a policy")
+	if out, err := e.Exec(ctx, ns, "load", "app", "tcp", near+":7070", mark); err == nil {
+		t.Errorf("who is denied is answered: %s", out)
+	}
+	_, err = e.Kubectl(ctx, "-n", ns, "delete", "authorizationpolicies.weft.dev", "denied")
+	must(t, err)
+	now, err := load.Counts(ctx)
+	must(t, err)
+	must(t, load.More(ctx, now, 20))
+	sameNode(t, e, ns, "encrypt")
+	cuts(t, "the label")
+	now, err = load.Counts(ctx)
+	must(t, err)
+	must(t, load.More(ctx, now, 20))
+	if ways := direct(t, e, first); len(ways) > 0 {
+		t.Errorf("ways are open where all is to be encrypted: %v", ways)
+	}
+	wire.judge(t)
+	probesPass(t, e, ns)
+}
+
+// sameNode sets the label that says whether pods of one node talk directly.
+func sameNode(t *testing.T, e *harness.Env, ns, value string) {
+	t.Helper()
+	_, err := e.Kubectl(t.Context(), "label", "--overwrite", "namespace", ns, "weft.dev/same-node="+value)
+	must(t, err)
+}
+
+// goesDirect waits until the ztunnel of a node has seen so many more connections go past it.
+func goesDirect(t *testing.T, e *harness.Env, node string, more int) {
+	t.Helper()
+	began := -1
+	must(t, harness.Poll(t.Context(), time.Minute, "connections to go directly", func(ctx context.Context) error {
+		now := opened(t, e, node)
+		if began < 0 || now < began { // the ztunnel is another one
+			began = now
+		}
+		if now < began+more {
+			return fmt.Errorf("%d of %d did, open ways: %v", now-began, more, direct(t, e, node))
+		}
+		return nil
+	}))
+}
+
+// opened counts the connections past the ztunnel of a node, as it does.
+func opened(t *testing.T, e *harness.Env, node string) (n int) {
+	t.Helper()
+	for line := range strings.Lines(ztunnelPage(t, e, node, 15020, "/metrics")) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "} ")
+		if strings.Contains(name, "connections_opened_total") && strings.Contains(name, `"same_node"`) {
+			count, err := strconv.ParseFloat(value, 64)
+			must(t, err)
+			n += int(count)
+		}
+	}
+	return n
+}
+
+// direct lists the ways that are open past the ztunnel of a node.
+func direct(t *testing.T, e *harness.Env, node string) []any {
+	t.Helper()
+	var dump struct {
+		Direct []any `json:"direct"`
+	}
+	must(t, json.Unmarshal([]byte(ztunnelPage(t, e, node, 15000, "/config_dump")), &dump))
+	return dump.Direct
+}
+
+// ztunnelPage is a page of the newest ztunnel of a node.
+func ztunnelPage(t *testing.T, e *harness.Env, node string, port int, path string) (text string) {
+	t.Helper()
+	must(t, harness.Poll(t.Context(), 30*time.Second, path+" of the ztunnel", func(ctx context.Context) error {
+		pods, err := e.SystemPods(ctx, "weft-ztunnel")
+		if err != nil {
+			return err
+		}
+		for _, p := range pods {
+			if p.Spec.NodeName != node || p.DeletionTimestamp != nil {
+				continue
+			}
+			text, err = e.Page(ctx, p.Namespace, p.Name, port, path)
+			return err
+		}
+		return fmt.Errorf("node %s has none", node)
+	}))
+	return text
+}
