@@ -141,6 +141,7 @@ func (a *app) readOnce() bool {
 	a.big = n > smallMessage
 	if a.big {
 		s.bigGen = c.bulkGen
+		c.bulky.Add(uint64(n))
 	} else if n < smallMessage && c.calm(s) {
 		c.hold()
 	}
@@ -148,7 +149,6 @@ func (a *app) readOnce() bool {
 	c.mu.Unlock()
 	t.sealFrame(n)
 	t.soil()
-	c.recent.Add(uint64(n))
 	a.o.ToTunnel.Add(uint64(n))
 	s.sent(n)
 	if n < total && !a.ended {

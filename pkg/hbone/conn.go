@@ -46,7 +46,7 @@ type conn struct {
 	waiting []*Stream // for room in bulk
 	err     error     // final
 	timer   Timer
-	recent  atomic.Uint64 // bytes moved lately, for the choice among a pool's connections
+	bulky   atomic.Uint64 // bytes of big messages moved lately, for the choice among a pool's connections
 
 	closeOnce sync.Once
 	done      chan struct{} // the socket is closed, and all streams have ended
@@ -179,7 +179,7 @@ func (c *conn) tick() {
 		if c.err == nil {
 			c.timer.Reset(d)
 		}
-		c.recent.Store(c.recent.Load() / 2)
+		c.bulky.Store(c.bulky.Load() / 2)
 		c.near = c.d.near()
 		c.letGo(now)
 		if c.eng.Holding() && c.eng.Loosen() {

@@ -111,7 +111,6 @@ func (d *goDriver) writeOnce() {
 	buf := c.bulkBuf
 	urgent, bulk := c.takeOut()
 	c.mu.Unlock()
-	c.recent.Add(uint64(len(bulk)))
 	err := d.encrypt(urgent, bulk)
 	c.env.plain.put(buf)
 	c.mu.Lock()

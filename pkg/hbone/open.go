@@ -26,14 +26,14 @@ func (c *conn) open(authority string, h Header) *Stream {
 	return s
 }
 
-// slots is how many streams c would take.
-func (c *conn) slots() int {
+// load is how many streams c would take, and has.
+func (c *conn) load() (slots, streams int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil || c.frozen {
-		return 0
+		return 0, 0
 	}
-	return c.eng.Slots()
+	return c.eng.Slots(), c.eng.Streams()
 }
 
 // await waits for the answer to a CONNECT.

@@ -40,7 +40,6 @@ func (t *tunnel) sealPending() {
 	}
 	buf := c.bulkBuf
 	urgent, bulk := c.takeOut()
-	c.recent.Add(uint64(len(bulk)))
 	t.seal(urgent)
 	c.eng.Recycle(urgent)
 	t.seal(bulk)

@@ -134,7 +134,33 @@ func gaveUp(ctx context.Context, what string) error {
 	return fmt.Errorf("%s: %w", what, context.Cause(ctx))
 }
 
-// pick finds the connection that moved the least bytes lately among those with free slots, or a dial to wait for.
+// calmBytes of big messages lately, and a connection counts as one that carries bulk.
+const calmBytes = 16 << 20
+
+// best is the connection for a new stream; nil if none takes one. Small messages of many streams leave and arrive
+// together on one connection, and cost far less so; connections that have emptied end. So it is the fullest of those
+// without bulk, beside which small messages wait. Where all carry bulk, it is the one with the least.
+func (e *entry) best() *conn {
+	var best *conn
+	var most int
+	var least uint64
+	for _, c := range e.conns {
+		slots, streams := c.load()
+		if slots == 0 {
+			continue
+		}
+		bulky := c.bulky.Load()
+		if bulky < calmBytes {
+			bulky = 0
+		}
+		if best == nil || bulky < least || bulky == least && streams > most {
+			best, least, most = c, bulky, streams
+		}
+	}
+	return best
+}
+
+// pick finds the best connection, or a dial to wait for.
 func (p *Pool) pick(k Key) (*conn, *dial, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -146,14 +172,8 @@ func (p *Pool) pick(k Key) (*conn, *dial, error) {
 		e = &entry{}
 		p.entries[k] = e
 	}
-	var best *conn
-	for _, c := range e.conns {
-		if c.slots() > 0 && (best == nil || c.recent.Load() < best.recent.Load()) {
-			best = c
-		}
-	}
-	if best != nil {
-		return best, nil, nil
+	if c := e.best(); c != nil {
+		return c, nil, nil
 	}
 	for _, d := range e.dials {
 		if d.waiting < p.streams() {

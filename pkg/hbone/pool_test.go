@@ -287,3 +287,61 @@ func TestSANSet(t *testing.T) {
 		t.Errorf("%v %v", a, b)
 	}
 }
+
+// A new stream joins the fullest connection that carries no bulk, so that the others empty and end.
+func TestNewStreamsJoinTheFullestConnection(t *testing.T) {
+	w := newWorld(t, setup{})
+	var streams []*Stream
+	for range 250 {
+		streams = append(streams, w.open())
+	}
+	conns := []*conn{streams[0].c, streams[100].c, streams[200].c}
+	for _, s := range streams[2:100] {
+		s.Close()
+	}
+	for _, s := range streams[210:] {
+		s.Close()
+	}
+	for _, s := range streams[110:120] {
+		s.Close()
+	}
+	eventually(t, "the streams have ended", func() bool {
+		_, a := conns[0].load()
+		_, b := conns[1].load()
+		_, c := conns[2].load()
+		return a == 2 && b == 90 && c == 10
+	})
+	var fresh []*Stream
+	for range 12 {
+		fresh = append(fresh, w.open())
+	}
+	for i, s := range fresh {
+		if want := conns[1+i/10]; s.c != want {
+			t.Errorf("new stream %d did not join the fullest connection", i)
+		}
+	}
+	for _, s := range fresh {
+		s.Close()
+	}
+	eventually(t, "they have ended", func() bool {
+		_, b := conns[1].load()
+		_, c := conns[2].load()
+		return b == 90 && c == 10
+	})
+	for i := 0; i < 1000 && conns[1].bulky.Load() <= calmBytes; i++ { // what is echoed counts, too
+		_, err := streams[100].Write(make([]byte, 64<<10))
+		must(t, err)
+		_, err = io.ReadFull(streams[100], make([]byte, 64<<10))
+		must(t, err)
+	}
+	if s := w.open(); s.c != conns[2] {
+		t.Error("a new stream joined a connection with bulk")
+	}
+	for _, c := range conns {
+		c.bulky.Store(2 * calmBytes)
+	}
+	conns[0].bulky.Store(calmBytes)
+	if s := w.open(); s.c != conns[0] {
+		t.Error("all carry bulk, and a new stream did not join the one with the least")
+	}
+}

@@ -85,13 +85,16 @@ func (c *conn) process(p []byte) error {
 
 // receive gives decrypted bytes to the engine; mu is held. The events wait in b for handle.
 func (c *conn) receive(b *batch, p []byte, now time.Time) (err error) {
-	c.recent.Add(uint64(len(p)))
 	at := len(b.evs)
 	b.evs, err = c.eng.Receive(p, now, b.evs)
 	for i := range b.evs[at:] {
 		switch e := &b.evs[at+i]; e.Kind {
 		case engine.Window:
 			c.windowOpened(e.Stream)
+		case engine.Data:
+			if len(e.Data) > smallMessage {
+				c.bulky.Add(uint64(len(e.Data)))
+			}
 		case engine.Request:
 			e.Stream.User = &Stream{c: c, es: e.Stream, header: e.Header[1:]}
 		}

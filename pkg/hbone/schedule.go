@@ -74,6 +74,7 @@ func (c *conn) space(n int) []byte {
 func (c *conn) commit(s *Stream, frame []byte, n int) {
 	if n > smallMessage {
 		s.bigGen = c.bulkGen
+		c.bulky.Add(uint64(n))
 	} else if n < smallMessage && c.calm(s) {
 		c.hold()
 	}
