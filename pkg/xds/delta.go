@@ -21,12 +21,14 @@ import (
 //
 // Clients that name single resources are served by aliases.
 type deltaCache struct {
-	typeURL string
-	names   func(body []byte) []string // under which a resource is found besides its own
-	keep    int                        // changes that are remembered at least
+	typeURL  string
+	names    func(body []byte) []string // under which a resource is found besides its own
+	keep     int                        // changes that are remembered at least
+	partSize int                        // bytes at which a part of everything ends
 
 	mu        sync.Mutex // protects what follows
 	resources map[string]kept
+	order     order
 	log       []string // names of what was changed, set or removed, in order
 	base      uint64   // changes before log[0]
 	watches   map[uint64]waiting
@@ -38,6 +40,7 @@ type deltaCache struct {
 type kept struct {
 	body    []byte
 	version string // hash of body
+	slot    int32  // in the order
 }
 
 // waiting is a client that has everything up to a place in the log.
@@ -55,7 +58,7 @@ type change struct {
 }
 
 func newDeltaCache(typeURL string, names func(body []byte) []string) *deltaCache {
-	return &deltaCache{typeURL: typeURL, names: names, keep: minLog, resources: map[string]kept{}, watches: map[uint64]waiting{}}
+	return &deltaCache{typeURL: typeURL, names: names, keep: minLog, partSize: partBytes, resources: map[string]kept{}, watches: map[uint64]waiting{}}
 }
 
 // minLog is how many changes are remembered at least. A client that is further behind has to reconnect,
@@ -70,11 +73,18 @@ func (c *deltaCache) set(ch change) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for name, body := range ch.update {
-		c.resources[name] = kept{body: body, version: versionOf(body)}
+		old, known := c.resources[name]
+		if !known {
+			old.slot = c.order.add(name)
+		}
+		c.resources[name] = kept{body: body, version: versionOf(body), slot: old.slot}
 		c.log = append(c.log, name)
 	}
 	for _, name := range ch.remove {
-		delete(c.resources, name)
+		if old, known := c.resources[name]; known {
+			c.order.remove(old.slot)
+			delete(c.resources, name)
+		}
 		c.log = append(c.log, name)
 	}
 	c.tell()
@@ -166,12 +176,20 @@ func (c *deltaCache) CreateDeltaWatch(r *cache.DeltaRequest, sub cache.Subscript
 	known := sub.ReturnedResources()
 	mark, follows := known[place]
 	if _, claimed := r.GetInitialResourceVersions()[place]; !follows || claimed {
+		if len(known) == 0 && takesParts(r) {
+			out <- c.part(r, c.head(), 0)
+			return nil, nil
+		}
 		out <- c.answer(r, c.all(known))
 		return nil, nil
 	}
-	at, err := strconv.ParseUint(mark, 10, 64)
+	at, next, err := readMark(mark)
 	if err != nil {
 		return nil, grpcstatus.Errorf(codes.Internal, "place in the log of changes: %v", err)
+	}
+	if next > 0 {
+		out <- c.part(r, at, next)
+		return nil, nil
 	}
 	var forgot []string // a client of everything that unsubscribes from one resource has to be sent it again
 	for name := range known {

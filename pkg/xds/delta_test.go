@@ -90,6 +90,7 @@ func TestTooFarBehind(t *testing.T) {
 type wanderer struct {
 	mu    sync.Mutex
 	known map[string]string
+	parts []string // features
 }
 
 func (w *wanderer) run(ctx context.Context, conn *grpc.ClientConn, node string, rnd *rand.Rand) {
@@ -108,7 +109,7 @@ func (w *wanderer) stream(ctx context.Context, conn *grpc.ClientConn, node strin
 	w.mu.Lock()
 	known := maps.Clone(w.known)
 	w.mu.Unlock()
-	_ = s.Send(&discoveryv3.DeltaDiscoveryRequest{Node: &corev3.Node{Id: node}, TypeUrl: wire.TypeAddress, InitialResourceVersions: known})
+	_ = s.Send(&discoveryv3.DeltaDiscoveryRequest{Node: &corev3.Node{Id: node, ClientFeatures: w.parts}, TypeUrl: wire.TypeAddress, InitialResourceVersions: known})
 	for range rnd.IntN(20) + 1 {
 		r, err := s.Recv()
 		if err != nil {
@@ -133,7 +134,8 @@ func (w *wanderer) stream(ctx context.Context, conn *grpc.ClientConn, node strin
 func TestEverybodyEndsUpEqual(t *testing.T) {
 	r := newRig(t)
 	s, at, _ := r.serve(t, anyPort, Options{})
-	s.workloads.addresses.keep = 30 // some fall too far behind
+	s.workloads.addresses.keep = 30    // some fall too far behind
+	s.workloads.addresses.partSize = 1 // a resource
 	rnd := rand.New(rand.NewPCG(1, 2))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -143,6 +145,9 @@ func TestEverybodyEndsUpEqual(t *testing.T) {
 	var all []*wanderer
 	for i := range 5 {
 		w := &wanderer{known: map[string]string{}}
+		if i%2 == 0 {
+			w.parts = []string{wire.TakesParts}
+		}
 		all = append(all, w)
 		node := fmt.Sprintf("n%d", i)
 		conn := r.dial(t, at, ca.MintOptions{Node: node})

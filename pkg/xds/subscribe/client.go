@@ -9,12 +9,8 @@ import (
 	"net/netip"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"go.uber.org/zap"
-	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 
 	"github.com/weftmesh/weft/pkg/ca"
 	"github.com/weftmesh/weft/pkg/model"
@@ -76,10 +72,11 @@ type Client struct {
 
 // subscription is what the client knows of one type; it outlives streams.
 type subscription struct {
-	versions map[string]string // of what was applied, by resource name
-	stand    map[string]bool   // policies that deny because they could not be read
-	applied  bool              // at least once
-	fresh    bool              // nothing was received on this stream yet
+	versions *versions       // of what was applied
+	shared   *wire.Shared    // by what came in parts until now, nil when all is there
+	stand    map[string]bool // policies that deny because they could not be read
+	applied  bool            // at least once
+	fresh    bool            // nothing was received on this stream yet
 }
 
 // order of subscription: policies first, so that they are there when workloads name them.
@@ -104,7 +101,7 @@ func New(o Options) (*Client, error) {
 	}
 	c := &Client{o: o, synced: make(chan struct{}), types: map[string]*subscription{}}
 	for _, t := range order {
-		c.types[t] = &subscription{versions: map[string]string{}, stand: map[string]bool{}}
+		c.types[t] = &subscription{versions: newVersions(), stand: map[string]bool{}}
 	}
 	return c, nil
 }
@@ -142,22 +139,21 @@ func (c *Client) turn(ctx context.Context, backoff time.Duration) time.Duration 
 func (c *Client) stream(ctx context.Context) (answered bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s, err := discoveryv3.NewAggregatedDiscoveryServiceClient(c.o.Conn).DeltaAggregatedResources(ctx)
+	desc := &grpc.StreamDesc{StreamName: "DeltaAggregatedResources", ClientStreams: true, ServerStreams: true}
+	cs, err := c.o.Conn.NewStream(ctx, desc, method, grpc.ForceCodecV2(codec{}))
 	if err != nil {
 		return false, fmt.Errorf("open discovery stream: %w", err)
 	}
+	s := stream{cs}
 	for _, t := range order {
 		sub := c.types[t]
 		sub.fresh = true
-		req := &discoveryv3.DeltaDiscoveryRequest{
-			Node: &corev3.Node{Id: c.o.NodeID}, TypeUrl: t, ResourceNamesSubscribe: []string{"*"}, InitialResourceVersions: sub.versions,
-		}
-		if err := s.Send(req); err != nil {
-			return false, fmt.Errorf("subscribe to %s: %w", t, recvError(s, err))
+		if err := s.send(&request{node: c.o.NodeID, typeURL: t, subscribe: "*", known: sub.versions}); err != nil {
+			return false, fmt.Errorf("subscribe to %s: %w", t, s.cause(err))
 		}
 	}
 	for {
-		resp, err := s.Recv()
+		resp, err := s.recv()
 		if err != nil {
 			return answered, fmt.Errorf("discovery stream: %w", err)
 		}
@@ -166,40 +162,40 @@ func (c *Client) stream(ctx context.Context) (answered bool, err error) {
 		}
 		answered = true
 		refusal, err := c.receive(resp)
-		ack := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: resp.GetTypeUrl(), ResponseNonce: resp.GetNonce()}
+		ack := &request{typeURL: resp.typeURL, nonce: resp.nonce}
 		if refusal = errors.Join(refusal, err); refusal != nil {
-			ack.ErrorDetail = &status.Status{Code: int32(codes.InvalidArgument), Message: refusal.Error()}
-			c.o.Logger.Warn("configuration refused; the last good one stays in use", zap.String("type", resp.GetTypeUrl()), zap.Error(refusal))
+			ack.refusal = refusal.Error()
+			c.o.Logger.Warn("configuration refused; the last good one stays in use", zap.String("type", resp.typeURL), zap.Error(refusal))
 		}
-		if serr := s.Send(ack); serr != nil {
-			return answered, fmt.Errorf("acknowledge: %w", recvError(s, serr))
+		if serr := s.send(ack); serr != nil {
+			return answered, fmt.Errorf("acknowledge: %w", s.cause(serr))
 		}
 		if err != nil {
-			return answered, drain(s, cancel, err)
+			return answered, s.drain(cancel, err)
 		}
 	}
 }
 
-// recvError finds the status behind a failed Send, which by itself is only io.EOF.
-func recvError(s discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient, err error) error {
+// cause finds the status behind a failed send, which by itself is only io.EOF.
+func (s stream) cause(err error) error {
 	if !errors.Is(err, io.EOF) {
 		return err
 	}
 	for {
-		if _, err := s.Recv(); err != nil {
+		if _, err := s.recv(); err != nil {
 			return err
 		}
 	}
 }
 
 // drain ends a stream so that what was sent last still arrives, and returns cause.
-func drain(s discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient, cancel func(), cause error) error {
+func (s stream) drain(cancel func(), cause error) error {
 	defer time.AfterFunc(2*time.Second, cancel).Stop()
 	if err := s.CloseSend(); err != nil {
 		return errors.Join(cause, err)
 	}
 	for {
-		if _, err := s.Recv(); err != nil {
+		if _, err := s.recv(); err != nil {
 			return cause
 		}
 	}

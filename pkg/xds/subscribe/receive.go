@@ -3,12 +3,9 @@ package subscribe
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/proto"
-	"istio.io/istio/pkg/workloadapi"
 	"istio.io/istio/pkg/workloadapi/security"
 
 	"github.com/weftmesh/weft/pkg/xds/wire"
@@ -16,36 +13,41 @@ import (
 
 // receive applies a response. What can be read is applied even when something else in it cannot;
 // refusal then names what was left at its last good value. err means that nothing was applied.
-func (c *Client) receive(resp *discoveryv3.DeltaDiscoveryResponse) (refusal, err error) {
-	sub := c.types[resp.GetTypeUrl()]
+func (c *Client) receive(resp *response) (refusal, err error) {
+	sub := c.types[resp.typeURL]
 	if sub == nil {
-		return wire.Unreadable("type %q was not subscribed to", resp.GetTypeUrl()), nil
+		return wire.Unreadable("type %q was not subscribed to", resp.typeURL), nil
 	}
 	d := Delta{Initial: !sub.applied}
-	got := map[string]string{} // versions of what was read
+	got := make(map[string]string, len(resp.resources)) // versions of what was read
 	var bad []error
 	unread := map[string]bool{}
-	for _, r := range resp.GetResources() {
-		name, err := d.add(resp.GetTypeUrl(), r)
+	shared := sub.shared
+	if shared == nil {
+		shared = &wire.Shared{}
+	}
+	for i := range resp.resources {
+		r := &resp.resources[i]
+		name, err := d.add(resp.typeURL, r, shared)
 		if err != nil {
-			bad = append(bad, fmt.Errorf("%s: %w", r.GetName(), err))
-			unread[r.GetName()] = true
-			c.standIn(sub, &d, resp.GetTypeUrl(), r.GetName(), err)
+			bad = append(bad, fmt.Errorf("%s: %w", r.name, err))
+			unread[r.name] = true
+			c.standIn(sub, &d, resp.typeURL, r.name, err)
 			continue
 		}
-		got[name] = r.GetVersion()
+		got[name] = r.version
 	}
-	removed := slices.Clone(resp.GetRemovedResources())
+	removed := resp.removed
 	if sub.fresh {
-		// The first response on a stream is complete: what stood in for an unreadable policy that
-		// is neither there nor readable now has gone while we were away.
+		// The first response on a stream is complete, for policies never come in parts: what stood in for an unreadable
+		// policy that is neither there nor readable now has gone while we were away.
 		for name := range sub.stand {
 			if _, ok := got[name]; !ok && !unread[name] {
 				removed = append(removed, name)
 			}
 		}
 	}
-	switch resp.GetTypeUrl() {
+	switch resp.typeURL {
 	case wire.TypeAddress:
 		d.RemovedAddresses = removed
 	case wire.TypeRange:
@@ -56,7 +58,12 @@ func (c *Client) receive(resp *discoveryv3.DeltaDiscoveryResponse) (refusal, err
 	if err := c.o.Handler.Apply(d); err != nil {
 		return nil, fmt.Errorf("apply: %w", err)
 	}
-	sub.commit(got, removed, unread, resp.GetTypeUrl() == wire.TypeAuthorization)
+	sub.commit(got, removed, unread, resp.typeURL == wire.TypeAuthorization)
+	if resp.typeURL == wire.TypeAddress && wire.MoreFollows(resp.version) {
+		sub.shared = shared
+		return wire.Summary(bad), nil
+	}
+	sub.shared, sub.applied = nil, true
 	c.markSynced()
 	return wire.Summary(bad), nil
 }
@@ -64,24 +71,24 @@ func (c *Client) receive(resp *discoveryv3.DeltaDiscoveryResponse) (refusal, err
 // commit records what was applied.
 func (s *subscription) commit(got map[string]string, removed []string, unread map[string]bool, policies bool) {
 	for name, version := range got {
-		s.versions[name] = version
+		s.versions.set(name, version)
 		delete(s.stand, name)
 	}
 	for _, name := range removed {
-		delete(s.versions, name)
+		s.versions.remove(name)
 		delete(s.stand, name)
 	}
 	for name := range unread {
-		if _, good := s.versions[name]; policies && !good {
+		if policies && !s.versions.has(name) {
 			s.stand[name] = true
 		}
 	}
-	s.applied, s.fresh = true, false
+	s.fresh = false
 }
 
 // standIn puts a denying policy in the place of one that cannot be read and was not known before.
 func (c *Client) standIn(sub *subscription, d *Delta, typeURL, name string, err error) {
-	if _, good := sub.versions[name]; good || typeURL != wire.TypeAuthorization {
+	if sub.versions.has(name) || typeURL != wire.TypeAuthorization {
 		return
 	}
 	if ns, n, ok := strings.Cut(name, "/"); ok && n != "" {
@@ -105,12 +112,12 @@ func (c *Client) markSynced() {
 
 // add reads one resource into the delta. The name it returns is the value's own string, not the
 // response's, so that the many names are kept once.
-func (d *Delta) add(typeURL string, r *discoveryv3.Resource) (name string, err error) {
-	if r.GetResource() == nil {
+func (d *Delta) add(typeURL string, r *resource, shared *wire.Shared) (name string, err error) {
+	if r.content == nil {
 		return "", wire.Unreadable("no content")
 	}
-	if got := r.GetResource().GetTypeUrl(); got != typeURL {
-		return "", wire.Unreadable("it is a %s in a response of %s", got, typeURL)
+	if r.typeURL != typeURL {
+		return "", wire.Unreadable("it is a %s in a response of %s", r.typeURL, typeURL)
 	}
 	switch typeURL {
 	case wire.TypeAuthorization:
@@ -118,50 +125,46 @@ func (d *Delta) add(typeURL string, r *discoveryv3.Resource) (name string, err e
 	case wire.TypeRange:
 		return d.addRange(r)
 	}
-	a := &workloadapi.Address{}
-	if err := proto.Unmarshal(r.GetResource().GetValue(), a); err != nil {
-		return "", wire.Unreadable("%w", err)
-	}
-	w, s, err := wire.DecodeAddress(a)
+	w, s, err := shared.DecodeResource(r.content)
 	switch {
 	case err != nil:
 		return "", err
-	case w != nil && w.UID == r.GetName():
+	case w != nil && w.UID == r.name:
 		d.Workloads = append(d.Workloads, w)
 		return w.UID, nil
-	case s != nil && s.Key() == r.GetName():
+	case s != nil && s.Key() == r.name:
 		d.Services = append(d.Services, s)
-		return r.GetName(), nil
+		return r.name, nil
 	}
 	return "", wire.Unreadable("its content has another name")
 }
 
-func (d *Delta) addPolicy(r *discoveryv3.Resource) (name string, err error) {
+func (d *Delta) addPolicy(r *resource) (name string, err error) {
 	a := &security.Authorization{}
-	if err := proto.Unmarshal(r.GetResource().GetValue(), a); err != nil {
+	if err := proto.Unmarshal(r.content, a); err != nil {
 		return "", wire.Unreadable("%w", err)
 	}
 	p, err := wire.DecodePolicy(a)
 	if err != nil {
 		return "", err
 	}
-	if p.Key() != r.GetName() {
+	if p.Key() != r.name {
 		return "", wire.Unreadable("it names itself %s", p.Key())
 	}
 	d.Policies = append(d.Policies, p)
-	return r.GetName(), nil
+	return r.name, nil
 }
 
-func (d *Delta) addRange(r *discoveryv3.Resource) (name string, err error) {
-	v, err := wire.DecodeRange(r.GetResource().GetValue())
+func (d *Delta) addRange(r *resource) (name string, err error) {
+	v, err := wire.DecodeRange(r.content)
 	if err != nil {
 		return "", err
 	}
-	if v.Key() != r.GetName() {
+	if v.Key() != r.name {
 		return "", wire.Unreadable("it is of %s", v.Key())
 	}
 	d.Ranges = append(d.Ranges, v)
-	return r.GetName(), nil
+	return r.name, nil
 }
 
 func (d *Delta) removeRanges(names []string) {

@@ -5,7 +5,10 @@
 // in its memory for nothing.
 package wire
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Type URLs of what ztunnels subscribe to.
 const (
@@ -26,3 +29,15 @@ const HealthService = "weft.v1.HealthReports"
 
 // HealthLife is how long a report counts. Then an endpoint's health is not known, and as Kubernetes says again.
 const HealthLife = 30 * time.Second
+
+// TakesParts is the feature of a client (envoy.config.core.v3.Node.client_features) that takes all addresses in
+// parts, so that neither end holds them in one message. Other makers' ztunnels take the first response for all there is.
+const TakesParts = "weft.parts"
+
+const more = "+"
+
+// Part marks a version as that of a part that others follow.
+func Part(version string) string { return version + more }
+
+// MoreFollows tells whether other parts follow a response of this version.
+func MoreFollows(version string) bool { return strings.HasSuffix(version, more) }
