@@ -58,9 +58,9 @@ func (r *Redirector) place(n *pod) (bool, error) {
 	}
 	if old := r.pods[n.UID]; old != nil {
 		old.close()
-		probes, direct := n.Probes, n.Direct
+		probes, direct, hand := n.Probes, n.Direct, n.HandOver
 		n.record = old.record // its slot and the values to restore
-		n.Probes, n.Direct, n.Relaxed = probes, direct, false
+		n.Probes, n.Direct, n.HandOver, n.Relaxed = probes, direct, hand, false
 	} else {
 		slot, err := r.freeSlot()
 		if err != nil {

@@ -34,7 +34,7 @@ func (r *Redirector) identify(p *pod) error {
 		return nil
 	}
 	id := direct.Ident{NS: p.Cookie}
-	if r.o.HandOver {
+	if p.HandOver {
 		id.Ifindex = uint32(p.Host)
 	}
 	for _, a := range p.addresses() {

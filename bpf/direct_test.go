@@ -227,6 +227,19 @@ func TestDirectHandOver(t *testing.T) {
 	if node.to(8080) {
 		t.Error("packets passed the host's end of the server's veth on their way to it")
 	}
+	// A pod whose firewall is to be asked: nothing is handed to it, nor by it.
+	l.hand = false
+	l.enrol(z, "p2")
+	bothFamilies(t, func(t *testing.T, v6 bool) {
+		l.t = t
+		if got := l.path(l.pods["p2"].at(8080, v6)); got != "direct" {
+			t.Errorf("to p2, forwarded: %s", got)
+		}
+	})
+	l.t = t
+	eventually(t, "the node to forward it", func() bool { return node.to(8080) })
+	l.hand = true
+	l.enrol(z, "p2")
 	// The very SYN, but not handed over: p3 repeats what p1 sends. Registered by hand, for it cannot be guessed.
 	p1, p2, p3 := l.pods["p1"], l.pods["p2"], l.pods["p3"]
 	syn, err := strconv.Atoi(attackNamed(t, "packet socket SYN"))

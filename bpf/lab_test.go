@@ -280,7 +280,7 @@ func (l *lab) bridge(name, ip4, ip6 string) {
 // open starts a Redirector on the lab's node.
 func (l *lab) open() *Redirector {
 	l.t.Helper()
-	r, err := Open(Options{Root: l.root, Node: l.node, MaxPods: max(16, l.maxPods), HandOver: l.hand, Log: zap.NewNop()})
+	r, err := Open(Options{Root: l.root, Node: l.node, MaxPods: max(16, l.maxPods), Log: zap.NewNop()})
 	must(l.t, err)
 	l.t.Cleanup(func() { r.Close() })
 	l.r = r
@@ -298,7 +298,7 @@ func (l *lab) enrol(z *helper, names ...string) {
 	l.t.Helper()
 	for _, name := range names {
 		s := l.pods[name].spec()
-		s.Direct = l.direct
+		s.Direct, s.HandOver = l.direct, l.hand
 		if z != nil {
 			ls, err := TakeListeners(l.pods[name].ns, z.cmd.Process.Pid)
 			must(l.t, err)

@@ -25,6 +25,10 @@ type Pod struct {
 	// Direct lets it talk directly to other such pods of this node where the ztunnel says so: see direct.go.
 	Direct bool
 
+	// HandOver has packets between it and other such pods handed from veth to veth: faster than the node forwards them,
+	// and past the node's firewall, and so past its NetworkPolicies. It lets pods behind a bridge talk directly.
+	HandOver bool
+
 	// ProbePorts are those that the kubelet may open past the tunnel, the first 16 of them. To others it comes
 	// as everybody without the mesh: whoever may make a pod can have the kubelet connect to any address.
 	ProbePorts []uint16

@@ -29,14 +29,11 @@ var (
 
 // Options of a Redirector; the zero value serves the node that the process is on.
 type Options struct {
-	Root       string    // pins live here, on a bpffs; default DefaultRoot. One node, one root.
-	CgroupRoot string    // mount point of cgroup2; default: the one in /proc/self/mountinfo
-	Node       *netns.NS // namespace of the host's ends of the pods' veths; default: the process's own
-	MaxPods    int       // most pods at a time; default 1024; an adopted root keeps its own number
-	// HandOver has packets of the direct path handed from one pod's veth to the other's: faster than the node forwards
-	// them, and past its firewall, NetworkPolicy included.
-	HandOver bool
-	Log      *zap.Logger // default: none
+	Root       string      // pins live here, on a bpffs; default DefaultRoot. One node, one root.
+	CgroupRoot string      // mount point of cgroup2; default: the one in /proc/self/mountinfo
+	Node       *netns.NS   // namespace of the host's ends of the pods' veths; default: the process's own
+	MaxPods    int         // most pods at a time; default 1024; an adopted root keeps its own number
+	Log        *zap.Logger // default: none
 }
 
 // Redirector captures the traffic of enrolled pods. All methods may be called

@@ -32,7 +32,7 @@ func (r *Redirector) relax(uid string) error {
 		return err
 	}
 	defer release()
-	p.Relaxed, p.Direct = true, false
+	p.Relaxed, p.Direct, p.HandOver = true, false, false
 	if err := errors.Join(r.state.put(&p.record), r.forgetIdent(p)); err != nil {
 		return err
 	}

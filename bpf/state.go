@@ -14,22 +14,23 @@ import (
 // record is what a successor must know to keep or undo an enrolment. It lies in
 // a pinned map beside the links, so that neither can be there without the other.
 type record struct {
-	UID     string            `json:"uid"`
-	Slot    uint32            `json:"slot"`
-	Cookie  uint64            `json:"cookie"`         // of the pod's namespace
-	Inode   uint64            `json:"inode"`          // of the same, to find it again
-	Path    string            `json:"path,omitempty"` // where it was opened, if known
-	IP4     netip.Addr        `json:"ip4,omitzero"`
-	IP6     netip.Addr        `json:"ip6,omitzero"`
-	NoDNS   bool              `json:"noDNS,omitempty"`
-	Relaxed bool              `json:"relaxed,omitempty"`
-	Direct  bool              `json:"direct,omitempty"`  // other pods of the node may be talked to directly
-	Probes  []uint16          `json:"probes,omitempty"`  // ports that the kubelet may open
-	Device  string            `json:"device"`            // the pod's interface
-	Index   int               `json:"index"`             // its number in the pod
-	Host    int               `json:"host"`              // number of its host's end on the node
-	Sysctls map[string]string `json:"sysctls,omitempty"` // values before, of those changed
-	Done    bool              `json:"done,omitempty"`    // enrolment was completed once
+	UID      string            `json:"uid"`
+	Slot     uint32            `json:"slot"`
+	Cookie   uint64            `json:"cookie"`         // of the pod's namespace
+	Inode    uint64            `json:"inode"`          // of the same, to find it again
+	Path     string            `json:"path,omitempty"` // where it was opened, if known
+	IP4      netip.Addr        `json:"ip4,omitzero"`
+	IP6      netip.Addr        `json:"ip6,omitzero"`
+	NoDNS    bool              `json:"noDNS,omitempty"`
+	Relaxed  bool              `json:"relaxed,omitempty"`
+	Direct   bool              `json:"direct,omitempty"`   // other pods of the node may be talked to directly
+	HandOver bool              `json:"handOver,omitempty"` // past the node's firewall
+	Probes   []uint16          `json:"probes,omitempty"`   // ports that the kubelet may open
+	Device   string            `json:"device"`             // the pod's interface
+	Index    int               `json:"index"`              // its number in the pod
+	Host     int               `json:"host"`               // number of its host's end on the node
+	Sysctls  map[string]string `json:"sysctls,omitempty"`  // values before, of those changed
+	Done     bool              `json:"done,omitempty"`     // enrolment was completed once
 }
 
 func (r *record) flags() (f uint32) {
@@ -48,6 +49,9 @@ func (r *record) flags() (f uint32) {
 	if r.Direct {
 		f |= flagDirect
 	}
+	if r.HandOver {
+		f |= flagHanded
+	}
 	return f
 }
 
@@ -59,6 +63,7 @@ const (
 
 	flagRelaxed = 8
 	flagDirect  = 16
+	flagHanded  = 32
 )
 
 const (

@@ -20,7 +20,7 @@ func (r *Redirector) survey(p Pod) (*pod, error) {
 	if p.UID == "" {
 		return nil, errors.New("no UID")
 	}
-	n := &pod{record: record{UID: p.UID, NoDNS: p.NoDNS, Direct: p.Direct, Probes: p.ProbePorts[:min(len(p.ProbePorts), maxProbePorts)]}, links: map[string]link.Link{}}
+	n := &pod{record: record{UID: p.UID, NoDNS: p.NoDNS, Direct: p.Direct, HandOver: p.Direct && p.HandOver, Probes: p.ProbePorts[:min(len(p.ProbePorts), maxProbePorts)]}, links: map[string]link.Link{}}
 	for _, a := range p.Addresses {
 		a = a.Unmap()
 		slot := &n.IP4
@@ -138,7 +138,7 @@ func (r *Redirector) ends(p *pod) error {
 		return fmt.Errorf("host's end of %s is not in the agent's namespace: interface %d there is %s (is the agent on the host's network?)", p.Device, a.Index, a.Name)
 	}
 	p.Host = a.Index
-	if a.MasterIndex != 0 && p.Direct && !r.o.HandOver {
+	if a.MasterIndex != 0 && p.Direct && !p.HandOver {
 		// A neighbour on a bridge can take over a pod's link address, and would be sent what is not encrypted.
 		p.Direct = false
 		r.log.Info("no direct path for a pod behind a bridge", zap.String("pod", p.UID), zap.String("interface", a.Name))

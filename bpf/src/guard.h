@@ -22,13 +22,13 @@ static __always_inline int direct(const struct segment *s, __u32 *ifindex)
 	if (!d)
 		return 0;
 	there.to = back.from = d->ns;
-	*ifindex = d->ifindex;
+	*ifindex = pod_flags & POD_HANDED ? d->ifindex : 0; /* both ways or none: a firewall has to see both */
 	v = allowed(&there);
 	if (!v) /* an answer, which can never open anything */
 		return (s->flags & (TCP_SYN | TCP_ACK)) != TCP_SYN && allowed(&back);
 	if (s->flags & TCP_SYN) {
 		struct opening o = { .from = pod_ns, .to = d->ns, .sport = s->sport, .dport = s->dport, .family = s->family };
-		struct opened now = { .time = bpf_ktime_get_ns(), .seq = s->seq, .handed = d->ifindex != 0 };
+		struct opened now = { .time = bpf_ktime_get_ns(), .seq = s->seq, .handed = *ifindex != 0 };
 
 		v->used = now.time;
 		bpf_map_update_elem(&opened, &o, &now, BPF_ANY);

@@ -41,6 +41,7 @@ struct addr {
 #define POD_DNS 4 /* UDP to port 53 is captured */
 #define POD_RELAXED 8 /* plaintext goes straight to the application: the mesh is leaving */
 #define POD_DIRECT 16 /* other pods of the node may be talked to directly (direct.h) */
+#define POD_HANDED 32 /* and its packets handed to those whose idents have an interface, past the node's firewall */
 
 /*
  * Counters. Connections are counted by sk_lookup and the cgroup hooks (a

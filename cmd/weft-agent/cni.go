@@ -70,6 +70,7 @@ func (s *starter) Add(ctx context.Context, p cni.Pod) error {
 	}
 	defer network.Close()
 	d.Pod.Direct = enroll.Direct(ns, s.direct)
+	d.Pod.HandOver = d.Pod.Direct && s.watch.handOver != nil && s.watch.handOver(pod)
 	if err := s.finder.Starting(d.Pod.UID, network); err != nil {
 		return fmt.Errorf("pod %s: %w", p.Key(), err)
 	}

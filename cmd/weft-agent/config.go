@@ -26,7 +26,7 @@ type config struct {
 	kubeletCgroups           []string
 	adminSocket, metrics     string
 	sameNode                 string
-	handOver                 bool
+	handOver                 string
 	maxPods                  int
 	linger                   time.Duration
 	logLevel, logFormat      string
@@ -97,6 +97,12 @@ func (c config) validateRun() error {
 	}
 	if c.sameNode != api.SameNodeDirect && c.sameNode != api.SameNodeEncrypt {
 		errs = append(errs, fmt.Errorf("--same-node %q: want direct or encrypt", c.sameNode))
+	}
+	switch {
+	case !slices.Contains([]string{handNever, handUnselected, handAlways}, c.handOver):
+		errs = append(errs, fmt.Errorf("--same-node-hand-over %q: want never, unselected or always", c.handOver))
+	case c.handOver == handUnselected && !c.kubernetes():
+		errs = append(errs, errors.New("--same-node-hand-over unselected needs --source kubernetes, where NetworkPolicies are; want never or always"))
 	}
 	errs = append(errs, c.cni.validate(c.cniSocket))
 	if len(c.kubeletCgroups) > 1 && slices.Contains(c.kubeletCgroups, kubeletAuto) {

@@ -140,12 +140,14 @@ func (a *agent) clean() error {
 // leave has everything decided anew: no pod is the mesh's any more.
 func (w *watcher) leave() {
 	w.leaving.Store(true)
+	w.deciding.Lock()
+	defer w.deciding.Unlock()
 	o, _ := w.seen()
 	w.r.Set(w.decide(stateOf(o, nil)), true)
 }
 
 func (w *watcher) decide(s enroll.State) []enroll.Decision {
-	s.Direct = w.direct
+	s.Direct, s.HandOver = w.direct, w.handOver
 	out := enroll.Decide(w.node, s)
 	if w.leaving.Load() {
 		out = slices.Clone(out)

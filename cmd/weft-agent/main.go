@@ -69,7 +69,7 @@ func command() *cobra.Command {
 	f.StringVar(&c.metrics, "metrics-addr", "127.0.0.1:15010", "address of /metrics and /ready, or off")
 	f.IntVar(&c.maxPods, "max-pods", 1024, "most enrolled pods at a time")
 	f.StringVar(&c.sameNode, "same-node", api.SameNodeEncrypt, "how pods of this node talk to each other, unless their namespaces say otherwise (label "+api.LabelSameNode+"): direct, straight through the kernel where policy leaves it open, or encrypt, by the tunnel")
-	f.BoolVar(&c.handOver, "same-node-hand-over", false, "hand packets between such pods from interface to interface, past the node's firewall and NetworkPolicies, instead of having the node forward them")
+	f.StringVar(&c.handOver, "same-node-hand-over", handNever, "whether packets between such pods are handed from interface to interface, past the node's firewall, instead of forwarded by the node: never; unselected, where no NetworkPolicy selects the pods; always, whatever NetworkPolicies say")
 	f.DurationVar(&c.linger, "linger", 0, "how long a pod that leaves the mesh stays captured after that was announced (default 1s)")
 	cmd.AddCommand(cleanupCommand(&c))
 	return cmd

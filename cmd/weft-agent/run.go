@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/weftmesh/weft/bpf"
@@ -51,6 +52,7 @@ type agent struct {
 	client  *kubernetes.Clientset // nil: pods are read from a folder
 	events  *enroll.KubeEvents    // nil, likewise
 	starter *starter              // nil: no --cni-socket
+	handing *handing              // nil: --same-node-hand-over is not unselected
 	install *install.Installer    // nil: no --cni-conf-dir
 	cniDone func(op string, err error, took time.Duration)
 }
@@ -107,6 +109,13 @@ func (a *agent) prepare() error {
 		Linger: a.c.linger, Metrics: enroll.NewMetrics(a.metrics), Log: a.log.Named("enroll"),
 	})
 	a.watch.r, a.watch.direct = a.recon, a.c.direct()
+	switch a.c.handOver {
+	case handAlways:
+		a.watch.handOver = func(*corev1.Pod) bool { return true }
+	case handUnselected:
+		a.handing = newHanding(a.client, a.watch.again, a.log.Named("handing"))
+		a.watch.handOver = a.handing.may
+	}
 	a.zds = zds.NewAgent(zds.AgentOptions{Path: a.c.zdsSocket, Events: a.recon.Events(), Logger: a.log.Named("zds")})
 	if a.c.cniSocket != "" {
 		a.starter = &starter{client: a.client.CoreV1(), watch: a.watch, recon: a.recon, finder: a.finder, forget: a.redir.Forget, direct: a.c.direct(), log: a.log.Named("cni")}
@@ -126,7 +135,7 @@ func (a *agent) open() (*bpf.Redirector, error) {
 	if err := mountBPFFS(a.c); err != nil {
 		return nil, err
 	}
-	o := bpf.Options{Root: a.c.pins(), MaxPods: a.c.maxPods, HandOver: a.c.handOver, Log: a.log.Named("bpf")}
+	o := bpf.Options{Root: a.c.pins(), MaxPods: a.c.maxPods, Log: a.log.Named("bpf")}
 	if a.c.autoNetns() || slices.Equal(a.c.kubeletCgroups, []string{kubeletAuto}) {
 		var err error
 		if a.tree, err = bpf.OpenHierarchy(nodeInit); err != nil {
@@ -211,6 +220,9 @@ func (a *agent) serve(told context.Context) error {
 		return nil
 	})
 	g.Go(func() error { return a.sweep(ctx) })
+	if a.handing != nil {
+		g.Go(func() error { return a.handing.run(ctx) })
+	}
 	if a.starter != nil {
 		g.Go(func() error { return a.serveCNI(ctx) })
 	}

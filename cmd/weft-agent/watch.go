@@ -22,7 +22,8 @@ type reader interface {
 // watcher turns what a source says into decisions, and knows what it said last.
 type watcher struct {
 	node     string
-	direct   bool // pods may talk directly where their namespaces do not say
+	direct   bool                   // pods may talk directly where their namespaces do not say
+	handOver func(*corev1.Pod) bool // for which pods that may be past the node's firewall; nil: none
 	source   reader
 	r        *enroll.Reconciler
 	before   []func(*source.Objects) // told of each state before it is decided on
@@ -30,6 +31,9 @@ type watcher struct {
 	problems atomic.Int64
 	known    chan struct{} // closed when the first state has been decided on
 	leaving  atomic.Bool   // no pod is the mesh's any more
+
+	deciding sync.Mutex    // one decision after the other; protects last
+	last     *enroll.State // nil: none yet
 
 	mu      sync.Mutex // protects what follows
 	objects *source.Objects
@@ -44,6 +48,8 @@ func (w *watcher) run(ctx context.Context) error {
 	first := true
 	return w.source.Run(ctx, func(o *source.Objects, problems []source.Problem) {
 		w.problems.Store(int64(len(problems)))
+		w.deciding.Lock()
+		defer w.deciding.Unlock()
 		s := stateOf(o, problems)
 		if !s.Complete {
 			w.log.Warn("some manifests cannot be read; pods that are enrolled and not found stay so", zap.Int("problems", len(problems)))
@@ -52,12 +58,22 @@ func (w *watcher) run(ctx context.Context) error {
 		for _, f := range w.before {
 			f(o)
 		}
+		w.last = &s
 		w.r.Set(w.decide(s), s.Complete || w.leaving.Load())
 		if first {
 			first = false
 			close(w.known)
 		}
 	})
+}
+
+// again decides anew on what was read last, since something else has changed.
+func (w *watcher) again() {
+	w.deciding.Lock()
+	defer w.deciding.Unlock()
+	if w.last != nil {
+		w.r.Set(w.decide(*w.last), w.last.Complete || w.leaving.Load())
+	}
 }
 
 func (w *watcher) show(o *source.Objects) {

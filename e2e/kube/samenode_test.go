@@ -23,14 +23,25 @@ spec:
   - to: [{operation: {ports: ["7070"]}}]
 `
 
+// selecting lets everything in, but selects: the node's firewall is to see it.
+const selecting = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: near, namespace: %s}
+spec:
+  podSelector: {matchLabels: {app: near}}
+  policyTypes: [Ingress]
+  ingress: [{}]
+`
+
 // Pods of one node, whose namespace asks for it, talk straight through the kernel, by address and by Service, and are
-// labelled so; nobody else gets in; a policy and the label cut what is open; agents and ztunnels are replaced under
-// load. The cluster's network is a bridge, so the kernel has to hand packets over.
+// labelled so; nobody else gets in; a policy and the label cut what is open, and a NetworkPolicy ends handing over;
+// agents and ztunnels are replaced under load. The cluster's network is a bridge, so the kernel has to hand packets over.
 func TestSameNode(t *testing.T) {
 	e := on(t)
 	first, second := twoNodes(t, e)
 	ctx := t.Context()
-	must(t, e.Install(ctx, "--set", "ztunnel.drainSeconds=10", "--set", "sameNode.handOver=true"))
+	must(t, e.Install(ctx, "--set", "ztunnel.drainSeconds=10", "--set", "sameNode.handOver=unselected"))
 	t.Cleanup(func() {
 		late, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		defer cancel()
@@ -87,6 +98,16 @@ func TestSameNode(t *testing.T) {
 	// the line is the first connection of its pair, and in the tunnel; the ztunnel's end makes it a direct one
 	while("rolling update of weft-ztunnel", false, true, func() { w.restart(t, "daemonset/weft-ztunnel") })
 
+	// a NetworkPolicy has the node forward what it selects, and behind a bridge that is encrypted
+	must(t, e.Apply(ctx, fmt.Sprintf(selecting, ns)))
+	noWays(t, e, first)
+	_, err = e.Kubectl(ctx, "-n", ns, "delete", "networkpolicy", "near")
+	must(t, err)
+	goesDirect(t, e, first, 50)
+	// the line was cut with its way, and opened its pair again: another end of the ztunnel makes it a direct one
+	w.restart(t, "daemonset/weft-ztunnel")
+	goesDirect(t, e, first, 50)
+
 	cuts := func(t *testing.T, what string, do func()) {
 		t.Helper()
 		then, err := load.Counts(ctx)
@@ -120,9 +141,7 @@ func TestSameNode(t *testing.T) {
 	now, err = load.Counts(ctx)
 	must(t, err)
 	must(t, load.More(ctx, now, 20))
-	if ways := direct(t, e, first); len(ways) > 0 {
-		t.Errorf("ways are open where all is to be encrypted: %v", ways)
-	}
+	noWays(t, e, first)
 	wire.judge(t)
 	probesPass(t, e, ns)
 }
@@ -132,6 +151,17 @@ func sameNode(t *testing.T, e *harness.Env, ns, value string) {
 	t.Helper()
 	_, err := e.Kubectl(t.Context(), "label", "--overwrite", "namespace", ns, "weft.dev/same-node="+value)
 	must(t, err)
+}
+
+// noWays waits until no way is open past the ztunnel of a node.
+func noWays(t *testing.T, e *harness.Env, node string) {
+	t.Helper()
+	must(t, harness.Poll(t.Context(), 30*time.Second, "no way to be open", func(context.Context) error {
+		if ways := direct(t, e, node); len(ways) > 0 {
+			return fmt.Errorf("open are %v", ways)
+		}
+		return nil
+	}))
 }
 
 // goesDirect waits until the ztunnel of a node has seen so many more connections go past it.

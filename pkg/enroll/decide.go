@@ -20,6 +20,8 @@ type State struct {
 	Complete bool
 	// Direct is whether pods of namespaces without a label of their own may talk directly to others of their node.
 	Direct bool
+	// HandOver tells for which pods packets of direct connections may go past the node's firewall. nil: for none.
+	HandOver func(*corev1.Pod) bool
 }
 
 // Pod is what enrolment has to know of a pod.
@@ -35,6 +37,8 @@ type Pod struct {
 	ProbePorts []uint16 `json:"probePorts,omitempty"`
 	// Direct says that it may talk directly to other such pods of its node, where policy leaves it open.
 	Direct bool `json:"direct,omitempty"`
+	// HandOver says that its packets may then go past the node's firewall.
+	HandOver bool `json:"handOver,omitempty"`
 }
 
 // Sandbox is the UID by which kubelet names the pod's cgroups.
@@ -45,7 +49,7 @@ func (p Pod) Key() string { return p.Namespace + "/" + p.Name }
 
 func (p Pod) equal(q Pod) bool {
 	return p.UID == q.UID && p.Key() == q.Key() && p.ServiceAccount == q.ServiceAccount && slices.Equal(p.Addresses, q.Addresses) &&
-		slices.Equal(p.ProbePorts, q.ProbePorts) && p.Direct == q.Direct
+		slices.Equal(p.ProbePorts, q.ProbePorts) && p.Direct == q.Direct && p.HandOver == q.HandOver
 }
 
 // Verdict is what is to become of a pod.
@@ -82,6 +86,7 @@ func Decide(node string, s State) []Decision {
 		}
 		d := Decision{Pod: podOf(p)}
 		d.Pod.Direct = Direct(namespaces[p.Namespace], s.Direct)
+		d.Pod.HandOver = d.Pod.Direct && s.HandOver != nil && s.HandOver(p)
 		d.decide(p, namespaces[p.Namespace], d.Pod.Addresses)
 		out = append(out, d)
 	}

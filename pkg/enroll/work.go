@@ -109,7 +109,7 @@ func (r *Reconciler) bring(ctx context.Context, w Pod, p *progress, acked uint64
 // serve has the current ztunnel serve the pod, and the pod captured for it.
 func (r *Reconciler) serve(ctx context.Context, w Pod, ns Namespace, p *progress, acked uint64) error {
 	captured := p.enrolled && p.cookie == ns.Cookie() && slices.Equal(p.pod.Addresses, w.Addresses) &&
-		slices.Equal(p.pod.ProbePorts, w.ProbePorts) && p.pod.Direct == w.Direct
+		slices.Equal(p.pod.ProbePorts, w.ProbePorts) && p.pod.Direct == w.Direct && p.pod.HandOver == w.HandOver
 	peer := r.proxy.Current()
 	switch {
 	case captured && (peer.IsZero() || peer.ID == p.peer) && p.pod.ServiceAccount == w.ServiceAccount:
@@ -149,7 +149,8 @@ func (r *Reconciler) serve(ctx context.Context, w Pod, ns Namespace, p *progress
 		return err
 	}
 	p.enrolled, p.cookie, p.peer, p.noDNS = true, ns.Cookie(), peer.ID, !dns
-	p.pod.Addresses, p.pod.ServiceAccount, p.pod.ProbePorts, p.pod.Direct = w.Addresses, w.ServiceAccount, w.ProbePorts, w.Direct
+	p.pod.Addresses, p.pod.ServiceAccount, p.pod.ProbePorts = w.Addresses, w.ServiceAccount, w.ProbePorts
+	p.pod.Direct, p.pod.HandOver = w.Direct, w.HandOver
 	r.o.Metrics.served()
 	return nil
 }
@@ -185,7 +186,7 @@ func (r *Reconciler) capture(w Pod, ns Namespace, ls *bpf.Listeners, noDNS bool)
 	}
 	defer f.Close()
 	return r.o.Redirector.Enrol(bpf.Pod{UID: w.UID, File: f, Addresses: w.Addresses, Listeners: ls, NoDNS: noDNS,
-		ProbePorts: w.ProbePorts, Direct: w.Direct})
+		ProbePorts: w.ProbePorts, Direct: w.Direct, HandOver: w.HandOver})
 }
 
 // takeOff takes a pod out of the mesh.
