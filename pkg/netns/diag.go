@@ -184,7 +184,9 @@ func (n *NS) destroyTCP(match func(msg []byte) bool) (int, error) {
 	return ended, errors.Join(errs...)
 }
 
-// DestroyConn aborts one TCP connection as DestroyTCP does; that it is gone is no error.
+// DestroyConn aborts one TCP connection as DestroyTCP does; that it is gone is no error. The kernel looks a socket up as it
+// does for a packet, and where there is no such connection it finds a listener: so the connection is asked for first, and
+// ended by its cookie.
 func (n *NS) DestroyConn(local, remote netip.AddrPort) error {
 	fd, err := n.openDiag()
 	if err != nil {
@@ -192,7 +194,11 @@ func (n *NS) DestroyConn(local, remote netip.AddrPort) error {
 	}
 	defer unix.Close(fd)
 	for _, family := range familiesOf(local.Addr()) {
-		if err = destroy(fd, family, socketID(family, local, remote)); err == nil || !errors.Is(err, unix.ENOENT) {
+		var id [diagIDLen]byte
+		if id, err = connID(fd, family, local, remote); err == nil {
+			err = destroy(fd, family, id)
+		}
+		if err == nil || !errors.Is(err, unix.ENOENT) {
 			break
 		}
 	}
@@ -201,6 +207,29 @@ func (n *NS) DestroyConn(local, remote netip.AddrPort) error {
 	}
 	return nil
 }
+
+// connID is the id of a connection with its cookie, or ENOENT.
+func connID(fd int, family byte, local, remote netip.AddrPort) (id [diagIDLen]byte, err error) {
+	req := request(sockDiagByFamily, unix.NLM_F_REQUEST|unix.NLM_F_ACK, family, unix.IPPROTO_TCP, ^uint32(0))
+	asked := socketID(family, local, remote)
+	copy(req[24:], asked[:])
+	if err := unix.Sendto(fd, req, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return id, err
+	}
+	found := false
+	err = answers(fd, func(b []byte) {
+		if l, r := endpoints(b); l == plain(local) && r == plain(remote) {
+			id, found = [diagIDLen]byte(b[4:]), true
+		}
+	})
+	if err == nil && !found {
+		err = unix.ENOENT // it is another's, or a listener's
+	}
+	return id, err
+}
+
+// plain is an address as endpoints gives it.
+func plain(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
 
 // familiesOf are those of sockets that can have an address: IPv6 sockets carry IPv4 too.
 func familiesOf(a netip.Addr) []byte {

@@ -327,6 +327,42 @@ func TestFindListeners(t *testing.T) {
 	}
 }
 
+// A connection is ended, and one that is gone is nobody: not the listener that would get its packets now.
+func TestDestroyConn(t *testing.T) {
+	ns := fresh(t)
+	for _, at := range []string{"127.0.0.1:8080", "[::1]:8080"} {
+		server := netip.MustParseAddrPort(at)
+		l, err := ns.ListenTCP(ListenOptions{Addr: server})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		for range 2 { // the second one proves that the listener lives
+			var client, accepted net.Conn
+			err := ns.Do(func() (err error) {
+				client, err = net.DialTimeout("tcp", at, 5*time.Second)
+				return err
+			})
+			if err != nil {
+				t.Fatalf("%s: %v (is the listener gone?)", at, err)
+			}
+			defer client.Close()
+			if accepted, err = l.Accept(); err != nil {
+				t.Fatal(err)
+			}
+			defer accepted.Close()
+			for range 2 { // the second time it is gone
+				if err := ns.DestroyConn(server, addrPort(client.LocalAddr())); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := accepted.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNABORTED) {
+				t.Errorf("%s: the connection ended with %v", at, err)
+			}
+		}
+	}
+}
+
 func BenchmarkSocket(b *testing.B) {
 	if os.Geteuid() != 0 {
 		b.Skip("needs root")
