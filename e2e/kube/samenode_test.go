@@ -104,7 +104,7 @@ func TestSameNode(t *testing.T) {
 	_, err = e.Kubectl(ctx, "-n", ns, "delete", "networkpolicy", "near")
 	must(t, err)
 	goesDirect(t, e, first, 50)
-	// the line was cut with its way, and opened its pair again: another end of the ztunnel makes it a direct one
+	// the line was cut with its way, and has opened its pair again: the end of the ztunnel makes it a direct one
 	w.restart(t, "daemonset/weft-ztunnel")
 	goesDirect(t, e, first, 50)
 
