@@ -63,41 +63,66 @@ func (c *compiler) finishHTTPFilters() {
 	}
 }
 
-// extension follows an ExtensionRef filter. One that cannot be followed makes the rule answer 500.
+// extension follows an ExtensionRef filter of a rule. One that cannot be followed makes the rule answer 500.
 func (r *routeCompiler) extension(rule *model.RouteRule, path string, ref *gatewayv1.LocalObjectReference) {
-	broken := func(reason, why, next string) {
-		if rule.Invalid == "" {
-			rule.Invalid = why
-		}
+	f, why := r.namedFilter(path, ref)
+	if f == nil {
+		rule.Invalid = cmp.Or(rule.Invalid, why)
+		return
+	}
+	if same := slices.IndexFunc(rule.Filters, func(g model.HTTPFilter) bool { return sameStep(g, f.model) }); same >= 0 {
+		r.unserved(rule, path, fmt.Sprintf("HTTPFilters %s and %s are of the same kind", rule.Filters[same].Name, f.model.Name), "leave one of them out")
+		return
+	}
+	rule.Filters = append(rule.Filters, f.model)
+}
+
+// backendExtension follows an ExtensionRef filter of a backend: changes of headers can be made for a share of requests.
+// Anything else, and what cannot be followed, makes the share answer 500.
+func (r *routeCompiler) backendExtension(be *model.Backend, path string, ref *gatewayv1.LocalObjectReference) {
+	f, why := r.namedFilter(path, ref)
+	switch {
+	case f == nil:
+		be.Invalid = cmp.Or(be.Invalid, why)
+	case f.model.Headers == nil:
+		r.unservedShare(be, path, "HTTPFilter "+f.model.Name+" is not one of headers, and no other can act on a backend's share", "put it on the rule")
+	default:
+		be.Filters = append(be.Filters, f.model)
+	}
+}
+
+// unservedShare notes a backend whose share of requests answers 500.
+func (r *routeCompiler) unservedShare(be *model.Backend, path, why, next string) {
+	be.Invalid = cmp.Or(be.Invalid, why)
+	r.invalid = append(r.invalid, fmt.Sprintf("%s: %s", strings.TrimPrefix(path, "spec."), why))
+	r.status.fail(path, why+"; its share of requests answers 500", next)
+}
+
+// namedFilter is what an ExtensionRef names; nil and why, if that cannot be used.
+func (r *routeCompiler) namedFilter(path string, ref *gatewayv1.LocalObjectReference) (f *httpFilter, why string) {
+	broken := func(reason, why, next string) (*httpFilter, string) {
 		if r.unresolved[0] == "" {
 			r.unresolved = [2]string{reason, why}
 		}
 		r.status.fail(path, why+"; "+r.outcome(), next)
+		return nil, why
 	}
 	if ref == nil || ref.Group != api.Group || ref.Kind != "HTTPFilter" {
 		kind := gatewayv1.LocalObjectReference{}
 		if ref != nil {
 			kind = *ref
 		}
-		broken(string(gatewayv1.RouteReasonInvalidKind), fmt.Sprintf("%s of group %q is no filter that is known here", kind.Kind, kind.Group), "name an HTTPFilter of group "+api.Group)
-		return
+		return broken(string(gatewayv1.RouteReasonInvalidKind), fmt.Sprintf("%s of group %q is no filter that is known here", kind.Kind, kind.Group), "name an HTTPFilter of group "+api.Group)
 	}
 	name := r.meta.Namespace + "/" + string(ref.Name)
-	f := r.filters[name]
-	if f == nil {
-		broken(reasonFilterNotFound, "there is no HTTPFilter "+name, "make it, or correct the name")
-		return
+	if f = r.filters[name]; f == nil {
+		return broken(reasonFilterNotFound, "there is no HTTPFilter "+name, "make it, or correct the name")
 	}
 	f.users = append(f.users, r.kind+" "+r.meta.Namespace+"/"+r.meta.Name)
 	if f.invalid != "" {
-		broken(reasonFilterInvalid, "HTTPFilter "+name+" cannot be used: "+f.invalid, "see its status")
-		return
+		return broken(reasonFilterInvalid, "HTTPFilter "+name+" cannot be used: "+f.invalid, "see its status")
 	}
-	if same := slices.IndexFunc(rule.Filters, func(g model.HTTPFilter) bool { return sameStep(g, f.model) }); same >= 0 {
-		r.unserved(rule, path, fmt.Sprintf("HTTPFilters %s and %s are of the same kind", rule.Filters[same].Name, name), "leave one of them out")
-		return
-	}
-	rule.Filters = append(rule.Filters, f.model)
+	return f, ""
 }
 
 // sameStep reports whether two filters exclude each other. Changes of headers add up.

@@ -46,8 +46,10 @@ func (r *routeCompiler) grpcRule(path string, in gatewayv1.GRPCRouteRule) model.
 				be.RequestHdr = headerChange(f.RequestHeaderModifier)
 			case f.ResponseHeaderModifier != nil:
 				be.ResponseHdr = headerChange(f.ResponseHeaderModifier)
+			case f.Type == gatewayv1.GRPCRouteFilterExtensionRef:
+				r.backendExtension(&be, fmt.Sprintf("%s.filters[%d]", at, j), f.ExtensionRef)
 			default:
-				r.unserved(&out, fmt.Sprintf("%s.filters[%d]", at, j), fmt.Sprintf("filter %s is not supported on a backend", f.Type), "put it on the rule")
+				r.unservedShare(&be, fmt.Sprintf("%s.filters[%d]", at, j), fmt.Sprintf("filter %s is not supported on a backend", f.Type), "put it on the rule")
 			}
 		}
 		out.Backends = append(out.Backends, be)

@@ -22,7 +22,7 @@ func (r *routeCompiler) httpRule(path string, in gatewayv1.HTTPRouteRule) model.
 	for i, b := range in.BackendRefs {
 		at := fmt.Sprintf("%s.backendRefs[%d]", path, i)
 		be := r.backend(at, b.BackendObjectReference, b.Weight)
-		r.backendFilters(&out, &be, at, b.Filters)
+		r.backendFilters(&be, at, b.Filters)
 		out.Backends = append(out.Backends, be)
 	}
 	if out.Redirect != nil && len(out.Backends) > 0 {
@@ -120,15 +120,17 @@ func (r *routeCompiler) httpFilters(rule *model.RouteRule, path string, filters 
 }
 
 // backendFilters are those of one backend: only headers can be changed for a share of requests.
-func (r *routeCompiler) backendFilters(rule *model.RouteRule, be *model.Backend, path string, filters []gatewayv1.HTTPRouteFilter) {
+func (r *routeCompiler) backendFilters(be *model.Backend, path string, filters []gatewayv1.HTTPRouteFilter) {
 	for i, f := range filters {
 		switch {
 		case f.RequestHeaderModifier != nil:
 			be.RequestHdr = headerChange(f.RequestHeaderModifier)
 		case f.ResponseHeaderModifier != nil:
 			be.ResponseHdr = headerChange(f.ResponseHeaderModifier)
+		case f.Type == gatewayv1.HTTPRouteFilterExtensionRef:
+			r.backendExtension(be, fmt.Sprintf("%s.filters[%d]", path, i), f.ExtensionRef)
 		default:
-			r.unserved(rule, fmt.Sprintf("%s.filters[%d]", path, i), fmt.Sprintf("filter %s is not supported on a backend", f.Type), "put it on the rule")
+			r.unservedShare(be, fmt.Sprintf("%s.filters[%d]", path, i), fmt.Sprintf("filter %s is not supported on a backend", f.Type), "put it on the rule")
 		}
 	}
 }

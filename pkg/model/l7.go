@@ -139,6 +139,7 @@ type Backend struct {
 	Weight      uint32       `json:"weight"`
 	RequestHdr  HeaderChange `json:"requestHeaders,omitzero"`
 	ResponseHdr HeaderChange `json:"responseHeaders,omitzero"`
+	Filters     []HTTPFilter `json:"filters,omitempty"` // of headers, on its share of requests
 	Invalid     string       `json:"invalid,omitempty"` // its share of requests is answered 500
 }
 

@@ -3,12 +3,15 @@ package xds
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"go.uber.org/zap"
 	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
@@ -51,6 +54,9 @@ type TypeState struct {
 	// pending maps the nonces that were not answered yet to their versions: a client that subscribes
 	// to more before it has answered gets a second response in between.
 	pending map[string]string
+	// has are the endpoints that a waypoint has, by name: it asks for those of a new cluster only after it has accepted
+	// the cluster.
+	has map[string]bool
 }
 
 // clients follows the streams; it is go-control-plane's callbacks.
@@ -82,7 +88,7 @@ func (c *clients) list() []ClientState {
 		cp := *s
 		cp.Types = make(map[string]TypeState, len(s.Types))
 		for t, v := range s.Types {
-			v.pending = nil
+			v.pending, v.has = nil, nil
 			cp.Types[t] = v
 		}
 		out = append(out, cp)
@@ -106,6 +112,51 @@ func (c *clients) subscriptions(of func(nodeID, typeURL string) bool) int {
 		}
 	}
 	return n
+}
+
+// owns notes which endpoints a stream has got, and which not any more.
+func (c *clients) owns(k streamKey, typeURL string, more, less []string) {
+	if typeURL != resource.EndpointType || len(more)+len(less) == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.streams[k]
+	if s == nil {
+		return
+	}
+	t := s.Types[typeURL]
+	if t.has == nil {
+		t.has = map[string]bool{}
+	}
+	for _, n := range less {
+		delete(t.has, n)
+	}
+	for _, n := range more {
+		t.has[n] = true
+	}
+	s.Types[typeURL] = t
+}
+
+// have reports whether the delta streams of some nodes have got all those endpoints.
+func (c *clients) have(of func(nodeID string) bool, names map[string]types.Resource) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for k, s := range c.streams {
+		if !k.delta || !of(s.NodeID) {
+			continue
+		}
+		if _, clusters := s.Types[resource.ClusterType]; !clusters {
+			continue
+		}
+		has := s.Types[resource.EndpointType].has
+		for n := range names {
+			if !has[n] {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // open holds a stream until there is a snapshot, then registers it.
@@ -250,10 +301,17 @@ func (c *clients) OnDeltaStreamOpen(ctx context.Context, id int64, _ string) err
 }
 func (c *clients) OnDeltaStreamClosed(id int64, _ *corev3.Node) { c.close(streamKey{true, id}) }
 func (c *clients) OnStreamDeltaRequest(id int64, r *discoveryv3.DeltaDiscoveryRequest) error {
-	return c.request(streamKey{true, id}, r)
+	err := c.request(streamKey{true, id}, r)
+	c.owns(streamKey{true, id}, r.GetTypeUrl(), slices.Collect(maps.Keys(r.GetInitialResourceVersions())), r.GetResourceNamesUnsubscribe())
+	return err
 }
 func (c *clients) OnStreamDeltaResponse(id int64, _ *discoveryv3.DeltaDiscoveryRequest, r *discoveryv3.DeltaDiscoveryResponse) {
 	c.response(streamKey{true, id}, r.GetTypeUrl(), r.GetSystemVersionInfo(), r.GetNonce(), len(r.GetResources()), len(r.GetRemovedResources()), proto.Size(r))
+	names := make([]string, 0, len(r.GetResources()))
+	for _, res := range r.GetResources() {
+		names = append(names, res.GetName())
+	}
+	c.owns(streamKey{true, id}, r.GetTypeUrl(), names, r.GetRemovedResources())
 }
 func (c *clients) OnFetchRequest(context.Context, *discoveryv3.DiscoveryRequest) error {
 	return grpcstatus.Error(codes.Unimplemented, "fetch is not served: use a stream")

@@ -15,6 +15,7 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/log"
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	serverv3 "github.com/envoyproxy/go-control-plane/pkg/server/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -142,15 +143,19 @@ func (s *Server) SetEnvoy(nodeID string, snap *cache.Snapshot) error {
 // ClearEnvoy forgets a waypoint that was deleted.
 func (s *Server) ClearEnvoy(nodeID string) { s.envoy.ClearSnapshot(waypointKey(nodeID)) }
 
-// EnvoyCurrent reports whether every connected pod of a waypoint has answered what was published last.
-// nodeID is as for SetEnvoy.
+// EnvoyCurrent reports whether every connected pod of a waypoint has answered what was published last, and has got the
+// endpoints of all clusters in it: before that a new cluster is not used. nodeID is as for SetEnvoy.
 func (s *Server) EnvoyCurrent(nodeID string) bool {
 	subscribed := s.clients.subscriptions(func(id, _ string) bool { return waypointKey(id) == waypointKey(nodeID) })
 	if subscribed == 0 {
 		return true // of another replica, perhaps; the cache would warn of each question
 	}
 	info := s.envoy.GetStatusInfo(waypointKey(nodeID))
-	return info == nil || info.GetNumDeltaWatches()+info.GetNumWatches() >= subscribed // an answered subscription waits for the next change
+	if info != nil && info.GetNumDeltaWatches()+info.GetNumWatches() < subscribed {
+		return false // an answered subscription waits for the next change
+	}
+	snap, err := s.envoy.GetSnapshot(waypointKey(nodeID))
+	return err != nil || s.clients.have(func(id string) bool { return waypointKey(id) == waypointKey(nodeID) }, snap.GetResources(resource.EndpointType))
 }
 
 // ZtunnelsCurrent reports whether every connected ztunnel has answered what was published last.

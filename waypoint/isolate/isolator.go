@@ -62,7 +62,10 @@ type Isolator struct {
 	whole    uint64               // last version that was not a step on the way to another
 	salts    map[string]uint64    // by type URL: refusals so far
 	stop     func() bool          // of the timer of the last publication
-	prev     *translate.Resources // sent in full, and not refused since; nil none
+	prev     *translate.Resources // sent last, and not refused since; nil none
+	underway bool                 // prev is a step to another, which nobody has confirmed yet
+	todo     *translate.Resources // came while a step was under way; nil none
+	names    serverNames
 	problems []translate.Problem
 	closed   bool
 }
@@ -86,7 +89,7 @@ func New(o Options) (*Isolator, error) {
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
 	}
-	return &Isolator{o: o, m: newMachine(), settle: o.Settle, salts: map[string]uint64{}, stop: func() bool { return true }}, nil
+	return &Isolator{o: o, m: newMachine(), settle: o.Settle, salts: map[string]uint64{}, names: serverNames{left: map[string]int{}}, stop: func() bool { return true }}, nil
 }
 
 // Close stops the timers. Nothing is published afterwards.
@@ -119,7 +122,7 @@ func (i *Isolator) Configure(c translate.Config) {
 func (i *Isolator) Sent() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.m.next == nil && i.whole == i.version
+	return i.m.next == nil && i.todo == nil && i.whole == i.version
 }
 
 // Problems lists what is wrong right now.
@@ -147,7 +150,7 @@ func (i *Isolator) Nack(typeURL, version, detail string) error {
 	}
 	i.o.Logger.Warn("Envoy refuses configuration, looking for the cause", zap.String("waypoint", i.o.Waypoint), zap.String("type", typeURL), zap.String("reason", detail))
 	i.salts[typeURL]++
-	i.prev = nil
+	i.prev, i.todo, i.underway = nil, nil, false
 	if i.m.nack(typeURL, detail) {
 		return i.publish()
 	}
@@ -161,28 +164,38 @@ func (i *Isolator) publish() error {
 	}
 	snap, refused := i.m.effective()
 	cfg := i.o.Config
-	cfg.Refused = refused
+	cfg.Refused, cfg.Lately = refused, i.names.lately()
 	res, problems := translate.Translate(snap, i.o.Waypoint, cfg)
+	if i.lose(res.ServerNames()) {
+		cfg.Lately = i.names.lately()
+		res, problems = translate.Translate(snap, i.o.Waypoint, cfg)
+	}
 	i.m.sources = res.Sources
 	i.since = i.version + 1
 	i.problems = append(problems, i.m.problems()...)
 	slices.SortFunc(i.problems, func(a, b translate.Problem) int {
 		return strings.Compare(a.Source.String()+a.Message, b.Source.String()+b.Message)
 	})
-	err := i.advance(res.Stages(i.prev))
+	var err error
+	if i.underway { // what it brings may not be there yet: see pause
+		i.todo = res
+	} else {
+		err = i.advance(res.Stages(i.prev))
+	}
 	if i.o.OnProblems != nil {
 		i.o.OnProblems(slices.Clone(i.problems))
 	}
 	return err
 }
 
-// advance sends the first stage, and the others after it, unless something else is published meanwhile.
+// advance sends the first stage, and the others after it.
 func (i *Isolator) advance(stages []*translate.Resources) error {
 	if err := i.send(stages[0]); err != nil {
 		return err
 	}
-	if len(stages) == 1 {
-		i.prev, i.whole = stages[0], i.version
+	i.prev, i.underway = stages[0], len(stages) > 1
+	if !i.underway {
+		i.whole = i.version
 		i.listen(wait{witness: i.o.Connected()})
 		return nil
 	}
@@ -190,7 +203,8 @@ func (i *Isolator) advance(stages []*translate.Resources) error {
 	return nil
 }
 
-// pause lets Envoy take a stage before the next is sent.
+// pause lets Envoy take a stage before the next is sent, or, where something else is to be published by then, before
+// the first stage of the way to that.
 func (i *Isolator) pause(rest []*translate.Resources, waited time.Duration) {
 	version := i.version
 	i.stop = i.o.AfterFunc(i.o.Stage, func() {
@@ -203,6 +217,9 @@ func (i *Isolator) pause(rest []*translate.Resources, waited time.Duration) {
 		if !answered {
 			i.pause(rest, waited+i.o.Stage)
 			return
+		}
+		if i.todo != nil {
+			rest, i.todo = i.todo.Stages(i.prev), nil
 		}
 		if err := i.advance(rest); err != nil {
 			i.o.Logger.Error("waypoint not configured", zap.Error(err))

@@ -69,9 +69,7 @@ func (b *builder) share(be *model.Backend, kind string) (share *routev3.Weighted
 	name, broken := b.backendCluster(be, false)
 	share.Name = name
 	if broken == "" {
-		if _, err := requestHeaders(be.RequestHdr, &share.RequestHeadersToAdd, &share.RequestHeadersToRemove); err != nil {
-			broken = err.Error()
-		} else if err := responseHeaders(be.ResponseHdr, &share.ResponseHeadersToAdd, &share.ResponseHeadersToRemove); err != nil {
+		if err := shareHeaders(share, be); err != nil {
 			broken = err.Error()
 		}
 	}
@@ -81,6 +79,25 @@ func (b *builder) share(be *model.Backend, kind string) (share *routev3.Weighted
 		share.TypedPerFilterConfig = map[string]*anypb.Any{filterMissing: pack(missingFault(kind))}
 	}
 	return share, broken
+}
+
+// shareHeaders changes headers of requests to one backend, and of their answers.
+func shareHeaders(share *routev3.WeightedCluster_ClusterWeight, be *model.Backend) error {
+	if _, err := requestHeaders(be.RequestHdr, &share.RequestHeadersToAdd, &share.RequestHeadersToRemove); err != nil {
+		return err
+	}
+	if err := responseHeaders(be.ResponseHdr, &share.ResponseHeadersToAdd, &share.ResponseHeadersToRemove); err != nil {
+		return err
+	}
+	for _, f := range be.Filters {
+		if err := templates(f.Headers.Request, &share.RequestHeadersToAdd, &share.RequestHeadersToRemove); err != nil {
+			return err
+		}
+		if err := templates(f.Headers.Response, &share.ResponseHeadersToAdd, &share.ResponseHeadersToRemove); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func missingFault(kind string) *faultv3.HTTPFault {

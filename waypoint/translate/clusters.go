@@ -119,12 +119,24 @@ func assignedTo(a *endpointv3.ClusterLoadAssignment) string {
 	return name
 }
 
+// ownEndpoints repeats a target's endpoints under a name for a further cluster of it, which may come later: those of
+// the first, which Envoy has already, would not be sent again, and the new one would wait for them for 15 s.
+func (b *builder) ownEndpoints(t *target, prefix string) string {
+	first := b.assigned[t.name]
+	a := b.loadAssignment(t)
+	a.ClusterName = prefix + first
+	b.res.Endpoints = append(b.res.Endpoints, a)
+	b.res.own(resource.EndpointType, a.ClusterName, b.res.Owners(resource.EndpointType, first)...)
+	return a.ClusterName
+}
+
 // autoClusters are aliases by address of a sniffed port's cluster, for what is not HTTP. A TCP proxy picks
 // its cluster by a name made of the address.
 func (b *builder) autoClusters(t *target) {
+	eds := b.ownEndpoints(t, autoPrefix)
 	for _, vip := range t.vips {
 		name := autoPrefix + vip
-		c := edsCluster(name, b.assigned[t.name], model.AppTCP)
+		c := edsCluster(name, eds, model.AppTCP)
 		owners := b.onCluster(t, c)
 		b.res.Clusters = append(b.res.Clusters, c)
 		b.res.own(resource.ClusterType, name, append(owners, t.source)...)

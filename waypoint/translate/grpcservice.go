@@ -31,8 +31,8 @@ func (b *builder) grpcService(ref model.ServicePort, timeout time.Duration) (*co
 	b.cluster(t) // with its endpoints
 	name := grpcPrefix + t.name
 	if b.assigned[name] == "" {
-		b.assigned[name] = b.assigned[t.name]
-		c := edsCluster(name, b.assigned[t.name], model.AppGRPC)
+		b.assigned[name] = b.ownEndpoints(t, grpcPrefix)
+		c := edsCluster(name, b.assigned[name], model.AppGRPC)
 		owners := b.onCluster(t, c)
 		b.res.Clusters = append(b.res.Clusters, c)
 		b.res.own(resource.ClusterType, name, append(owners, t.source)...)

@@ -42,11 +42,15 @@ type Resources struct {
 	Routes    []*routev3.RouteConfiguration
 	Scopes    []*routev3.ScopedRouteConfiguration
 
+	names []string // of targets that are led by server names
 	// owners holds, by type URL and resource name, the objects that a resource was made from.
 	owners map[string]map[string][]Source
 }
 
 func newResources() *Resources { return &Resources{owners: map[string]map[string][]Source{}} }
+
+// ServerNames lists the targets whose connections are led by the server name that the client asks for.
+func (r *Resources) ServerNames() []string { return r.names }
 
 // Owners returns the objects that contributed to a resource, sorted; none for the waypoint's own resources.
 func (r *Resources) Owners(typeURL, name string) []Source { return r.owners[typeURL][name] }

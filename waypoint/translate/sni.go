@@ -24,6 +24,9 @@ import (
 // helloTimeout bounds how long a client may take to begin its handshake; it is the one who speaks first.
 const helloTimeout = 10 * time.Second
 
+// HelloLinger is how long after its last TLSRoute a target is to be named in Config.Lately.
+const HelloLinger = helloTimeout + 5*time.Second
+
 func (b *builder) tlsListener() *listenerv3.Listener {
 	l := internalListener(listenTLS)
 	l.ListenerFilters = []*listenerv3.ListenerFilter{originalDst(), {
@@ -70,8 +73,12 @@ func (b *builder) sniListener() *listenerv3.Listener {
 func (b *builder) sniTable(targets []*target) *routev3.RouteConfiguration {
 	rc := &routev3.RouteConfiguration{Name: sniTableName, ValidateClusters: boolValue(false)}
 	for _, t := range targets {
-		if t.kind != kindTLS {
+		lately := b.cfg.Lately[t.name] && (t.kind == kindTCP || t.kind == kindAuto)
+		if t.kind != kindTLS && !lately {
 			continue
+		}
+		if t.kind == kindTLS {
+			b.res.names = append(b.res.names, t.name)
 		}
 		var owners []Source
 		t.enforced, owners = b.enforce(t, onHello, b.layers(t))

@@ -76,18 +76,17 @@ func (r *Resources) beside(prev *Resources) *Resources {
 	return &out
 }
 
-// routesOf are r's route configurations, but as prev has those that it has; the CONNECT table is r's without
-// the rows that are new.
+// routesOf are r's route configurations, but as prev has those that it has; of the CONNECT table those rows that both
+// have, as prev has them.
 func (r *Resources) routesOf(prev *Resources) []*routev3.RouteConfiguration {
 	old := index(prev.Routes, (*routev3.RouteConfiguration).GetName)
-	rows := index(prev.table().GetVirtualHosts(), (*routev3.VirtualHost).GetName)
+	rows := index(r.table().GetVirtualHosts(), (*routev3.VirtualHost).GetName)
 	out := make([]*routev3.RouteConfiguration, 0, len(r.Routes))
 	for _, rc := range r.Routes {
 		switch {
 		case rc.Name == connectTableName:
-			table := proto.Clone(rc).(*routev3.RouteConfiguration)
-			table.VirtualHosts = nil
-			for _, vh := range rc.VirtualHosts {
+			table := &routev3.RouteConfiguration{Name: rc.Name, ValidateClusters: rc.ValidateClusters}
+			for _, vh := range prev.table().GetVirtualHosts() {
 				if rows[vh.Name] != nil {
 					table.VirtualHosts = append(table.VirtualHosts, vh)
 				}

@@ -39,6 +39,9 @@ type Config struct {
 	// Refused are objects that Envoy refused, and why: each is replaced by what fails closed. A route
 	// answers 500, a policy denies all, a fault is left out, a service or workload is not served.
 	Refused map[Source]string
+	// Lately are the targets, by what ServerNames calls them, that were led by server names until a moment ago:
+	// clients have connected then whose first bytes are still to come.
+	Lately map[string]bool
 }
 
 func (c Config) withDefaults() Config {
@@ -167,6 +170,9 @@ func workloadSource(w *model.Workload) Source { return Source{"Workload", w.Name
 // target makes everything that one address:port needs besides its row in the CONNECT table.
 func (b *builder) target(t *target) {
 	b.cluster(t)
+	if t.app == model.AppUnknown { // also where something makes it more than sniffed: there are connections whose first bytes are still to come
+		b.autoClusters(t)
+	}
 	if t.kind == kindTCP || t.kind == kindTLS {
 		return
 	}
@@ -176,8 +182,5 @@ func (b *builder) target(t *target) {
 	for _, vip := range t.vips {
 		b.res.Scopes = append(b.res.Scopes, scope(t, vip))
 		b.res.own(resource.ScopedRouteType, scopeName(t, vip), t.source)
-	}
-	if t.kind == kindAuto {
-		b.autoClusters(t)
 	}
 }

@@ -84,6 +84,7 @@ type Envoy struct {
 	nacks []Nack
 	sent  map[string]string // system version by nonce
 	asked map[string]bool   // types that Envoy subscribed to
+	has   map[string]bool   // endpoints that it has got
 	logs  []*accesslogv3.StreamAccessLogsMessage
 	names []string // of resources sent
 	bytes int      // of responses sent
@@ -102,7 +103,7 @@ func StartEnvoy(t testing.TB, ca *CA, uri string, setup func(*Envoy)) *Envoy {
 		t.Fatal(err)
 	}
 	e := &Envoy{
-		Node: "waypoint~test/wp~wp-0", Dir: dir, Workers: 2, sent: map[string]string{}, asked: map[string]bool{}, t: t, done: make(chan struct{}), out: &lockedBuffer{},
+		Node: "waypoint~test/wp~wp-0", Dir: dir, Workers: 2, sent: map[string]string{}, asked: map[string]bool{}, has: map[string]bool{}, t: t, done: make(chan struct{}), out: &lockedBuffer{},
 		Cache:   cache.NewSnapshotCache(true, cache.IDHash{}, nil),
 		secrets: cache.NewLinearCache(resource.SecretType),
 	}
@@ -149,13 +150,28 @@ func (e *Envoy) SetCache(s *cache.Snapshot) {
 	}
 }
 
-// Current reports whether Envoy has answered what was published last: an answered subscription waits for more.
+// Current reports whether Envoy has answered what was published last, and has got the endpoints of all clusters in
+// it: an answered subscription waits for more.
 func (e *Envoy) Current() bool {
 	e.mu.Lock()
 	asked := len(e.asked)
 	e.mu.Unlock()
 	info := e.Cache.GetStatusInfo(e.Node)
-	return info == nil || info.GetNumDeltaWatches() >= asked
+	if info != nil && info.GetNumDeltaWatches() < asked {
+		return false
+	}
+	snap, err := e.Cache.GetSnapshot(e.Node)
+	if err != nil {
+		return true
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for name := range snap.GetResources(resource.EndpointType) {
+		if !e.has[name] {
+			return false
+		}
+	}
+	return true
 }
 
 // Nacks lists what Envoy refused so far.
@@ -207,6 +223,14 @@ func (e *Envoy) callbacks() server.Callbacks {
 		StreamDeltaRequestFunc: func(_ int64, r *discoveryv3.DeltaDiscoveryRequest) error {
 			e.mu.Lock()
 			e.asked[r.GetTypeUrl()] = true
+			if r.GetTypeUrl() == resource.EndpointType {
+				for _, name := range r.GetResourceNamesUnsubscribe() {
+					delete(e.has, name)
+				}
+				for name := range r.GetInitialResourceVersions() {
+					e.has[name] = true
+				}
+			}
 			e.mu.Unlock()
 			if d := r.GetErrorDetail(); d != nil {
 				e.mu.Lock()
@@ -225,6 +249,14 @@ func (e *Envoy) callbacks() server.Callbacks {
 			e.sent[r.GetTypeUrl()+r.GetNonce()] = r.GetSystemVersionInfo()
 			for _, res := range r.GetResources() {
 				e.names = append(e.names, res.GetName())
+				if r.GetTypeUrl() == resource.EndpointType {
+					e.has[res.GetName()] = true
+				}
+			}
+			for _, name := range r.GetRemovedResources() {
+				if r.GetTypeUrl() == resource.EndpointType {
+					delete(e.has, name)
+				}
 			}
 			e.bytes += proto.Size(r)
 		},
