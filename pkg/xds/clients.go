@@ -146,8 +146,8 @@ func (c *clients) have(of func(nodeID string) bool, names map[string]types.Resou
 		if !k.delta || !of(s.NodeID) {
 			continue
 		}
-		if _, clusters := s.Types[resource.ClusterType]; !clusters {
-			continue
+		if _, up := s.Types[resource.ListenerType]; !up {
+			continue // it serves nobody yet
 		}
 		has := s.Types[resource.EndpointType].has
 		for n := range names {

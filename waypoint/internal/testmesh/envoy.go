@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -150,30 +152,6 @@ func (e *Envoy) SetCache(s *cache.Snapshot) {
 	}
 }
 
-// Current reports whether Envoy has answered what was published last, and has got the endpoints of all clusters in
-// it: an answered subscription waits for more.
-func (e *Envoy) Current() bool {
-	e.mu.Lock()
-	asked := len(e.asked)
-	e.mu.Unlock()
-	info := e.Cache.GetStatusInfo(e.Node)
-	if info != nil && info.GetNumDeltaWatches() < asked {
-		return false
-	}
-	snap, err := e.Cache.GetSnapshot(e.Node)
-	if err != nil {
-		return true
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for name := range snap.GetResources(resource.EndpointType) {
-		if !e.has[name] {
-			return false
-		}
-	}
-	return true
-}
-
 // Nacks lists what Envoy refused so far.
 func (e *Envoy) Nacks() []Nack {
 	e.mu.Lock()
@@ -223,14 +201,7 @@ func (e *Envoy) callbacks() server.Callbacks {
 		StreamDeltaRequestFunc: func(_ int64, r *discoveryv3.DeltaDiscoveryRequest) error {
 			e.mu.Lock()
 			e.asked[r.GetTypeUrl()] = true
-			if r.GetTypeUrl() == resource.EndpointType {
-				for _, name := range r.GetResourceNamesUnsubscribe() {
-					delete(e.has, name)
-				}
-				for name := range r.GetInitialResourceVersions() {
-					e.has[name] = true
-				}
-			}
+			e.owns(r.GetTypeUrl(), slices.Collect(maps.Keys(r.GetInitialResourceVersions())), r.GetResourceNamesUnsubscribe())
 			e.mu.Unlock()
 			if d := r.GetErrorDetail(); d != nil {
 				e.mu.Lock()
@@ -247,17 +218,12 @@ func (e *Envoy) callbacks() server.Callbacks {
 			e.mu.Lock()
 			defer e.mu.Unlock()
 			e.sent[r.GetTypeUrl()+r.GetNonce()] = r.GetSystemVersionInfo()
+			var names []string
 			for _, res := range r.GetResources() {
-				e.names = append(e.names, res.GetName())
-				if r.GetTypeUrl() == resource.EndpointType {
-					e.has[res.GetName()] = true
-				}
+				names = append(names, res.GetName())
 			}
-			for _, name := range r.GetRemovedResources() {
-				if r.GetTypeUrl() == resource.EndpointType {
-					delete(e.has, name)
-				}
-			}
+			e.names = append(e.names, names...)
+			e.owns(r.GetTypeUrl(), names, r.GetRemovedResources())
 			e.bytes += proto.Size(r)
 		},
 	}
