@@ -164,6 +164,9 @@ func (z *Ztunnel) Run(ctx context.Context) {
 	<-sent
 }
 
+// Revise decides again on every connection that policy governs, and cuts those that are forbidden now.
+func (z *Ztunnel) Revise() { reviseOnce(z.State, z.Flows) }
+
 // Drain stops taking connections and lets those that live go on until ctx ends; then they are cut.
 func (z *Ztunnel) Drain(ctx context.Context) {
 	z.mu.Lock()

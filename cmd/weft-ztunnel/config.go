@@ -20,7 +20,7 @@ import (
 // config is what the flags say.
 type config struct {
 	node, controller, controllerName, tokenFile, rootCert string
-	zdsSocket, trustDomain, clusterDomain                 string
+	zdsSocket, trustDomain, clusterDomain, handoverDir    string
 	admin, adminSocket, metrics, ready                    string
 	dnsUpstream                                           string
 	dnsAuthoritative                                      bool

@@ -55,6 +55,7 @@ func command() *cobra.Command {
 	f.StringVar(&c.trustDomain, "trust-domain", "cluster.local", "trust domain of the pods' identities")
 	f.StringVar(&c.clusterDomain, "cluster-domain", "cluster.local", "suffix of service names")
 	f.DurationVar(&c.certTTL, "cert-ttl", 24*time.Hour, "lifetime of certificates to ask for, at least 30s")
+	f.StringVar(&c.handoverDir, "handover-dir", "", "folder, of this user alone, in which a new ztunnel asks the old one of this node for its connections (default: they drain)")
 	f.StringVar(&c.admin, "admin", "127.0.0.1:15000", "loopback address of the admin page, or off")
 	f.StringVar(&c.adminSocket, "admin-socket", "", "unix socket of the admin page")
 	f.StringVar(&c.metrics, "metrics", ":15020", "address of /metrics, or off")

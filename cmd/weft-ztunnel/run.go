@@ -82,7 +82,7 @@ func run(ctx context.Context, c config) error {
 	if err != nil {
 		return err
 	}
-	return serve(ctx, c, z, client, conn, certs, log, level)
+	return serve(ctx, c, z, newSuccession(c, z, shards, log), client, conn, certs, log, level)
 }
 
 // apply carries deltas from the wire's package to the state, which stands on the same floor. A pod of this
@@ -99,13 +99,15 @@ func apply(s *state.State, node string, certs *ca.Manager) func(subscribe.Delta)
 	}
 }
 
-func serve(ctx context.Context, c config, z *ztunnel.Ztunnel, client *subscribe.Client, conn *grpc.ClientConn, certs *ca.Manager, log *zap.Logger, level zap.AtomicLevel) error {
-	stopping, stop := context.WithCancel(ctx) // ends when the drain begins
+func serve(ctx context.Context, c config, z *ztunnel.Ztunnel, s *succession, client *subscribe.Client, conn *grpc.ClientConn, certs *ca.Manager, log *zap.Logger, level zap.AtomicLevel) error {
+	told, quit := context.WithCancel(ctx) // ends when this process is to end
+	defer quit()
+	stopping, stop := context.WithCancel(told) // ends when the drain begins
 	defer stop()
 	running, end := context.WithCancel(context.Background()) // ends after the drain
 	defer end()
 	g, running := errgroup.WithContext(running)
-	if err := pages(running, g, c, z, certs, stop, level); err != nil {
+	if err := pages(running, g, c, z, s, certs, quit, level); err != nil {
 		return err
 	}
 	g.Go(func() error { return client.Run(running) })
@@ -132,25 +134,47 @@ func serve(ctx context.Context, c config, z *ztunnel.Ztunnel, client *subscribe.
 		return zds.NewProxy(zds.ProxyOptions{Path: c.zdsSocket, Handler: agentHandler{z.Pods}, Logger: log}).Run(stopping)
 	})
 	g.Go(func() error {
+		if s.run(stopping) {
+			stop()
+		}
+		return nil
+	})
+	g.Go(func() error {
 		defer end()
 		select {
 		case <-stopping.Done():
 		case <-running.Done(): // something failed: leave orderly all the same
 		}
-		drain, cancel := context.WithTimeout(context.Background(), time.Duration(c.drainSeconds)*time.Second)
-		defer cancel()
 		log.Info("draining", zap.Int("connections", z.Flows.Len()))
-		z.Drain(drain)
+		drain(told, running, time.Duration(c.drainSeconds)*time.Second, z.Drain)
 		return nil
 	})
 	log.Info("ztunnel started", zap.String("node", c.node), zap.String("controller", c.controller))
 	return g.Wait()
 }
 
+// drain lets connections end. The limit counts from when this process is told to end, as does the return: who has
+// given its connections to a successor has time until then, and would be started again if it left by itself.
+func drain(told, running context.Context, limit time.Duration, do func(context.Context)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		select {
+		case <-told.Done():
+		case <-running.Done():
+		}
+		time.AfterFunc(limit, cancel)
+	}()
+	do(ctx)
+	<-over
+}
+
 // pages starts the admin page, metrics and readiness.
-func pages(ctx context.Context, g *errgroup.Group, c config, z *ztunnel.Ztunnel, certs *ca.Manager, quit func(), level zap.AtomicLevel) error {
+func pages(ctx context.Context, g *errgroup.Group, c config, z *ztunnel.Ztunnel, s *succession, certs *ca.Manager, quit func(), level zap.AtomicLevel) error {
 	full := admin.Handler(admin.Options{
-		Dump: z.Dump, Ready: z.Ready, Quit: quit, Level: level, Metrics: z.Metrics.Registry(),
+		Dump: z.Dump, Ready: s.ready, Quit: quit, Level: level, Metrics: z.Metrics.Registry(),
 		Sections: map[string]func() any{
 			"connections":  func() any { return z.Flows.Views() },
 			"certificates": func() any { return certs.List() },
@@ -159,15 +183,19 @@ func pages(ctx context.Context, g *errgroup.Group, c config, z *ztunnel.Ztunnel,
 	metrics, ready := http.NewServeMux(), http.NewServeMux()
 	metrics.Handle("GET /metrics", admin.MetricsHandler(z.Metrics.Registry()))
 	metrics.Handle("GET /stats/prometheus", admin.MetricsHandler(z.Metrics.Registry()))
-	ready.Handle("GET /ready", admin.ReadyHandler(z.Ready))
-	ready.Handle("GET /healthz/ready", admin.ReadyHandler(z.Ready))
+	ready.Handle("GET /ready", admin.ReadyHandler(s.ready))
+	ready.Handle("GET /healthz/ready", admin.ReadyHandler(s.ready))
+	listen, listenTCP := admin.Listen, func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
+	if c.handoverDir != "" { // two of them run at once while one replaces the other
+		listen, listenTCP = admin.Share, admin.ShareTCP
+	}
 	for _, p := range []struct {
 		flag, addr string
 		handler    http.Handler
 		listen     func(string) (net.Listener, error)
 	}{
-		{"--admin", c.admin, full, admin.Listen},
-		{"--admin-socket", c.adminSocket, full, admin.Listen},
+		{"--admin", c.admin, full, listen},
+		{"--admin-socket", c.adminSocket, full, listen},
 		{"--metrics", c.metrics, metrics, listenTCP},
 		{"--ready", c.ready, ready, listenTCP},
 	} {
@@ -182,8 +210,6 @@ func pages(ctx context.Context, g *errgroup.Group, c config, z *ztunnel.Ztunnel,
 	}
 	return nil
 }
-
-func listenTCP(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
 
 // agentHandler gives the agent's words to the manager.
 type agentHandler struct{ pods *inpod.Manager }

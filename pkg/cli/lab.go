@@ -19,7 +19,7 @@ objects are the YAML files of a folder. Edit a file and it takes effect.`,
 	}
 	name := cmd.PersistentFlags().String("name", defaultLab, "name of the lab")
 	cmd.AddCommand(
-		newLabUp(e, name), newLabDown(e, name), newLabExec(e, name), newLabStatus(e, name), newLabLogs(e, name), newLabKill(e, name),
+		newLabUp(e, name), newLabDown(e, name), newLabExec(e, name), newLabStatus(e, name), newLabLogs(e, name), newLabKill(e, name), newLabUpgrade(e, name),
 		newLabSupervise(e, name), newLabKubelet(e, name), newLabNodeProxy(e, name), newLabPodInit(),
 	)
 	return cmd

@@ -28,14 +28,14 @@ func (s *supervisor) meshPrograms() []program {
 		token := s.Path(n, "ztunnel-token")
 		all = append(all,
 			program{
-				name: "ztunnel/" + n, path: s.bin("weft-ztunnel"), node: n, cgroup: s.Cgroup(n, "ztunnel"),
+				name: "ztunnel/" + n, path: s.bin("weft-ztunnel"), node: n, cgroup: s.Cgroup(n, "ztunnel"), admin: s.ZtunnelSocket(n),
 				before: func() error {
 					return mintFile(s.Layout, token, api.SystemNamespace+"/weft-ztunnel", n, "weft-ztunnel-"+n, "")
 				},
 				args: append([]string{
 					"--node", n, "--controller", controllerAddr, "--controller-name", ControllerHost, "--token-file", token, "--root-cert", s.rootCert(),
 					"--zds-socket", s.Path(n, "zds.sock"), "--trust-domain", trustDomain, "--cluster-domain", ClusterDomain,
-					"--admin-socket", s.ZtunnelSocket(n), "--dns-upstream", net.JoinHostPort(DNSAddress.String(), "53"),
+					"--admin-socket", s.ZtunnelSocket(n), "--handover-dir", s.Path(n, "handover"), "--dns-upstream", net.JoinHostPort(DNSAddress.String(), "53"),
 					"--log-level", level, "--cert-ttl", s.certTTL(),
 				}, s.tunnelTLS()...),
 			},

@@ -31,6 +31,7 @@ type program struct {
 	node   string   // whose network namespace
 	cgroup string
 	before func() error // prepares each start, for instance a fresh token
+	admin  string       // its admin socket, if it can be upgraded while it runs
 }
 
 // programs lists what a lab runs, in the order in which it is started.
@@ -82,46 +83,77 @@ func (s *supervisor) keep(ctx context.Context, p program) {
 	}
 }
 
+// process is a program that runs.
+type process struct {
+	ProcessID
+	ended chan error
+}
+
+// runOnce starts the program and returns when it, or the last of those that it was replaced by, has ended.
 func (s *supervisor) runOnce(ctx context.Context, p program, restarts int) error {
+	now, err := s.start(p)
+	if err != nil {
+		return err
+	}
+	s.note(p, now, restarts)
+	for {
+		select {
+		case err := <-now.ended:
+			return err
+		case <-s.upgrades[p.name]:
+			now = s.upgrade(ctx, p, now, restarts)
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), now.stop(stopGrace))
+		}
+	}
+}
+
+// stop tells a process to end, and kills it if it does not.
+func (p *process) stop(grace time.Duration) error {
+	_ = p.Signal(syscall.SIGTERM) // it fails when the process has ended
+	kill := time.AfterFunc(grace, func() { _ = p.Signal(syscall.SIGKILL) })
+	defer kill.Stop()
+	return <-p.ended
+}
+
+func (s *supervisor) start(p program) (*process, error) {
 	if p.before != nil {
 		if err := p.before(); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	out, err := openLog(s.LogFile(p.name))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer out.Close()
 	c := command{path: p.path, args: p.args, env: append(BaseEnv(), p.env...), netns: s.NodeNS(p.node), cgroup: p.cgroup, stdout: out, stderr: out}
 	cmd, err := c.start()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	id, err := identify(cmd.Process.Pid)
-	if err == nil {
-		err = s.state.change(func(st *State) {
-			last := ""
-			if old := st.Programs[p.name]; old != nil {
-				last = old.LastExit
-			}
-			st.Programs[p.name] = &Program{ProcessID: id, Since: time.Now(), Restarts: restarts, LastExit: last}
-		})
+	id, err := identify(cmd.Process.Pid) // it is there until it is waited for
+	if err != nil {
+		_ = cmd.Process.Kill()
+		return nil, errors.Join(err, cmd.Wait())
 	}
+	now := &process{ProcessID: id, ended: make(chan error, 1)}
+	go func() { now.ended <- cmd.Wait() }()
+	return now, nil
+}
+
+// note writes down which process the program is.
+func (s *supervisor) note(p program, now *process, restarts int) {
+	err := s.state.change(func(st *State) {
+		last := ""
+		if old := st.Programs[p.name]; old != nil {
+			last = old.LastExit
+		}
+		st.Programs[p.name] = &Program{ProcessID: now.ProcessID, Since: time.Now(), Restarts: restarts, LastExit: last}
+	})
 	if err != nil {
 		s.log.Warn("cannot note the program's state", zap.String("program", p.name), zap.Error(err))
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	select {
-	case err := <-ended:
-		return err
-	case <-ctx.Done():
-	}
-	_ = cmd.Process.Signal(syscall.SIGTERM)
-	kill := time.AfterFunc(stopGrace, func() { _ = cmd.Process.Kill() })
-	defer kill.Stop()
-	return errors.Join(ctx.Err(), <-ended)
 }
 
 func (s *supervisor) bin(name string) string { return filepath.Join(s.BinDir, name) }

@@ -43,6 +43,8 @@ type supervisor struct {
 	*Config
 	log   *zap.Logger
 	state *stateFile
+	// upgrades ask for a new process of a program, by its name.
+	upgrades map[string]chan struct{}
 }
 
 // raise makes everything that is not a process.
@@ -106,9 +108,17 @@ func (s *supervisor) writeNodes() error {
 func (s *supervisor) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	for _, p := range s.programs() {
+	all := s.programs()
+	s.upgrades = map[string]chan struct{}{}
+	for _, p := range all {
+		if p.admin != "" {
+			s.upgrades[p.name] = make(chan struct{})
+		}
+	}
+	for _, p := range all {
 		wg.Go(func() { s.keep(ctx, p) })
 	}
+	wg.Go(func() { s.hearUpgrades(ctx) })
 	wg.Go(func() {
 		if err := newControl(s).run(ctx); err != nil {
 			s.log.Error("cannot follow the manifests", zap.Error(err))

@@ -22,12 +22,14 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"golang.org/x/sys/unix"
 
 	"github.com/weftmesh/weft/internal/version"
 )
@@ -137,9 +139,15 @@ func writeJSON(w http.ResponseWriter, v any) {
 }
 
 // Listen opens a loopback TCP address or, for a path, a unix socket that only its owner may use.
-func Listen(addr string) (net.Listener, error) {
+func Listen(addr string) (net.Listener, error) { return listen(addr, false) }
+
+// Share is Listen beside another process that shares the address, as long as one replaces the other: a unix socket
+// is the latest's, and connections to a TCP address come to either.
+func Share(addr string) (net.Listener, error) { return listen(addr, true) }
+
+func listen(addr string, share bool) (net.Listener, error) {
 	if len(addr) > 0 && (addr[0] == '/' || addr[0] == '@') {
-		return listenUnix(addr)
+		return listenUnix(addr, share)
 	}
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -148,13 +156,24 @@ func Listen(addr string) (net.Listener, error) {
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return nil, fmt.Errorf("admin address %q: want a loopback address, the pages are not for the network", addr)
 	}
+	if share {
+		return ShareTCP(addr)
+	}
 	return net.Listen("tcp", addr)
 }
 
-func listenUnix(path string) (net.Listener, error) {
+// ShareTCP is Share for any TCP address.
+func ShareTCP(addr string) (net.Listener, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		return errors.Join(c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }), err)
+	}}
+	return lc.Listen(context.Background(), "tcp", addr)
+}
+
+func listenUnix(path string, share bool) (net.Listener, error) {
 	if path[0] == '/' {
-		if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
-			c.Close()
+		if !share && answers(path) {
 			return nil, fmt.Errorf("admin socket %s: another process answers there", path)
 		}
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -166,12 +185,23 @@ func listenUnix(path string) (net.Listener, error) {
 		return nil, fmt.Errorf("admin socket: %w", err)
 	}
 	if path[0] == '/' {
+		if share {
+			l.(*net.UnixListener).SetUnlinkOnClose(false) // by then it may be another's
+		}
 		if err := os.Chmod(path, 0o600); err != nil {
 			l.Close()
 			return nil, fmt.Errorf("admin socket: %w", err)
 		}
 	}
 	return l, nil
+}
+
+func answers(path string) bool {
+	c, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		c.Close()
+	}
+	return err == nil
 }
 
 // lastWords is how long answers under way may take when the server stops: that to /quitquitquit is one.

@@ -38,6 +38,7 @@ type Flow struct {
 	Host      netip.AddrPort // what the client dialled
 	Service   string         // host name of the service dialled
 	Via       string         // waypoint
+	Carrier   string         // uid of the workload whose tunnel or port carries it, for one that its pod opened
 	Labels    telemetry.Labels
 	DryRun    []string
 	Retries   int    // endpoints that could not be reached before the last one
@@ -207,6 +208,9 @@ func (f *Flow) flush() {
 		return
 	}
 	sent, recv := f.Sent.Load(), f.Received.Load()
+	if sent < f.sentTold || recv < f.recvTold {
+		return // adopted just now: what moved before is being added
+	}
 	f.series.Sent(sent - f.sentTold)
 	f.series.Received(recv - f.recvTold)
 	f.sentTold, f.recvTold = sent, recv

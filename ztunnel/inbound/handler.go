@@ -9,12 +9,13 @@ package inbound
 
 import (
 	"context"
+	"errors"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/weftmesh/weft/pkg/hbone"
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/netns"
@@ -31,8 +32,8 @@ const appTimeout = 5 * time.Second
 // Stream is an accepted tunnel stream.
 type Stream interface {
 	// Start has bytes moved between the stream and the application until both directions have ended, and both
-	// closed. sent counts bytes to the application. It does not wait: done is called then.
-	Start(app relay.Conn, sent, received *atomic.Uint64, done func(error))
+	// closed, and counted in f. It does not wait: done is called then.
+	Start(app relay.Conn, f *flow.Flow, done func(error))
 	// Reset cuts the stream. It may be called at any time.
 	Reset()
 }
@@ -82,6 +83,10 @@ func (h *Handler) Tunnelled(ctx context.Context, r Connect) {
 	f.OnKill(cancel)
 	app, failure := h.admit(ctx, f, r, id, peer)
 	if failure != nil {
+		if errors.Is(context.Cause(ctx), hbone.ErrMoved) {
+			f.Forget() // it is asked again, elsewhere
+			return
+		}
 		r.Refuse(status(failure), failure.Cause)
 		f.End(failure)
 		return
@@ -89,12 +94,12 @@ func (h *Handler) Tunnelled(ctx context.Context, r Connect) {
 	stream, err := r.Accept()
 	if err != nil {
 		relay.Reset(app)
-		f.End(flow.Broken(err))
+		f.Over(err)
 		return
 	}
 	f.OnKill(stream.Reset)
 	f.Established()
-	stream.Start(app, &f.Sent, &f.Received, func(err error) { f.End(flow.Broken(err)) })
+	stream.Start(app, f, f.Over)
 }
 
 // admit decides on a CONNECT and reaches the application.

@@ -8,12 +8,14 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/weftmesh/weft/pkg/hbone"
 	"github.com/weftmesh/weft/ztunnel/dns"
 	"github.com/weftmesh/weft/ztunnel/flow"
 	"github.com/weftmesh/weft/ztunnel/inbound"
 	"github.com/weftmesh/weft/ztunnel/outbound"
 	"github.com/weftmesh/weft/ztunnel/pod"
 	"github.com/weftmesh/weft/ztunnel/relay"
+	"github.com/weftmesh/weft/ztunnel/tunnel"
 )
 
 // Tunnel is one pod's end of HBONE: it opens streams and serves connections under the pod's identity.
@@ -25,6 +27,10 @@ type Tunnel interface {
 	Drain()
 	// Close cuts what is left, and returns when no stream is served any more.
 	Close()
+	// Staying, Export and Import move what lives to another process: see package tunnel.
+	Staying(f *hbone.Frozen) int
+	Export(f *hbone.Frozen, fds []int) (st tunnel.State, all []int, stay int)
+	Import(st tunnel.State, fds []int, out, in tunnel.Adopt) (run func(), err error)
 }
 
 // proxy is everything that runs for one pod.

@@ -196,6 +196,7 @@ func (h *Handler) follow(ctx context.Context, f *flow.Flow, c relay.Conn, w *mod
 			return full(r.Service, fmt.Sprintf("its chosen endpoint has %d connections", r.Carriage.PerEndpoint()), "maxConnectionsPerEndpoint")
 		}
 		t.atEnd(end)
+		f.Carrier = e.UID
 	}
 	switch r.Kind {
 	case Plain:
@@ -286,7 +287,7 @@ func (h *Handler) tunnel(ctx context.Context, f *flow.Flow, c relay.Conn, w *mod
 		return h.paced(f, c, stream, r, t.fault)
 	}
 	t.moving = true
-	stream.Start(c, &f.Sent, &f.Received, func(err error) { t.end(f, flow.Broken(err)) })
+	stream.Start(c, f, t.whenOver(f))
 	return nil
 }
 

@@ -48,6 +48,15 @@ func (t *tries) end(f *flow.Flow, failure *flow.Failure) {
 	t.over()
 }
 
+// whenOver is what a tunnel calls at the end of the connection that it moves.
+func (t *tries) whenOver(f *flow.Flow) func(error) {
+	return func(err error) {
+		t.release(0)
+		f.Over(err)
+		t.over()
+	}
+}
+
 // Pick is of Mesh.
 func (t *tries) Pick(s *model.Service, how *model.Carriage, client *model.Workload, candidates []*model.Workload) *model.Workload {
 	rest := slices.DeleteFunc(slices.Clone(candidates), func(w *model.Workload) bool { return slices.Contains(t.failed, w) })

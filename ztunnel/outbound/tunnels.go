@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"sync/atomic"
 
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/model"
@@ -28,9 +27,9 @@ type Request struct {
 type Stream interface {
 	// Duplex moves the bytes of a connection that a Fault slows down or cuts short.
 	relay.Duplex
-	// Start has bytes moved between the stream and client until both directions have ended, and both closed. It
-	// does not wait: done is called then.
-	Start(client relay.Conn, sent, received *atomic.Uint64, done func(error))
+	// Start has bytes moved between the stream and client until both directions have ended, and both closed, and
+	// counted in f. It does not wait: done is called then.
+	Start(client relay.Conn, f *flow.Flow, done func(error))
 	// Reset cuts the stream. It may be called at any time.
 	Reset()
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/weftmesh/weft/pkg/hbone"
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/ztunnel/flow"
 	"github.com/weftmesh/weft/ztunnel/outbound"
 	"github.com/weftmesh/weft/ztunnel/relay"
 )
@@ -64,8 +65,16 @@ func (t *Tunnel) renew() {
 // opened is an outbound.Stream.
 type opened struct{ *hbone.Stream }
 
-func (o opened) Start(client relay.Conn, sent, received *atomic.Uint64, done func(error)) {
-	o.Stream.Start(context.Background(), client, hbone.SpliceOptions{ToTunnel: sent, ToApp: received}, func(err error) { done(broken(err, true)) })
+func (o opened) Start(client relay.Conn, f *flow.Flow, done func(error)) {
+	o.Stream.Start(context.Background(), client, splicing(f, true), func(err error) { done(broken(err, true)) })
+}
+
+// splicing has bytes counted, and the flow known to a process that takes it over.
+func splicing(f *flow.Flow, appIsClient bool) hbone.SpliceOptions {
+	if appIsClient {
+		return hbone.SpliceOptions{ToTunnel: &f.Sent, ToApp: &f.Received, Meta: f.Meta}
+	}
+	return hbone.SpliceOptions{ToApp: &f.Sent, ToTunnel: &f.Received, Meta: f.Meta}
 }
 
 // headerCache holds the baggage of the pod's workload, made once for each version of it.

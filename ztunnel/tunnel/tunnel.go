@@ -10,7 +10,6 @@ import (
 	"crypto/tls"
 	"net"
 	"net/netip"
-	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -18,6 +17,7 @@ import (
 	"github.com/weftmesh/weft/pkg/hbone"
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/telemetry"
+	"github.com/weftmesh/weft/ztunnel/flow"
 	"github.com/weftmesh/weft/ztunnel/inbound"
 	"github.com/weftmesh/weft/ztunnel/pod"
 	"github.com/weftmesh/weft/ztunnel/relay"
@@ -130,8 +130,8 @@ func (c connect) Refuse(status int, reason string) {
 // accepted is an inbound.Stream.
 type accepted struct{ s *hbone.Stream }
 
-func (a accepted) Start(app relay.Conn, sent, received *atomic.Uint64, done func(error)) {
-	a.s.Start(context.Background(), app, hbone.SpliceOptions{ToApp: sent, ToTunnel: received}, func(err error) { done(broken(err, false)) })
+func (a accepted) Start(app relay.Conn, f *flow.Flow, done func(error)) {
+	a.s.Start(context.Background(), app, splicing(f, false), func(err error) { done(broken(err, false)) })
 }
 
 func (a accepted) Reset() { a.s.Reset() }

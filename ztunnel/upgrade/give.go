@@ -1,0 +1,104 @@
+package upgrade
+
+import (
+	"bytes"
+	"context"
+	"encoding/gob"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/weftmesh/weft/pkg/hbone"
+	"github.com/weftmesh/weft/pkg/hbone/handover"
+	"github.com/weftmesh/weft/ztunnel/flow"
+	"github.com/weftmesh/weft/ztunnel/inpod"
+)
+
+// state is all that is passed on, but for the descriptors.
+type state struct {
+	Frozen int64 // since when nothing moves, in Unix nanoseconds
+	Pods   []inpod.PodState
+	Flows  []flow.State
+}
+
+const (
+	// settleFor is how long connections that are just being made get to become movable; they run meanwhile.
+	settleFor   = 500 * time.Millisecond
+	settlePause = 5 * time.Millisecond
+)
+
+// giver is the predecessor's part.
+type giver struct {
+	*Upgrade
+	release func() // the pods
+	frozen  *hbone.Frozen
+	began   time.Time
+	tunnels int // given
+	flows   int
+	stay    int // tunnels
+	left    int // connections that stay
+}
+
+// Freeze implements handover.Giver, as all that follows.
+func (g *giver) Freeze(ctx context.Context) (handover.Parcel, error) {
+	g.release = g.o.Pods.Hold()
+	g.settle(ctx)
+	st := state{Frozen: g.began.UnixNano()}
+	var fds []int
+	st.Pods, fds, g.stay = g.o.Pods.Export(g.frozen)
+	keys := map[uint64]bool{}
+	g.tunnels = 0
+	for i := range st.Pods {
+		t := &st.Pods[i].Tunnel
+		g.tunnels += len(t.In) + len(t.Out)
+		t.Keys(func(key uint64) { keys[key] = true })
+	}
+	st.Flows = g.o.Flows.States(func(key uint64) bool { return keys[key] })
+	g.flows = len(st.Flows)
+	g.left = max(0, g.o.Flows.Len()-g.flows)
+	var b bytes.Buffer
+	if err := gob.NewEncoder(&b).Encode(&st); err != nil {
+		clear(b.Bytes())
+		g.Thaw()
+		return handover.Parcel{}, fmt.Errorf("describe connections: %w", err)
+	}
+	return handover.Parcel{State: b.Bytes(), FDs: fds}, nil
+}
+
+// settle freezes when nothing would stay behind, or after a while anyway.
+func (g *giver) settle(ctx context.Context) {
+	limit := time.Now().Add(settleFor)
+	for {
+		g.began = time.Now()
+		g.frozen = g.o.Shards.Freeze()
+		if g.o.Pods.Staying(g.frozen) == 0 || time.Now().After(limit) || ctx.Err() != nil {
+			return
+		}
+		g.frozen.Thaw()
+		time.Sleep(settlePause)
+	}
+}
+
+func (g *giver) Thaw() {
+	g.frozen.Thaw()
+	g.release()
+}
+
+func (g *giver) Drop() {
+	g.frozen.Drop()
+	g.release()
+}
+
+func (g *giver) Done() {
+	pause := time.Since(g.began)
+	g.Upgrade.pause.Store(int64(pause))
+	g.moved.WithLabelValues("given").Add(float64(g.flows))
+	g.moved.WithLabelValues("drained").Add(float64(g.left))
+	g.o.Log.Info("a new ztunnel goes on with the connections", zap.Int("connections", g.flows), zap.Int("tunnels", g.tunnels),
+		zap.Duration("paused", pause), zap.Int("draining", g.left), zap.Int("tunnels_draining", g.stay))
+}
+
+func (g *giver) Lost(error) {
+	g.o.Log.Error("a new ztunnel took the connections over and does not run: they may be lost", zap.Int("connections", g.flows))
+}

@@ -1,0 +1,125 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/weftmesh/weft/pkg/hbone"
+	"github.com/weftmesh/weft/pkg/hbone/engine"
+	"github.com/weftmesh/weft/pkg/hbone/handover"
+	"github.com/weftmesh/weft/pkg/telemetry"
+	"github.com/weftmesh/weft/ztunnel/flow"
+	"github.com/weftmesh/weft/ztunnel/inpod"
+)
+
+// Options of New. All without a default are required.
+type Options struct {
+	// Dir is the folder of the socket at which the old ztunnel is asked: root's alone.
+	Dir string
+	// Allow refuses a process by an error. nil: it must be in the caller's own cgroup.
+	Allow func(handover.Peer) error
+	Pods  *inpod.Manager
+	Flows *flow.Table
+	// Shards that drive the pods' tunnels. nil: crypto/tls does, and nothing can be moved.
+	Shards  *hbone.Shards
+	Metrics *telemetry.Metrics
+	// Adopted is called when connections have come: what has changed while they were on their way has to be judged.
+	Adopted func()
+	// Log; nil: none.
+	Log *zap.Logger
+}
+
+// Upgrade is both sides of one ztunnel's life: successor first, predecessor later.
+type Upgrade struct {
+	o        Options
+	moved    *prometheus.CounterVec
+	failures *prometheus.CounterVec
+	pause    atomic.Int64 // ns, of the last one
+}
+
+// New registers the metrics.
+func New(o Options) *Upgrade {
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	if o.Adopted == nil {
+		o.Adopted = func() {}
+	}
+	u := &Upgrade{o: o}
+	u.moved = o.Metrics.CounterVec("upgrade_connections_total", "Connections at an upgrade of this ztunnel: taken from its predecessor, given to its successor, or drained since they could not be moved.", "what")
+	u.failures = o.Metrics.CounterVec("upgrade_failures_total", "Attempts to pass connections on at an upgrade that came to nothing, by cause; the old ztunnel drains them.", "cause")
+	o.Metrics.GaugeFunc("upgrade_pause_seconds", "For how long connections stood still at the last upgrade.", func() float64 { return time.Duration(u.pause.Load()).Seconds() })
+	return u
+}
+
+// version of all that is passed on: both sides must have the same.
+func version() string {
+	return fmt.Sprintf("weft 1 hbone %d engine %d flow %d", hbone.StateVersion, engine.StateVersion, flow.StateVersion)
+}
+
+func (u *Upgrade) options() handover.Options {
+	return handover.Options{Dir: u.o.Dir, Allow: u.o.Allow, Version: version()}
+}
+
+const (
+	// takeAttempts: the agent may name a pod to the old ztunnel a moment before it does to the new one.
+	takeAttempts = 4
+	takePause    = 500 * time.Millisecond
+)
+
+// Take takes over from the ztunnel that runs here, if there is one and it can be. Whatever comes of it, this one runs
+// on; it logs and counts. It is to be called when new connections of all pods come here already.
+func (u *Upgrade) Take(ctx context.Context) {
+	if u.o.Shards == nil {
+		return
+	}
+	for try := 1; ; try++ {
+		t := &taker{Upgrade: u}
+		err := handover.Take(ctx, u.options(), t)
+		var unknown *inpod.UnknownPodError
+		switch {
+		case err == nil, errors.Is(err, handover.ErrNobody), ctx.Err() != nil:
+			return
+		case !errors.As(err, &unknown) || try == takeAttempts:
+			u.failed("connections of the old ztunnel are not taken over: it drains them", err)
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(takePause):
+		}
+	}
+}
+
+// Serve offers what this ztunnel carries to a successor until ctx ends. given: one has it, and this one has nothing
+// left but to drain.
+func (u *Upgrade) Serve(ctx context.Context) (given bool) {
+	if u.o.Shards == nil {
+		u.o.Log.Info("connections on crypto/tls cannot be passed on at an upgrade: they drain")
+		return false
+	}
+	err := handover.Serve(ctx, u.options(), &giver{Upgrade: u}, func(err error) {
+		u.failed("connections were not passed on at an upgrade", err)
+	})
+	if err != nil && ctx.Err() == nil {
+		u.o.Log.Error("an upgrade will drain: connections cannot be passed on", zap.String("folder", u.o.Dir), zap.Error(err))
+	}
+	return err == nil
+}
+
+func (u *Upgrade) failed(what string, err error) {
+	cause := "other"
+	for name, is := range map[string]error{"refused": handover.ErrRefused, "withdrawn": handover.ErrWithdrawn, "lost": handover.ErrLost} {
+		if errors.Is(err, is) {
+			cause = name
+		}
+	}
+	u.failures.WithLabelValues(cause).Inc()
+	u.o.Log.Warn(what, zap.String("cause", cause), zap.Error(err))
+}
