@@ -85,23 +85,28 @@ func newMeshOf(t *testing.T, a *ca.Authority) *mesh {
 	t.Helper()
 	m := &mesh{world: newWorld(t), authority: a, nodes: map[string]*node{}, pods: map[string]*fakePod{}}
 	for _, name := range []string{"n1", "n2"} {
-		n := &node{certs: ca.NewManager(ca.ManagerOptions{Issuer: issuer{a}}), log: &logBuffer{}}
-		n.Ztunnel = ztunnel.New(ztunnel.Options{Node: name, Certificates: n.certs, Sockets: sockets, Shards: shards,
-			AccessLog: telemetry.NewAccessLog(n.log, telemetry.FormatJSON), Log: zap.NewNop()})
-		m.nodes[name] = n
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan struct{})
-		go func() { defer close(done); n.Run(ctx) }()
-		t.Cleanup(func() {
-			gone, stop := context.WithCancel(context.Background())
-			stop()
-			n.Drain(gone)
-			cancel()
-			<-done
-			n.certs.Close()
-		})
+		m.nodes[name] = m.ztunnel(name)
 	}
 	return m
+}
+
+// ztunnel starts one for a node, without pods.
+func (m *mesh) ztunnel(name string) *node {
+	n := &node{certs: ca.NewManager(ca.ManagerOptions{Issuer: issuer{m.authority}}), log: &logBuffer{}}
+	n.Ztunnel = ztunnel.New(ztunnel.Options{Node: name, Certificates: n.certs, Sockets: sockets, Shards: shards,
+		AccessLog: telemetry.NewAccessLog(n.log, telemetry.FormatJSON), Log: zap.NewNop()})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); n.Run(ctx) }()
+	m.t.Cleanup(func() {
+		gone, stop := context.WithCancel(context.Background())
+		stop()
+		n.Drain(gone)
+		cancel()
+		<-done
+		n.certs.Close()
+	})
+	return n
 }
 
 // enrol makes a pod and adds it to its node. Its name is <service account>-<n>.

@@ -23,6 +23,8 @@ import (
 	"github.com/weftmesh/weft/pkg/cni/install"
 	"github.com/weftmesh/weft/pkg/direct"
 	"github.com/weftmesh/weft/pkg/enroll"
+	"github.com/weftmesh/weft/pkg/hbone/handover"
+	"github.com/weftmesh/weft/pkg/netns"
 	"github.com/weftmesh/weft/pkg/zds"
 	"github.com/weftmesh/weft/ztunnel/admin"
 )
@@ -162,7 +164,7 @@ func (a *agent) open() (*bpf.Redirector, error) {
 
 // cgroupOptions have ztunnels looked up in the node's hierarchy, if that may be another than this process's.
 func (a *agent) cgroupOptions() enroll.CgroupOptions {
-	o := enroll.CgroupOptions{Map: a.redir, Log: a.log.Named("cgroups")}
+	o := enroll.CgroupOptions{Map: a.redir, Sockets: a.socketCgroups, Log: a.log.Named("cgroups")}
 	if a.tree != nil {
 		o.Root = a.tree.Root()
 		o.Of = func(root string, pid int) (string, uint64, error) {
@@ -171,6 +173,22 @@ func (a *agent) cgroupOptions() enroll.CgroupOptions {
 		}
 	}
 	return o
+}
+
+// socketCgroups are the cgroups of the sockets in enrolled pods' namespaces.
+func (a *agent) socketCgroups() (ids map[uint64]bool, complete bool) {
+	ids, complete = map[uint64]bool{}, true
+	all := a.zds.Spaces(func(f *os.File) {
+		ns, err := netns.FromFile(f)
+		if err == nil {
+			err = errors.Join(ns.SocketCgroups(ids), ns.Close())
+		}
+		if err != nil {
+			a.log.Debug("look for sockets of former ztunnels", zap.Error(err))
+			complete = false
+		}
+	})
+	return ids, all && complete
 }
 
 func mountBPFFS(c config) error {
@@ -215,6 +233,9 @@ func (a *agent) serve(told context.Context) error {
 		g.Go(func() error {
 			// Behind the ZDS socket, of which there is one agent a node.
 			return direct.Hand(ctx, direct.PathBeside(a.c.zdsSocket), a.redir.DirectMaps(), a.log.Named("direct"))
+		})
+		g.Go(func() error {
+			return handover.Vouch(ctx, handover.VoucherBeside(a.c.zdsSocket), a.cgroups.Knows, a.log.Named("handover"))
 		})
 		a.recon.Run(ctx)
 		return nil

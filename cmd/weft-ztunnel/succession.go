@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/weftmesh/weft/pkg/hbone"
+	"github.com/weftmesh/weft/pkg/hbone/handover"
 	"github.com/weftmesh/weft/ztunnel"
 	"github.com/weftmesh/weft/ztunnel/upgrade"
 )
@@ -33,7 +34,7 @@ func newSuccession(c config, z *ztunnel.Ztunnel, shards *hbone.Shards, log *zap.
 		close(s.asked)
 		return s
 	}
-	s.u = upgrade.New(upgrade.Options{Dir: c.handoverDir, Pods: z.Pods, Flows: z.Flows, Shards: shards, Metrics: z.Metrics, Adopted: z.Revise, Log: log})
+	s.u = upgrade.New(upgrade.Options{Dir: c.handoverDir, Vouch: handover.AskVoucher(handover.VoucherBeside(c.zdsSocket)), Pods: z.Pods, Flows: z.Flows, Shards: shards, Metrics: z.Metrics, Adopted: z.Revise, Log: log})
 	return s
 }
 
@@ -61,10 +62,12 @@ func (s *succession) run(ctx context.Context) (given bool) {
 			return false
 		}
 	}
-	if !sleep(ctx, steered) {
-		return false
+	if s.u.Predecessor() {
+		if !sleep(ctx, steered) {
+			return false
+		}
+		s.u.Take(ctx)
 	}
-	s.u.Take(ctx)
 	close(s.asked)
 	return s.u.Serve(ctx) && sleep(ctx, lingerIn)
 }

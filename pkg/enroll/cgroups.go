@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -29,12 +30,16 @@ type CgroupOptions struct {
 	// Root is the mount point of cgroup2. Empty: the one in /proc/self/mountinfo.
 	Root string
 	// Of finds a process's cgroup. nil: bpf.CgroupOf, for tests to replace.
-	Of  func(root string, pid int) (path string, id uint64, err error)
-	Log *zap.Logger // nil: none
+	Of func(root string, pid int) (path string, id uint64, err error)
+	// Sockets are the cgroups that made sockets which live in pods now; complete tells that no pod was left out. A
+	// ztunnel may go on with the sockets of one that it has replaced. nil: none does.
+	Sockets func() (ids map[uint64]bool, complete bool)
+	Log     *zap.Logger // nil: none
 }
 
 // Cgroups admits ztunnels by their cgroups. A ztunnel that has disconnected may still drain, so its cgroup
-// keeps the right for as long as a process lives in it; Sweep takes it back afterwards.
+// keeps the right for as long as a process lives in it, or another one has sockets that were made in it; Sweep takes
+// it back afterwards.
 type Cgroups struct {
 	o CgroupOptions
 
@@ -99,8 +104,16 @@ func (c *Cgroups) Sweep() error {
 		used[id] = true
 	}
 	var errs []error
+	var sockets func(uint64) bool
 	for _, id := range ids {
-		if used[id] || c.lives(id) {
+		alive := used[id] || c.lives(id)
+		if !alive && c.o.Sockets != nil {
+			if sockets == nil {
+				sockets = c.sockets()
+			}
+			alive = sockets(id)
+		}
+		if alive {
 			delete(c.empty, id)
 			continue
 		}
@@ -117,6 +130,27 @@ func (c *Cgroups) Sweep() error {
 		delete(c.paths, id)
 	}
 	return errors.Join(errs...)
+}
+
+// sockets finds out which cgroups' sockets live.
+func (c *Cgroups) sockets() func(id uint64) bool {
+	ids, complete := c.o.Sockets()
+	return func(id uint64) bool { return ids[id] || !complete }
+}
+
+// Knows reports by an error that a process is no ztunnel: its cgroup has not been admitted.
+func (c *Cgroups) Knows(pid int) error {
+	path, id, err := c.o.Of(c.o.Root, pid)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ids, err := c.o.Map.ZtunnelCgroups()
+	if err == nil && !slices.Contains(ids, id) {
+		err = fmt.Errorf("process %d in %s is no ztunnel of this node", pid, path)
+	}
+	return err
 }
 
 // lives tells whether a cgroup exists and has processes.

@@ -118,3 +118,33 @@ func TestCgroups(t *testing.T) {
 		t.Errorf("left: %v, want only %d", got, alive)
 	}
 }
+
+// Sockets that a living ztunnel has taken over keep the right of the cgroup that made them, though it is gone.
+func TestCgroupsOfSockets(t *testing.T) {
+	root := t.TempDir()
+	path, id := cgroupDir(t, root, "zt", true)
+	set, live, complete := cgroupSet{}, map[uint64]bool{}, true
+	c, err := NewCgroups(CgroupOptions{Map: set, Root: root, Sockets: func() (map[uint64]bool, bool) { return live, complete },
+		Of: func(_ string, pid int) (string, uint64, error) { return path, id + uint64(pid-1), nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Admit(zds.Peer{ID: 1, PID: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if c.Knows(1) != nil || c.Knows(2) == nil {
+		t.Error("who is a ztunnel is not known")
+	}
+	c.Gone(zds.Peer{ID: 1})
+	cgroupDir(t, root, "zt", false)
+	live[id] = true
+	for i, step := range []struct{ complete, want bool }{{true, true}, {true, true}, {false, true}, {false, true}, {true, true}, {true, false}} {
+		complete = step.complete
+		if i == 2 {
+			delete(live, id)
+		}
+		if err := c.Sweep(); err != nil || set[id] != step.want {
+			t.Fatalf("step %d: %v, the right is there: %v", i, err, set[id])
+		}
+	}
+}

@@ -86,7 +86,8 @@ func (s *supervisor) keep(ctx context.Context, p program) {
 // process is a program that runs.
 type process struct {
 	ProcessID
-	ended chan error
+	cgroup string
+	ended  chan error
 }
 
 // runOnce starts the program and returns when it, or the last of those that it was replaced by, has ended.
@@ -137,7 +138,7 @@ func (s *supervisor) start(p program) (*process, error) {
 		_ = cmd.Process.Kill()
 		return nil, errors.Join(err, cmd.Wait())
 	}
-	now := &process{ProcessID: id, ended: make(chan error, 1)}
+	now := &process{ProcessID: id, cgroup: p.cgroup, ended: make(chan error, 1)}
 	go func() { now.ended <- cmd.Wait() }()
 	return now, nil
 }

@@ -105,6 +105,7 @@ func (s *supervisor) upgrade(ctx context.Context, p program, old *process, resta
 }
 
 func (s *supervisor) succeed(ctx context.Context, p program, old *process) (*process, error) {
+	p.cgroup = fmt.Sprintf("%s-%d", p.cgroup, old.PID) // of its own, as another pod's would be
 	next, err := s.start(p)
 	if err != nil {
 		return nil, err
@@ -121,7 +122,12 @@ func (s *supervisor) succeed(ctx context.Context, p program, old *process) (*pro
 		case <-time.After(upgradeLook):
 		}
 	}
-	go func() { _ = old.stop(upgradeDrain) }() // or it goes with the lab's cgroup
+	go func() {
+		_ = old.stop(upgradeDrain) // how it ends is nobody's concern
+		if err := removeCgroup(old.cgroup); err != nil {
+			s.log.Warn("upgrade", zap.Error(err))
+		}
+	}()
 	return next, nil
 }
 

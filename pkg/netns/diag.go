@@ -307,10 +307,34 @@ func marked(b []byte, mark uint32) (m Marked, ok bool) {
 	return m, ok
 }
 
+// SocketCgroups adds the cgroups to ids that made the sockets of the namespace's TCP connections. They stay what they
+// are when a socket is passed to a process of another cgroup, and when its own cgroup has been removed.
+func (n *NS) SocketCgroups(ids map[uint64]bool) error {
+	fd, err := n.openDiag()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
+		err := dump(fd, family, unix.IPPROTO_TCP, statesConnected, func(b []byte) {
+			attributes(b, func(kind uint16, value []byte) {
+				if kind == attrCgroup && len(value) >= 8 {
+					ids[binary.NativeEndian.Uint64(value)] = true
+				}
+			})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Attributes that follow struct inet_diag_msg.
 const (
-	attrInfo = 2  // INET_DIAG_INFO: struct tcp_info
-	attrMark = 15 // INET_DIAG_MARK, for whoever has CAP_NET_ADMIN
+	attrInfo   = 2  // INET_DIAG_INFO: struct tcp_info
+	attrMark   = 15 // INET_DIAG_MARK, for whoever has CAP_NET_ADMIN
+	attrCgroup = 21 // INET_DIAG_CGROUP_ID, always
 )
 
 func attributes(b []byte, each func(kind uint16, value []byte)) {

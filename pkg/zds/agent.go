@@ -75,6 +75,21 @@ func NewAgent(o AgentOptions) *Agent {
 	return &Agent{o: o, log: o.Logger, pods: map[string]Pod{}}
 }
 
+// Spaces calls do with the network namespaces of the pods on the list, and reports whether all have one.
+func (a *Agent) Spaces(do func(*os.File)) (all bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	all = true
+	for _, p := range a.pods {
+		if p.Netns == nil {
+			all = false
+			continue
+		}
+		do(p.Netns)
+	}
+	return all
+}
+
 // Run serves ztunnels until ctx ends, then disconnects them; they go on with what they have. The error is
 // ErrInUse or what kept it from listening.
 func (a *Agent) Run(ctx context.Context) error {

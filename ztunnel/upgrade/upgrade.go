@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -22,8 +25,8 @@ import (
 type Options struct {
 	// Dir is the folder of the socket at which the old ztunnel is asked: root's alone.
 	Dir string
-	// Allow refuses a process by an error. nil: it must be in the caller's own cgroup.
-	Allow func(handover.Peer) error
+	// Vouch is asked about the process at the other end; see handover.Options. nil: it must be in the caller's own cgroup.
+	Vouch func(*net.UnixConn) error
 	Pods  *inpod.Manager
 	Flows *flow.Table
 	// Shards that drive the pods' tunnels. nil: crypto/tls does, and nothing can be moved.
@@ -64,7 +67,7 @@ func version() string {
 }
 
 func (u *Upgrade) options() handover.Options {
-	return handover.Options{Dir: u.o.Dir, Allow: u.o.Allow, Version: version()}
+	return handover.Options{Dir: u.o.Dir, Vouch: u.o.Vouch, Version: version()}
 }
 
 const (
@@ -72,6 +75,12 @@ const (
 	takeAttempts = 4
 	takePause    = 500 * time.Millisecond
 )
+
+// Predecessor reports that somebody has offered connections here. He may be gone.
+func (u *Upgrade) Predecessor() bool {
+	_, err := os.Lstat(filepath.Join(u.o.Dir, handover.SocketName))
+	return u.o.Shards != nil && err == nil
+}
 
 // Take takes over from the ztunnel that runs here, if there is one and it can be. Whatever comes of it, this one runs
 // on; it logs and counts. It is to be called when new connections of all pods come here already.

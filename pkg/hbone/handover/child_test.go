@@ -188,7 +188,7 @@ func takeChild() {
 
 // strangerChild says hello as another user, to whom some accident has opened the folder.
 func strangerChild() {
-	c, err := net.Dial("unix", filepath.Join(os.Getenv("WEFT_TEST_DIR"), socketName))
+	c, err := net.Dial("unix", filepath.Join(os.Getenv("WEFT_TEST_DIR"), SocketName))
 	if err != nil {
 		panic(err)
 	}

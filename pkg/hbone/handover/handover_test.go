@@ -47,7 +47,7 @@ func newWorld(t *testing.T, env ...string) (*world, *child) {
 	far.Close()
 	go w.read(near)
 	w.until("the predecessor serves", func() bool {
-		_, err := os.Stat(filepath.Join(w.dir, socketName))
+		_, err := os.Stat(filepath.Join(w.dir, SocketName))
 		return err == nil && len(w.who) > 0
 	})
 	return w, p
@@ -331,7 +331,7 @@ func TestStrangersAreRefused(t *testing.T) {
 	w, p := newWorld(t)
 	exe := filepath.Join(t.TempDir(), "stranger")
 	b, err := os.ReadFile(os.Args[0])
-	if err := errors.Join(err, os.WriteFile(exe, b, 0o755), os.Chmod(w.dir, 0o755), os.Chmod(filepath.Join(w.dir, socketName), 0o666)); err != nil {
+	if err := errors.Join(err, os.WriteFile(exe, b, 0o755), os.Chmod(w.dir, 0o755), os.Chmod(filepath.Join(w.dir, SocketName), 0o666)); err != nil {
 		t.Fatal(err)
 	}
 	for d := w.dir; d != "/" && d != os.TempDir(); d = filepath.Dir(d) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 )
 
@@ -15,6 +16,9 @@ type Options struct {
 	Version string
 	// Allow refuses a process by an error. Default: it must be in the caller's own cgroup.
 	Allow func(Peer) error
+	// Vouch, if any, is asked instead about the process at the other end of c, which may be one that this process
+	// cannot see; see AskVoucher. That it has the caller's user is seen to before.
+	Vouch func(c *net.UnixConn) error
 	// Timeout bounds each step of the other side. Default 2 s.
 	Timeout time.Duration
 

@@ -22,6 +22,7 @@ func Serve(ctx context.Context, o Options, g Giver, report func(error)) error {
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	defer ln.Close()
 	defer context.AfterFunc(ctx, func() { ln.Close() })()
 	if report == nil {
 		report = func(error) {}
@@ -71,7 +72,7 @@ func accept(ctx context.Context, stop context.CancelCauseFunc, ln *net.UnixListe
 
 // give goes through the steps with one successor. Nil: it runs.
 func give(ctx context.Context, o Options, l *line, g Giver) error {
-	if err := peerOf(l.UnixConn, o.Allow); err != nil {
+	if err := peerOf(l.UnixConn, o); err != nil {
 		l.refuse(err)
 		return err
 	}
@@ -184,7 +185,7 @@ func listen(dir string) (*net.UnixListener, error) {
 	if err := checkDir(dir); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, socketName)
+	path := filepath.Join(dir, SocketName)
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}

@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const socketName = "handover.sock"
+// SocketName is that of the socket in Options.Dir.
+const SocketName = "handover.sock"
 
 // Take takes over from the process that serves in o.Dir. nil: t runs. Otherwise nothing is t's, and the error,
 // which wraps ErrNobody, ErrRefused or ErrWithdrawn where it is one of these, says why.
@@ -22,14 +23,14 @@ func Take(ctx context.Context, o Options, t Taker) error {
 	} else if err != nil {
 		return err
 	}
-	nc, err := (&net.Dialer{Timeout: o.Timeout}).DialContext(ctx, "unix", filepath.Join(o.Dir, socketName))
+	nc, err := (&net.Dialer{Timeout: o.Timeout}).DialContext(ctx, "unix", filepath.Join(o.Dir, SocketName))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNobody, err)
 	}
 	l := &line{nc.(*net.UnixConn), o.Timeout}
 	defer l.Close()
 	defer context.AfterFunc(ctx, func() { l.Close() })()
-	if err := peerOf(l.UnixConn, o.Allow); err != nil {
+	if err := peerOf(l.UnixConn, o); err != nil {
 		return err
 	}
 	o.step("hello")
