@@ -23,8 +23,7 @@ func TestMetricLabels(t *testing.T) {
 		}
 		for _, l := range m.envoy.Logs() {
 			for _, e := range l.GetHttpLogs().GetLogEntry() {
-				tags := e.GetCommonProperties().GetCustomTags()
-				if e.GetRequest().GetPath() == "/labels" && tags[translate.TagLabels] == `{"tenant":"acme \"1\""}` && tags[translate.TagMetrics] != "-" {
+				if e.GetRequest().GetPath() == "/labels" && field(e, translate.FieldLabels) == `{"tenant":"acme \"1\""}` && field(e, translate.FieldMetrics) != "-" {
 					return nil
 				}
 			}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/waypoint/internal/testmesh"
+	"github.com/weftmesh/weft/waypoint/translate"
 )
 
 func (m *mesh) policy(p *model.L7Policy) {
@@ -97,8 +98,7 @@ func TestDryRunOnlyReports(t *testing.T) {
 	m.eventually("the dry runs are in the log", func() error {
 		for _, msg := range m.envoy.Logs() {
 			for _, e := range msg.GetHttpLogs().GetLogEntry() {
-				tags := e.GetCommonProperties().GetCustomTags()
-				if e.GetRequest().GetPath() == "/dry" && strings.HasPrefix(tags["dry_deny"], "shop/dry[0]") && tags["dry_allow"] == "denied" {
+				if e.GetRequest().GetPath() == "/dry" && strings.HasPrefix(field(e, translate.FieldDenyDry), "shop/dry[0]") && field(e, translate.FieldAllowDry) == "denied" {
 					return nil
 				}
 			}

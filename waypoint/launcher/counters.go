@@ -20,7 +20,7 @@ const maxSeries = 20_000
 // maxPlans bounds what is remembered of routes' words.
 const maxPlans = 1000
 
-var requestLabels = []string{
+var requestLabels = [...]string{
 	"reporter",
 	"source_workload", "source_workload_namespace", "source_principal", "source_app", "source_version", "source_cluster",
 	"destination_workload", "destination_workload_namespace", "destination_principal",
@@ -28,10 +28,16 @@ var requestLabels = []string{
 	"request_protocol", "response_code", "grpc_response_status", "response_flags", "connection_security_policy",
 }
 
-func (e *entry) requestLabels() []string {
-	code := strconv.FormatUint(uint64(e.code), 10)
+const requestLabelCount = len(requestLabels)
+
+func (c *counters) requestLabels(e *entry) [requestLabelCount]string {
+	code := c.codes[e.code]
+	if code == "" {
+		code = strconv.FormatUint(uint64(e.code), 10)
+		c.codes[e.code] = code
+	}
 	name, _, _ := strings.Cut(e.service, ".")
-	return []string{
+	return [...]string{
 		string(reporterWaypoint),
 		known(e.source.Workload), known(e.source.Namespace), known(e.source.Principal), known(e.source.App), known(e.source.Version), known(e.source.Cluster),
 		known(e.dest.Workload), known(e.dest.Namespace), known(e.dest.Principal),
@@ -46,11 +52,20 @@ type counters struct {
 	metrics *telemetry.Metrics
 	over    *prometheus.CounterVec
 
-	mu     sync.Mutex // protects what follows
-	seen   map[string]struct{}
+	mu     sync.Mutex                     // protects what follows
+	seen   map[string]*sum                // by how they are counted and labels
 	values map[string]map[string]struct{} // of the labels with a bound, by how they are counted and name
 	plans  map[string]*plan               // by a route's words
 	series map[string]*series             // by names of labels
+	codes  map[uint32]string
+	labels []string // of the request at hand
+	key    []byte   // of seen
+}
+
+// A sum is of the requests with one set of labels.
+type sum struct {
+	requests prometheus.Counter
+	duration prometheus.Observer
 }
 
 // A plan is how the requests of some routes are counted.
@@ -69,22 +84,22 @@ type series struct {
 
 func newCounters(m *telemetry.Metrics) *counters {
 	return &counters{
-		metrics: m, seen: map[string]struct{}{}, values: map[string]map[string]struct{}{}, plans: map[string]*plan{}, series: map[string]*series{},
+		metrics: m, seen: map[string]*sum{}, codes: map[uint32]string{}, values: map[string]map[string]struct{}{}, plans: map[string]*plan{}, series: map[string]*series{},
 		over: m.CounterVec("request_label_values_other_total", "Requests with a value of a label of one's own beyond the bound, counted as other.", "label"),
 	}
 }
 
 func (c *counters) count(e *entry) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	p := c.plan(e.metrics)
 	if p.Disabled {
-		c.mu.Unlock()
 		return
 	}
-	labels := c.bound(p, c.labels(p, e))
-	c.mu.Unlock()
-	p.series.requests.WithLabelValues(labels...).Inc()
-	p.series.duration.WithLabelValues(labels...).Observe(float64(e.duration.Microseconds()) / 1000)
+	c.label(p, e)
+	s := c.sum(p)
+	s.requests.Inc()
+	s.duration.Observe(float64(e.duration.Microseconds()) / 1000)
 }
 
 // plan reads a route's words. What cannot be read, as it comes from a controller of another version, is as if it were
@@ -116,7 +131,7 @@ func (c *counters) plan(words string) *plan {
 	if len(c.plans) >= maxPlans { // most are of routes that were
 		clear(c.plans)
 	}
-	c.plans[words] = p
+	c.plans[strings.Clone(words)] = p
 	return p
 }
 
@@ -142,10 +157,10 @@ type undescribed struct{ prometheus.Collector }
 // Describe is of prometheus.Collector.
 func (undescribed) Describe(chan<- *prometheus.Desc) {}
 
-// labels of a request, as its plan says.
-func (c *counters) labels(p *plan, e *entry) []string {
-	all := e.requestLabels()
-	out := make([]string, 0, len(p.keep)+len(p.Labels))
+// label fills in the labels of a request, as its plan says.
+func (c *counters) label(p *plan, e *entry) {
+	all := c.requestLabels(e)
+	out := c.labels[:0]
 	for _, i := range p.keep {
 		out = append(out, all[i])
 	}
@@ -161,7 +176,7 @@ func (c *counters) labels(p *plan, e *entry) []string {
 			out = append(out, c.few(p, l.Name, e.own[l.Name]))
 		}
 	}
-	return out
+	c.labels = out
 }
 
 // few keeps the values of a label to their bound.
@@ -182,25 +197,39 @@ func (c *counters) few(p *plan, name, value string) string {
 			c.over.WithLabelValues(name).Inc()
 			return "other"
 		}
-		seen[value] = struct{}{}
+		seen[strings.Clone(value)] = struct{}{}
 	}
 	return value
 }
 
-// bound keeps the number of label sets in check: what comes after the bound is counted, but not told apart.
-func (c *counters) bound(p *plan, labels []string) []string {
-	key := p.series.names + "\x00" + strings.Join(labels, "\x00")
-	if _, ok := c.seen[key]; ok {
-		return labels
+// sum of what has the labels. It keeps the number of label sets in check: what comes after the bound is counted, but not
+// told apart.
+func (c *counters) sum(p *plan) *sum {
+	if s := c.known(p); s != nil {
+		return s
 	}
-	if len(c.seen) < maxSeries {
-		c.seen[key] = struct{}{}
-		return labels
+	if len(c.seen) >= maxSeries {
+		for i := range c.labels[1:] {
+			c.labels[1+i] = "overflow"
+		}
+		if s := c.known(p); s != nil {
+			return s
+		}
 	}
-	out := make([]string, len(labels))
-	for i := range out {
-		out[i] = "overflow"
+	labels := make([]string, len(c.labels)) // those at hand are parts of a message
+	for i, l := range c.labels {
+		labels[i] = strings.Clone(l)
 	}
-	out[0] = labels[0]
-	return out
+	s := &sum{requests: p.series.requests.WithLabelValues(labels...), duration: p.series.duration.WithLabelValues(labels...)}
+	c.seen[string(c.key)] = s
+	return s
+}
+
+// known is the sum for the labels, if there has been one like it; else c.key is what to keep it by.
+func (c *counters) known(p *plan) *sum {
+	c.key = append(append(c.key[:0], p.series.names...), 0)
+	for _, l := range c.labels {
+		c.key = append(append(c.key, l...), 0)
+	}
+	return c.seen[string(c.key)]
 }

@@ -40,7 +40,7 @@ func TestLabelsOfOnesOwn(t *testing.T) {
 	r := newReporter(Options{MetricPrefix: "t_", AccessLog: telemetry.FormatOff})
 	words := `{"labels":[{"name":"tenant","header":"X-Tenant"},{"name":"own_method","attribute":"Method"},{"name":"tier","literal":"gold"}],"drop":["response_code"],"maxValues":2}`
 	report := func(metrics, labels string) {
-		r.report(newEntry(translate.LogHTTP, logEntry(map[string]string{translate.TagMetrics: metrics, translate.TagLabels: labels})))
+		r.send(t, translate.LogHTTP, logEntry(fields{translate.FieldMetrics: metrics, translate.FieldLabels: labels}))
 	}
 	report("-", "-") // as ever
 	for i := range 5 {
@@ -69,8 +69,8 @@ own_method=POST,reporter=waypoint,tenant=unknown,tier=gold 2`
 func TestValuesOfLabels(t *testing.T) {
 	r := newReporter(Options{MetricPrefix: "t_", AccessLog: telemetry.FormatOff})
 	words := `{"labels":[{"name":"tenant","header":"x"}],"maxValues":100}`
-	r.report(newEntry(translate.LogHTTP, logEntry(map[string]string{translate.TagMetrics: words, translate.TagLabels: `{"tenant":"` + strings.Repeat("ä", 500) + `"}`})))
-	r.report(newEntry(translate.LogHTTP, logEntry(map[string]string{translate.TagMetrics: words, translate.TagLabels: `{"tenant":"a\u0000b\"c"}`})))
+	r.send(t, translate.LogHTTP, logEntry(fields{translate.FieldMetrics: words, translate.FieldLabels: `{"tenant":"` + strings.Repeat("ä", 500) + `"}`}))
+	r.send(t, translate.LogHTTP, logEntry(fields{translate.FieldMetrics: words, translate.FieldLabels: `{"tenant":"a\u0000b\"c"}`}))
 	got := requests(t, r)
 	if n := strings.Count(got, "ä"); n != 64 || !strings.Contains(got, "a\x00b\"c") {
 		t.Errorf("%d of 64 letters, %q", n, got)

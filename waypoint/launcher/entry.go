@@ -45,29 +45,23 @@ type entry struct {
 // deniedDetails begins what Envoy says of a call that a policy refused; it has no flag for it.
 const deniedDetails = "rbac_access_denied"
 
-// newEntry reads Envoy's message; logName says which of the two streams it came by.
-func newEntry(logName string, m *accesslogv3.HTTPAccessLogEntry) *entry {
-	c, req, res := m.GetCommonProperties(), m.GetRequest(), m.GetResponse()
-	tags := c.GetCustomTags()
-	tag := func(k string) string {
-		if v := tags[k]; v != "-" {
-			return v
+// read takes what Envoy says in an HTTPAccessLogEntry; logName says which of the two streams it came by. Texts of e are
+// parts of m.
+func (e *entry) read(logName string, m message) {
+	*e = entry{protocol: "http", flags: string(telemetry.FlagNone)}
+	for {
+		num, _, body := m.field()
+		if num == 0 {
+			break
 		}
-		return ""
-	}
-	e := &entry{
-		time: c.GetStartTime().AsTime(), duration: c.GetDuration().AsDuration(),
-		start:    c.GetAccessLogType() == accesslogv3.AccessLogType_DownstreamTunnelSuccessfullyEstablished,
-		protocol: "http", kind: tag(translate.TagKind),
-		method: req.GetRequestMethod().String(), path: req.GetPath(), host: req.GetAuthority(), requestID: req.GetRequestId(),
-		code: res.GetResponseCode().GetValue(), grpc: tag(translate.TagGRPC),
-		flags: tags[translate.TagFlags], details: res.GetResponseCodeDetails(), failure: c.GetUpstreamTransportFailureReason(),
-		sent: req.GetRequestBodyBytes(), received: res.GetResponseBodyBytes(), attempts: c.GetUpstreamRequestAttemptCount(),
-		sourceAddr: address(c.GetDownstreamRemoteAddress()), dst: tag(translate.TagDst), route: c.GetRouteName(),
-		secure: tag(translate.TagSAN) != "",
-	}
-	if req.GetOriginalPath() != "" {
-		e.path = req.GetOriginalPath()
+		switch num {
+		case 1: // common_properties
+			e.readCommon(body)
+		case 3:
+			e.readRequest(body)
+		case 4:
+			e.readResponse(body)
+		}
 	}
 	switch {
 	case logName == translate.LogTCP:
@@ -75,30 +69,113 @@ func newEntry(logName string, m *accesslogv3.HTTPAccessLogEntry) *entry {
 	case e.grpc != "":
 		e.protocol = "grpc"
 	}
-	if e.flags == "" {
-		e.flags = string(telemetry.FlagNone)
-	}
 	if e.flags == string(telemetry.FlagNone) && strings.HasPrefix(e.details, deniedDetails) {
 		e.flags = string(telemetry.FlagDenied)
 	}
-	e.source = sourcePeer(tag(translate.TagBaggage), tag(translate.TagPeer))
-	e.dest.Principal = tag(translate.TagSAN)
-	e.dest.Namespace, e.dest.Workload, _ = strings.Cut(tag(translate.TagWorkload), "/")
-	e.endpoint, _ = netip.ParseAddrPort(tag(translate.TagEndpoint))
-	if ns, host, ok := strings.Cut(tag(translate.TagService), "/"); ok && ns != "workload" {
+}
+
+func (e *entry) readCommon(m message) {
+	for {
+		num, v, body := m.field()
+		switch num {
+		case 0:
+			return
+		case 2: // downstream_remote_address
+			e.sourceAddr = address(body)
+		case 5: // start_time
+			e.time = body.time()
+		case 18: // upstream_transport_failure_reason
+			e.failure = string(body)
+		case 19: // route_name
+			e.route = string(body)
+		case 22: // custom_tags: key and value
+			if _, _, name := body.field(); name == translate.LogTag {
+				_, _, fields := body.field()
+				e.readFields(strings.ToValidUTF8(string(fields), "?"))
+			}
+		case 23: // duration
+			e.duration = body.duration()
+		case 24: // upstream_request_attempt_count
+			e.attempts = uint32(v)
+		case 33: // access_log_type
+			e.start = accesslogv3.AccessLogType(v) == accesslogv3.AccessLogType_DownstreamTunnelSuccessfullyEstablished
+		}
+	}
+}
+
+func (e *entry) readRequest(m message) {
+	original := ""
+	e.method = corev3.RequestMethod_name[0]
+	for {
+		num, v, body := m.field()
+		switch num {
+		case 0:
+			if original != "" {
+				e.path = original
+			}
+			return
+		case 1: // request_method
+			e.method = corev3.RequestMethod_name[int32(v)]
+		case 3: // authority
+			e.host = string(body)
+		case 5: // path
+			e.path = string(body)
+		case 9: // request_id
+			e.requestID = string(body)
+		case 10: // original_path
+			original = string(body)
+		case 12: // request_body_bytes
+			e.sent = v
+		}
+	}
+}
+
+func (e *entry) readResponse(m message) {
+	for {
+		num, v, body := m.field()
+		switch num {
+		case 0:
+			return
+		case 1: // response_code
+			e.code = uint32(body.first())
+		case 3: // response_body_bytes
+			e.received = v
+		case 6: // response_code_details
+			e.details = string(body)
+		}
+	}
+}
+
+// readFields reads what we have Envoy add. Of a controller of another version there may be more, or less.
+func (e *entry) readFields(s string) {
+	var f [translate.LogFields]string
+	for i := range f {
+		f[i], s, _ = strings.Cut(s, translate.LogSeparator)
+		if f[i] == "-" {
+			f[i] = ""
+		}
+	}
+	e.kind, e.grpc, e.dst, e.metrics = f[translate.FieldKind], f[translate.FieldGRPC], f[translate.FieldDst], f[translate.FieldMetrics]
+	if flags := f[translate.FieldFlags]; flags != "" {
+		e.flags = flags
+	}
+	e.source = sourcePeer(f[translate.FieldBaggage], f[translate.FieldPeer])
+	e.dest.Principal = f[translate.FieldSAN]
+	e.secure = e.dest.Principal != ""
+	e.dest.Namespace, e.dest.Workload, _ = strings.Cut(f[translate.FieldWorkload], "/")
+	e.endpoint, _ = netip.ParseAddrPort(f[translate.FieldEndpoint])
+	if ns, host, ok := strings.Cut(f[translate.FieldService], "/"); ok && ns != "workload" {
 		e.serviceNS, e.service = ns, host
 	}
-	if p := tag(translate.TagDenyDry); p != "" && p != "none" {
+	if p := f[translate.FieldDenyDry]; p != "" && p != "none" {
 		e.dryRun = append(e.dryRun, p)
 	}
-	e.metrics = tag(translate.TagMetrics)
-	if l := tag(translate.TagLabels); l != "" {
-		_ = json.Unmarshal([]byte(l), &e.own) // what cannot be read is not there
-	}
-	if tag(translate.TagAllowDry) == "denied" {
+	if f[translate.FieldAllowDry] == "denied" {
 		e.dryRun = append(e.dryRun, "no ALLOW policy in dry run matches")
 	}
-	return e
+	if l := f[translate.FieldLabels]; l != "" {
+		_ = json.Unmarshal([]byte(l), &e.own) // what cannot be read is not there
+	}
 }
 
 // labels of the metrics of a TCP connection.
@@ -111,13 +188,29 @@ func (e *entry) labels() telemetry.Labels {
 	}
 }
 
-func address(a *corev3.Address) netip.AddrPort {
-	s := a.GetSocketAddress()
-	ip, err := netip.ParseAddr(s.GetAddress())
-	if err != nil {
+// address is that of an Address with a socket's.
+func address(m message) netip.AddrPort {
+	num, _, socket := m.field()
+	if num != 1 {
 		return netip.AddrPort{}
 	}
-	return netip.AddrPortFrom(ip.Unmap(), uint16(s.GetPortValue()))
+	var ip netip.Addr
+	var port uint16
+	for {
+		num, v, body := socket.field()
+		switch num {
+		case 0:
+			if !ip.IsValid() {
+				return netip.AddrPort{}
+			}
+			return netip.AddrPortFrom(ip, port)
+		case 2: // address
+			ip, _ = netip.ParseAddr(string(body))
+			ip = ip.Unmap()
+		case 3: // port_value
+			port = uint16(v)
+		}
+	}
 }
 
 // sourcePeer names the caller: its identity from its certificate, the rest from what its ztunnel says.

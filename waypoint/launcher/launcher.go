@@ -9,10 +9,11 @@ import (
 	"path/filepath"
 	"time"
 
-	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding"
+	_ "google.golang.org/grpc/encoding/proto" // for the next
 
 	"github.com/weftmesh/weft/pkg/ca"
 	"github.com/weftmesh/weft/waypoint/bootstrap"
@@ -103,9 +104,9 @@ func (l *launcher) run(ctx context.Context) error {
 	defer stop()
 	g, serving := errgroup.WithContext(serving)
 	ads := grpc.NewServer(grpc.ForceServerCodecV2(rawCodec{}), grpc.UnknownServiceHandler(forward(l.conn, l.o.Logger)), grpc.MaxRecvMsgSize(maxMessage))
-	own := grpc.NewServer()
+	own := grpc.NewServer(grpc.ForceServerCodecV2(reporterCodec{encoding.GetCodecV2("proto")}))
 	l.secrets.register(serving, own)
-	accesslogv3.RegisterAccessLogServiceServer(own, l.telemetry)
+	l.telemetry.register(own)
 	for name, s := range map[string]*grpc.Server{bootstrap.ControllerSocket: ads, bootstrap.LauncherSocket: own} {
 		ln, err := net.Listen("unix", filepath.Join(l.dir, name))
 		if err != nil {

@@ -1,7 +1,6 @@
 package launcher
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -15,7 +14,7 @@ import (
 type lineLog struct {
 	format telemetry.Format
 
-	mu sync.Mutex // one line at a time
+	mu sync.Mutex // whole lines
 	w  io.Writer
 }
 
@@ -85,23 +84,28 @@ func pair(ns, name string) string {
 	return ns + "/" + name
 }
 
-func (l *lineLog) write(e *entry) {
+// append adds an entry's line.
+func (l *lineLog) append(b []byte, e *entry) []byte {
 	if l == nil {
-		return
+		return b
 	}
 	out := newLine(e)
-	var b []byte
 	if l.format == telemetry.FormatJSON {
-		var err error
-		if b, err = json.Marshal(out); err != nil {
-			return // a struct of strings and numbers always marshals
-		}
+		b = out.json(b)
 	} else {
-		b = out.text()
+		b = append(b, out.text()...)
+	}
+	return append(b, '\n')
+}
+
+// write writes whole lines.
+func (l *lineLog) write(lines []byte) {
+	if l == nil || len(lines) == 0 {
+		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, _ = l.w.Write(append(b, '\n')) // a full disk loses lines, never requests
+	_, _ = l.w.Write(lines) // a full disk loses lines, never requests
 }
 
 // text is the line for people.
