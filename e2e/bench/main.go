@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -23,6 +25,8 @@ type options struct {
 	seconds   float64       // of one timed test
 	idle      int           // connections
 	scale     []int         // workloads
+	fleetOf   []int         // workloads that the ztunnels of a fleet are told of
+	ztunnels  int           // of a fleet
 	tunnelTLS string
 	bin       string // absolute: weftctl and the mesh's programs
 	envoy     string
@@ -52,7 +56,7 @@ func command(ctx context.Context, args []string) error {
 	fs.StringVar(&o.name, "name", "bench", "name of the lab")
 	fs.IntVar(&o.rounds, "rounds", 5, "rounds; what is reported is the median")
 	fs.DurationVar(&o.limit, "limit", 14*time.Minute, "begin no round that would probably end later than this; 0: no limit")
-	tests := fs.String("tests", "", "tests to run, separated by commas (default all: "+strings.Join(testNames(), ",")+",idle,scale)")
+	tests := fs.String("tests", "", "tests to run, separated by commas (default all: "+strings.Join(testNames(), ",")+",idle,scale,fleet)")
 	paths := fs.String("paths", "", "paths to measure, separated by commas (default all: direct,l4,l7 and every peer)")
 	fs.Int64Var(&o.bytes, "bytes", 1<<30, "bytes of one bulk transfer")
 	fs.Float64Var(&o.seconds, "seconds", 3, "length of one timed test")
@@ -64,15 +68,29 @@ func command(ctx context.Context, args []string) error {
 	peers := fs.String("peers", "", "folders of peers' scripts, separated by commas")
 	fs.StringVar(&o.out, "out", "", "file for the figures, JSON")
 	fs.StringVar(&o.markdown, "markdown", "", "file whose tables between the markers are rewritten")
+	sizes := fs.String("workloads", "", "sizes of the meshes of the tests of scale and of a fleet, separated by commas")
+	fs.IntVar(&o.ztunnels, "ztunnels", 1000, "simulated ztunnels of the test of a fleet")
 	_ = fs.Parse(args)
-	o.tests, o.paths, o.peers, o.scale = list(*tests), list(*paths), list(*peers), []int{10_000, 100_000}
+	o.tests, o.paths, o.peers, o.scale = list(*tests), list(*paths), list(*peers), []int{1000, 10_000, 100_000}
+	o.fleetOf = []int{10_000, 100_000}
 	if *quick {
+		o.fleetOf, o.ztunnels = []int{1000}, min(o.ztunnels, 50)
 		o.rounds, o.bytes, o.seconds, o.idle, o.scale = 2, 32<<20, 0.5, 200, []int{1000}
+	}
+	for i, text := range list(*sizes) {
+		if i == 0 {
+			o.scale, o.fleetOf = nil, nil
+		}
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return fmt.Errorf("-workloads %s: want numbers", *sizes)
+		}
+		o.scale, o.fleetOf = append(o.scale, n), append(o.fleetOf, n)
 	}
 	if o.rounds < 1 {
 		return fmt.Errorf("-rounds %d: want at least 1", o.rounds)
 	}
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 && o.needsLab() {
 		return errors.New("the benchmark raises a lab, which makes network namespaces and loads eBPF: run it as root")
 	}
 	self, err := os.Executable()
@@ -100,19 +118,15 @@ func run(ctx context.Context, o options) (err error) {
 			return err
 		}
 	}
-	w, err := raise(ctx, o)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, w.down()) }()
-	r.LeftOut = w.leftOut
-	if wanted(o.tests, "idle") {
-		if err := r.measureIdle(ctx, w); err != nil {
+	if wanted(o.tests, "fleet") {
+		if err := r.measureFleet(ctx, o); err != nil {
 			return err
 		}
 	}
-	if err := r.measureRounds(ctx, w); err != nil {
-		return err
+	if o.needsLab() {
+		if err := r.measureTraffic(ctx, o); err != nil {
+			return err
+		}
 	}
 	r.summarise()
 	r.print(os.Stdout)
@@ -125,6 +139,27 @@ func run(ctx context.Context, o options) (err error) {
 		return r.rewrite(o.markdown)
 	}
 	return nil
+}
+
+// needsLab reports whether anything is to be measured that carries traffic.
+func (o options) needsLab() bool {
+	return len(o.tests) == 0 || slices.ContainsFunc(o.tests, func(t string) bool { return t != "scale" && t != "fleet" })
+}
+
+// measureTraffic raises the lab and takes it down.
+func (r *report) measureTraffic(ctx context.Context, o options) (err error) {
+	w, err := raise(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.down()) }()
+	r.LeftOut = w.leftOut
+	if wanted(o.tests, "idle") {
+		if err := r.measureIdle(ctx, w); err != nil {
+			return err
+		}
+	}
+	return r.measureRounds(ctx, w)
 }
 
 func wanted(list []string, name string) bool {

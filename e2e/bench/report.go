@@ -36,6 +36,7 @@ type report struct {
 	Noisy  []string  `json:"noisy,omitempty"`
 	Series []*series `json:"series"`
 	Scale  []scale   `json:"scale,omitempty"`
+	Fleet  []fleet   `json:"fleet,omitempty"`
 	// Hops hold the waypoint's path against Envoy alone.
 	Hops []hop `json:"waypointBesideEnvoy,omitempty"`
 	// LeftOut are the peers that could not be measured, and why.

@@ -15,8 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/weftmesh/weft/pkg/ca"
 )
 
 // scale is what a controller and a ztunnel need for a mesh of a size: no traffic, one workload in ten a
@@ -29,11 +27,13 @@ type scale struct {
 	Compiled  float64 `json:"compiledSeconds"` // from the controller's start until it serves
 	Synced    float64 `json:"syncedSeconds"`   // from ztunnel's start until it knows everything
 	CPU       float64 `json:"ztunnelCPUSeconds"`
+	Peak      int64   `json:"ztunnelPeakBytes"` // resident, while it read everything
+	Change    change  `json:"change"`           // of one pod
 }
 
 func (s scale) String() string {
-	return fmt.Sprintf("%d workloads, %d services: ztunnel %d MB resident, knows all %.1f s after its start (%.1f CPU-s); controller %d MB, serves %.1f s after its start",
-		s.Workloads, s.Services, s.Ztunnel>>20, s.Synced, s.CPU, s.Control>>20, s.Compiled)
+	return fmt.Sprintf("%d workloads, %d services: ztunnel %d MB resident (peak %d), knows all %.1f s after its start (%.1f CPU-s); controller %d MB, serves %.1f s after its start; one change: %s",
+		s.Workloads, s.Services, s.Ztunnel>>20, s.Peak>>20, s.Synced, s.CPU, s.Control>>20, s.Compiled, s.Change)
 }
 
 func (r *report) measureScale(ctx context.Context, o options) error {
@@ -48,51 +48,31 @@ func (r *report) measureScale(ctx context.Context, o options) error {
 	return nil
 }
 
-// scaleOf runs the real controller on generated objects and the real ztunnel of a node that has none of the pods.
+// scaleOf runs the real controller on generated objects and the real ztunnel of a node that has none of the pods, and
+// then changes one pod after the other.
 func scaleOf(ctx context.Context, o options, workloads int) (s scale, err error) {
 	s = scale{Workloads: workloads, Services: workloads / 10}
-	dir, err := os.MkdirTemp("", "weft-bench-scale-")
-	if err != nil {
-		return s, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	in := func(name string) string { return filepath.Join(dir, name) }
-	if err := errors.Join(generate(in("objects"), workloads), ca.CreateTokenKey(in("key.pem")), ca.CreateRoot(in("ca"), "cluster.local", time.Now())); err != nil {
-		return s, err
-	}
-	token, err := ca.MintToken(ca.MintOptions{KeyFile: in("key.pem"), ServiceAccount: "weft-system/weft-ztunnel", Node: "measured", Pod: "weft-ztunnel", TTL: time.Hour})
-	if err != nil {
-		return s, err
-	}
-	if err := os.WriteFile(in("token"), []byte(token), 0o600); err != nil {
-		return s, err
-	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
-	listen, err := freePort()
+	c, err := startControl(ctx, o, workloads)
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, c.stop()) }()
+	s.Compiled = c.ready.Seconds()
+	token, err := c.token("measured")
 	if err != nil {
 		return s, err
 	}
 	began := time.Now()
-	control, err := start(ctx, in("controller.log"), filepath.Join(o.bin, "weft-controller"), "--source", "dir:"+in("objects"), "--state-dir", in("state"),
-		"--listen", listen, "--debug-listen", "off", "--admin-socket", in("controller.sock"), "--ca-dir", in("ca"), "--token-public-key", in("key.pem.pub"))
-	if err != nil {
-		return s, err
-	}
-	defer stop(control)
-	if err := until(ctx, control, func() bool { return answers(in("controller.sock"), "/ready") }); err != nil {
-		return s, err
-	}
-	s.Compiled = time.Since(began).Seconds()
-	began = time.Now()
-	zt, err := start(ctx, in("ztunnel.log"), filepath.Join(o.bin, "weft-ztunnel"), "--node", "measured", "--controller", listen,
-		"--token-file", in("token"), "--root-cert", in("ca/root-cert.pem"), "--zds-socket", in("zds.sock"), "--admin", "off", "--metrics", "off", "--ready", "off",
-		"--admin-socket", in("ztunnel.sock"))
+	zt, err := start(ctx, c.in("ztunnel.log"), filepath.Join(o.bin, "weft-ztunnel"), "--node", "measured", "--controller", c.listen,
+		"--token-file", token, "--root-cert", c.in("ca/root-cert.pem"), "--zds-socket", c.in("zds.sock"), "--admin", "off", "--metrics", "off", "--ready", "off",
+		"--admin-socket", c.in("ztunnel.sock"))
 	if err != nil {
 		return s, err
 	}
 	defer stop(zt)
-	if err := until(ctx, zt, func() bool { return knows(in("ztunnel.sock")) >= workloads }); err != nil {
+	if err := until(ctx, zt, func() bool { return knows(c.in("ztunnel.sock")) >= workloads }); err != nil {
 		return s, err
 	}
 	s.Synced = time.Since(began).Seconds()
@@ -105,7 +85,13 @@ func scaleOf(ctx context.Context, o options, workloads int) (s scale, err error)
 	if s.Ztunnel, err = residentOf(zt.Process.Pid); err != nil {
 		return s, err
 	}
-	s.Control, err = residentOf(control.Process.Pid)
+	if s.Peak, err = peakOf(zt.Process.Pid); err != nil {
+		return s, err
+	}
+	if s.Control, err = residentOf(c.Process.Pid); err != nil {
+		return s, err
+	}
+	s.Change, err = c.oneByOne(ctx, zt.Process.Pid, 30)
 	return s, err
 }
 

@@ -40,7 +40,7 @@ func TestEverythingIsMeasured(t *testing.T) {
 		}
 	}
 	file := filepath.Join(t.TempDir(), "bench.json")
-	o := options{name: "wftbench", rounds: 1, bytes: 4 << 20, seconds: 0.2, idle: 50, scale: []int{200}, bin: bin,
+	o := options{name: "wftbench", rounds: 1, bytes: 4 << 20, seconds: 0.2, idle: 50, scale: []int{200}, fleetOf: []int{200}, ztunnels: 20, bin: bin,
 		paths: []string{"l4", "naive-go"}, envoy: os.Getenv("WEFT_ENVOY"), peers: []string{"peers"}, out: file}
 	if o.envoy != "" {
 		o.paths = append(o.paths, "l7", "envoy")
@@ -87,7 +87,10 @@ func checkFigures(t *testing.T, file string, paths []string) {
 	if slices.Contains(paths, "envoy") && len(r.Hops) != len(hopFigures) {
 		t.Errorf("the waypoint beside Envoy: %+v, left out %v", r.Hops, r.LeftOut)
 	}
-	if len(r.Scale) != 1 || r.Scale[0].Ztunnel <= 0 || r.Scale[0].Control <= 0 || r.Scale[0].Synced <= 0 {
+	if len(r.Scale) != 1 || r.Scale[0].Ztunnel <= 0 || r.Scale[0].Control <= 0 || r.Scale[0].Synced <= 0 || r.Scale[0].Change.Bytes <= 0 {
 		t.Errorf("no figures of scale: %+v", r.Scale)
+	}
+	if len(r.Fleet) != 1 || r.Fleet[0].Started <= 0 || r.Fleet[0].P99 <= 0 || r.Fleet[0].Missing != 0 {
+		t.Errorf("no figures of a fleet: %+v", r.Fleet)
 	}
 }

@@ -116,6 +116,9 @@ func (r *report) print(w io.Writer) {
 	for _, s := range r.Scale {
 		fmt.Fprintln(w, s)
 	}
+	for _, f := range r.Fleet {
+		fmt.Fprintln(w, f)
+	}
 	fmt.Fprintln(w, r.remarks())
 }
 
@@ -169,10 +172,13 @@ func (r *report) rewrite(file string) error {
 		fmt.Fprintln(&b, "| "+strings.Join(row, " | ")+" |")
 	}
 	b.WriteString(r.hopTable())
-	if len(r.Scale) > 0 {
+	if len(r.Scale)+len(r.Fleet) > 0 {
 		fmt.Fprintln(&b)
 		for _, s := range r.Scale {
 			fmt.Fprintln(&b, "- "+s.String())
+		}
+		for _, f := range r.Fleet {
+			fmt.Fprintln(&b, "- "+f.String())
 		}
 	}
 	fmt.Fprintln(&b, endMark)
