@@ -91,6 +91,11 @@ bench: build ## Speed and cost against a direct connection and peers (root); ROU
 	  $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(TESTS),-tests $(TESTS)) $(if $(PATHS),-paths $(PATHS)) \
 	  $(if $(QUICK),-quick,$(if $(TESTS)$(PATHS),,-markdown docs/performance.md))
 
+.PHONY: scale
+scale: build ## What meshes of some sizes cost, and a controller with 1,000 simulated ztunnels; WORKLOADS=1000,10000 ZTUNNELS=
+	cd e2e && CGO_ENABLED=0 go build -o ../$(BIN)/weft-bench ./bench
+	@$(BIN)/weft-bench -tests scale,fleet -out $(BUILD)/scale.json $(if $(WORKLOADS),-workloads $(WORKLOADS)) $(if $(ZTUNNELS),-ztunnels $(ZTUNNELS)) $(if $(QUICK),-quick)
+
 .PHONY: generate
 generate: ## Compile the eBPF programs (clang, llvm, libbpf headers), make the CRDs
 	go generate ./...

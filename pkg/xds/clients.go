@@ -306,7 +306,7 @@ func (c *clients) OnStreamDeltaRequest(id int64, r *discoveryv3.DeltaDiscoveryRe
 	return err
 }
 func (c *clients) OnStreamDeltaResponse(id int64, _ *discoveryv3.DeltaDiscoveryRequest, r *discoveryv3.DeltaDiscoveryResponse) {
-	c.response(streamKey{true, id}, r.GetTypeUrl(), r.GetSystemVersionInfo(), r.GetNonce(), len(r.GetResources()), len(r.GetRemovedResources()), proto.Size(r))
+	c.response(streamKey{true, id}, r.GetTypeUrl(), r.GetSystemVersionInfo(), r.GetNonce(), resourcesIn(r), len(r.GetRemovedResources()), proto.Size(r))
 	names := make([]string, 0, len(r.GetResources()))
 	for _, res := range r.GetResources() {
 		names = append(names, res.GetName())

@@ -2,8 +2,6 @@ package xds
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"slices"
 	"strconv"
 	"sync"
@@ -12,7 +10,6 @@ import (
 	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	"google.golang.org/grpc/codes"
 	grpcstatus "google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/anypb"
 )
 
 // deltaCache holds the resources of one type for clients that want all of them. A change costs what
@@ -36,12 +33,22 @@ type deltaCache struct {
 	single    *aliases // nil until the first client asks for single resources: it doubles what is kept
 }
 
-// kept is a resource in its encoding: as messages 100,000 workloads take three times the memory.
+// kept is a resource in the encoding of the field of a response that it is in: as messages 100,000 workloads take
+// three times the memory, and a thousand clients that start would have each of them encoded a thousand times.
 type kept struct {
-	body    []byte
-	version string // hash of body
+	frame   []byte
+	body    int32  // where the resource itself begins in the frame, at whose end it ends
 	slot    int32  // in the order
+	version string // hash of the resource
 }
+
+// content is of a response what clients may share.
+type content struct {
+	frames  []byte // resources
+	removed []string
+}
+
+func (c *content) empty() bool { return len(c.frames)+len(c.removed) == 0 }
 
 // waiting is a client that has everything up to a place in the log.
 type waiting struct {
@@ -77,7 +84,7 @@ func (c *deltaCache) set(ch change) error {
 		if !known {
 			old.slot = c.order.add(name)
 		}
-		c.resources[name] = kept{body: body, version: versionOf(body), slot: old.slot}
+		c.resources[name] = frame(name, c.typeURL, body, old.slot)
 		c.log = append(c.log, name)
 	}
 	for _, name := range ch.remove {
@@ -99,38 +106,32 @@ func (c *deltaCache) set(ch change) error {
 	return c.single.apply(ch)
 }
 
-// versionOf is the same in every replica, before and after a restart.
-func versionOf(body []byte) string {
-	sum := sha256.Sum256(body)
-	return base64.RawURLEncoding.EncodeToString(sum[:12])
-}
-
 // head is the place in the log of a client that has everything. Call with mu held, as all below.
 func (c *deltaCache) head() uint64 { return c.base + uint64(len(c.log)) }
 
 // tell answers all who wait. Those that were equally far share the messages.
 func (c *deltaCache) tell() {
-	shared := map[uint64]*discoveryv3.DeltaDiscoveryResponse{}
+	shared := map[uint64]*content{}
 	for id, w := range c.watches {
-		content, done := shared[w.at]
+		what, done := shared[w.at]
 		if !done {
-			content, _ = c.since(w.at, nil) // of those who wait none is behind the log
-			shared[w.at] = content
+			what, _ = c.since(w.at, nil) // of those who wait none is behind the log
+			shared[w.at] = what
 		}
-		w.out <- c.answer(w.request, content)
+		w.out <- c.answer(w.request, what)
 		delete(c.watches, id)
 	}
 }
 
 // since lists what a client at a place in the log lacks, and besides what it forgot; false when the log no
 // longer goes back that far.
-func (c *deltaCache) since(at uint64, forgot []string) (*discoveryv3.DeltaDiscoveryResponse, bool) {
+func (c *deltaCache) since(at uint64, forgot []string) (*content, bool) {
 	if at < c.base || at > c.head() {
 		return nil, false
 	}
 	names := append(slices.Clone(c.log[at-c.base:]), forgot...)
 	slices.Sort(names)
-	out := &discoveryv3.DeltaDiscoveryResponse{}
+	out := &content{}
 	for _, name := range slices.Compact(names) {
 		c.add(out, name)
 	}
@@ -138,8 +139,8 @@ func (c *deltaCache) since(at uint64, forgot []string) (*discoveryv3.DeltaDiscov
 }
 
 // all compares everything with the versions that a client says it has.
-func (c *deltaCache) all(known map[string]string) *discoveryv3.DeltaDiscoveryResponse {
-	out := &discoveryv3.DeltaDiscoveryResponse{}
+func (c *deltaCache) all(known map[string]string) *content {
+	out := &content{}
 	for name, r := range c.resources {
 		if known[name] != r.version {
 			c.add(out, name)
@@ -147,19 +148,19 @@ func (c *deltaCache) all(known map[string]string) *discoveryv3.DeltaDiscoveryRes
 	}
 	for name := range known {
 		if _, there := c.resources[name]; !there {
-			out.RemovedResources = append(out.RemovedResources, name)
+			out.removed = append(out.removed, name)
 		}
 	}
 	return out
 }
 
-func (c *deltaCache) add(out *discoveryv3.DeltaDiscoveryResponse, name string) {
+func (c *deltaCache) add(out *content, name string) {
 	r, there := c.resources[name]
 	if !there {
-		out.RemovedResources = append(out.RemovedResources, name)
+		out.removed = append(out.removed, name)
 		return
 	}
-	out.Resources = append(out.Resources, &discoveryv3.Resource{Name: name, Version: r.version, Resource: &anypb.Any{TypeUrl: c.typeURL, Value: r.body}})
+	out.frames = append(out.frames, r.frame...)
 }
 
 // place is the one key of the map in which go-control-plane remembers between two requests of a stream
@@ -197,12 +198,12 @@ func (c *deltaCache) CreateDeltaWatch(r *cache.DeltaRequest, sub cache.Subscript
 			forgot = append(forgot, name)
 		}
 	}
-	content, ok := c.since(at, forgot)
+	what, ok := c.since(at, forgot)
 	if !ok {
 		return nil, grpcstatus.Error(codes.Unavailable, "too far behind: reconnect with the versions that you have")
 	}
-	if len(content.GetResources())+len(content.GetRemovedResources()) > 0 {
-		out <- c.answer(r, content)
+	if !what.empty() {
+		out <- c.answer(r, what)
 		return nil, nil
 	}
 	c.lastWatch++
@@ -237,10 +238,9 @@ func (c *deltaCache) Fetch(context.Context, *cache.Request) (cache.Response, err
 }
 
 // answer wraps content, which clients may share, for one of them.
-func (c *deltaCache) answer(r *cache.DeltaRequest, content *discoveryv3.DeltaDiscoveryResponse) cache.DeltaResponse {
-	return &deltaAnswer{request: r, at: strconv.FormatUint(c.head(), 10), message: &discoveryv3.DeltaDiscoveryResponse{
-		TypeUrl: c.typeURL, SystemVersionInfo: strconv.FormatUint(c.head(), 10), Resources: content.GetResources(), RemovedResources: content.GetRemovedResources(),
-	}}
+func (c *deltaCache) answer(r *cache.DeltaRequest, what *content) cache.DeltaResponse {
+	at := strconv.FormatUint(c.head(), 10)
+	return &deltaAnswer{request: r, at: at, message: c.message(what, at)}
 }
 
 // deltaAnswer is a cache.DeltaResponse.

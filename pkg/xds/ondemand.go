@@ -30,7 +30,7 @@ func (c *deltaCache) one(r *cache.DeltaRequest, sub cache.Subscription, out chan
 		}
 		everything := change{update: make(map[string][]byte, len(c.resources))}
 		for name, v := range c.resources {
-			everything.update[name] = v.body
+			everything.update[name] = v.resource()
 		}
 		if err := a.apply(everything); err != nil {
 			return nil, err

@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 
 	"github.com/weftmesh/weft/pkg/xds/wire"
@@ -47,19 +46,17 @@ func takesParts(r *cache.DeltaRequest) bool {
 // part answers a client that began to walk at a place in the log with what is in the slots from next on. Call with
 // mu held.
 func (c *deltaCache) part(r *cache.DeltaRequest, at uint64, next int) cache.DeltaResponse {
-	out := &discoveryv3.DeltaDiscoveryResponse{}
-	for size := 0; next < len(c.order.names) && size < c.partSize; next++ {
+	out := &content{frames: make([]byte, 0, c.partSize+c.partSize/8)}
+	for ; next < len(c.order.names) && len(out.frames) < c.partSize; next++ {
 		if name := c.order.names[next]; name != "" {
 			c.add(out, name)
-			size += len(name) + len(c.resources[name].body)
 		}
 	}
 	mark, version := strconv.FormatUint(at, 10), strconv.FormatUint(at, 10)
 	if next < len(c.order.names) {
 		mark, version = mark+"+"+strconv.Itoa(next), wire.Part(version)
 	}
-	out.TypeUrl, out.SystemVersionInfo = c.typeURL, version
-	return &deltaAnswer{request: r, at: mark, message: out}
+	return &deltaAnswer{request: r, at: mark, message: c.message(out, version)}
 }
 
 // readMark reads what deltaAnswer.at is: a place in the log, and in a walk the next slot.
