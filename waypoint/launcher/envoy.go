@@ -87,8 +87,9 @@ func (e *envoy) supervise(ctx context.Context) error {
 }
 
 func (e *envoy) once(ctx context.Context) error {
-	cmd := exec.Command(e.binary, "-c", filepath.Join(e.dir, bootstrap.File), "--concurrency", strconv.Itoa(e.concurrency),
-		"--log-level", e.logLevel, "--use-dynamic-base-id", "--drain-time-s", "5", "--drain-strategy", "immediate", "--file-flush-interval-msec", "1000")
+	args := append(bootstrap.DrainArgs(), "-c", filepath.Join(e.dir, bootstrap.File), "--concurrency", strconv.Itoa(e.concurrency),
+		"--log-level", e.logLevel, "--use-dynamic-base-id", "--file-flush-interval-msec", "1000")
+	cmd := exec.Command(e.binary, args...)
 	cmd.Stdout, cmd.Stderr = e.out, e.out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -144,13 +145,19 @@ func (e *envoy) ready(ctx context.Context) error {
 	return nil
 }
 
+// listenOn is how long a waypoint that ends takes connections from those who have not heard of it.
+const listenOn = 5 * time.Second
+
 // drain asks clients to go, waits until none is left or limit is over, and ends Envoy.
 func (e *envoy) drain(ctx context.Context, limit time.Duration) {
 	e.log.Info("draining", zap.Duration("for", limit))
 	if _, err := e.call(ctx, http.MethodPost, "/drain_listeners?graceful"); err != nil {
 		e.log.Warn("cannot drain", zap.Error(err))
-	} else {
-		e.waitIdle(ctx, limit)
+	} else if !e.waitIdle(ctx, min(limit, listenOn)) && limit > listenOn {
+		if _, err := e.call(ctx, http.MethodPost, "/drain_listeners"); err != nil {
+			e.log.Warn("cannot close listeners", zap.Error(err))
+		}
+		e.waitIdle(ctx, limit-listenOn)
 	}
 	e.stopping.Store(true)
 	if _, err := e.call(ctx, http.MethodPost, "/quitquitquit"); err != nil {
@@ -158,7 +165,8 @@ func (e *envoy) drain(ctx context.Context, limit time.Duration) {
 	}
 }
 
-func (e *envoy) waitIdle(ctx context.Context, limit time.Duration) {
+// waitIdle reports whether no client is left.
+func (e *envoy) waitIdle(ctx context.Context, limit time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -166,11 +174,11 @@ func (e *envoy) waitIdle(ctx context.Context, limit time.Duration) {
 	for {
 		stats, err := e.call(ctx, http.MethodGet, "/stats?filter=^http.hbone.downstream_cx_active$")
 		if err == nil && strings.HasSuffix(strings.TrimSpace(stats), " 0") {
-			return
+			return true
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return false
 		case <-tick.C:
 		}
 	}

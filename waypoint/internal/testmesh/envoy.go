@@ -253,7 +253,7 @@ func (e *Envoy) StreamAccessLogs(s accesslogv3.AccessLogService_StreamAccessLogs
 func (e *Envoy) run(binary string) {
 	cfg := bootstrap.Config(bootstrap.Options{NodeID: e.Node, Gateway: "test/wp", RunDir: e.Dir, HangTime: e.HangTime})
 	file := WriteBootstrap(e.t, e.Dir, cfg)
-	args := []string{"-c", file, "--concurrency", strconv.Itoa(e.Workers), "--use-dynamic-base-id", "-l", "warn", "--file-flush-interval-msec", "100"}
+	args := append(bootstrap.DrainArgs(), "-c", file, "--concurrency", strconv.Itoa(e.Workers), "--use-dynamic-base-id", "-l", "warn", "--file-flush-interval-msec", "100")
 	if extra := os.Getenv("WEFT_ENVOY_TEST_ARGS"); extra != "" {
 		args = append(args, strings.Fields(extra)...)
 	}
