@@ -25,4 +25,18 @@ type BackendTLS struct {
 	CACertificates string `json:"caCertificates,omitempty"`
 	// CAConfigMap holds them, as PEM in its data.
 	CAConfigMap *ConfigMapKey `json:"caConfigMap,omitempty"`
+	// ClientCertificate is shown to the server, if it asks. Default none. Mesh: the waypoint's own, of its SPIFFE
+	// identity, which the mesh's root has signed and which is renewed by itself.
+	ClientCertificate ClientCertificate `json:"clientCertificate,omitempty"`
 }
+
+// ClientCertificate says which certificate a server outside the mesh is shown.
+//
+// +kubebuilder:validation:Enum=None;Mesh
+type ClientCertificate string
+
+// Client certificates.
+const (
+	ClientCertificateNone ClientCertificate = "None"
+	ClientCertificateMesh ClientCertificate = "Mesh"
+)

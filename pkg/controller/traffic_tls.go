@@ -15,7 +15,7 @@ func (c *compiler) backendTLS(p policyObject, in *api.BackendTLS) *model.Backend
 	if in == nil {
 		return nil
 	}
-	out := &model.BackendTLS{ServerName: in.ServerName, Names: in.SubjectAltNames}
+	out := &model.BackendTLS{ServerName: in.ServerName, Names: in.SubjectAltNames, Identity: in.ClientCertificate == api.ClientCertificateMesh}
 	roots, at := in.CACertificates, "spec.tls.caCertificates"
 	var err error
 	if in.CAConfigMap != nil {

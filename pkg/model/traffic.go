@@ -149,8 +149,9 @@ type Keepalive struct {
 // BackendTLS is how endpoints outside the mesh are called by TLS.
 type BackendTLS struct {
 	ServerName string   `json:"serverName"`
-	Names      []string `json:"names,omitempty"` // of which the certificate has to hold one; none: ServerName
-	Roots      string   `json:"roots,omitempty"` // whom to trust, in PEM; empty: the public roots
+	Names      []string `json:"names,omitempty"`    // of which the certificate has to hold one; none: ServerName
+	Roots      string   `json:"roots,omitempty"`    // whom to trust, in PEM; empty: the public roots
+	Identity   bool     `json:"identity,omitempty"` // the waypoint shows its own certificate, if it is asked for one
 	// Broken says why it cannot be done; such endpoints are not called then.
 	Broken string `json:"broken,omitempty"`
 }

@@ -65,15 +65,25 @@ func (a *authority) leaf(names ...string) tls.Certificate {
 // name behind port 9000.
 func (m *mesh) outside(cert tls.Certificate) {
 	m.t.Helper()
+	m.outsideTLS(&tls.Config{Certificates: []tls.Certificate{cert}})
+}
+
+func (m *mesh) outsideTLS(cfg *tls.Config) {
+	m.t.Helper()
 	const httpsPort, greetPort = 8443, 9443
 	addr := m.addr(200)
-	cfg := &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2", "http/1.1"}}
+	cfg.NextProtos = []string{"h2", "http/1.1"}
 	ln, err := tls.Listen("tcp", netip.AddrPortFrom(addr, httpsPort).String(), cfg)
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	srv := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Server-Name", r.TLS.ServerName)
+		for _, peer := range r.TLS.PeerCertificates {
+			for _, uri := range peer.URIs {
+				w.Header().Set("X-Client", uri.String())
+			}
+		}
 		_, _ = w.Write([]byte("{}"))
 	})}
 	go func() { _ = srv.Serve(ln) }()
@@ -138,6 +148,30 @@ func TestBackendTLS(t *testing.T) {
 	// pods in the mesh are called as ever
 	m.traffic("cart", cartService, &model.TrafficPolicy{TLS: &model.BackendTLS{ServerName: "api.example", Roots: foreign.pem}})
 	m.statusIs(200, m.http, "GET", "/")
+}
+
+// A server that wants to know who calls is shown the waypoint's own certificate, where that is asked for.
+func TestBackendTLSClientCertificate(t *testing.T) {
+	m := newMesh(t)
+	ca := newAuthority(t)
+	mesh := x509.NewCertPool()
+	mesh.AppendCertsFromPEM(m.ca.RootPEM())
+	m.outsideTLS(&tls.Config{Certificates: []tls.Certificate{ca.leaf("api.example")}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: mesh})
+	at := model.Target{Service: "shop/api.shop.svc.cluster.local"}
+	c := m.client.HTTP(t, "10.96.0.7:80")
+	m.traffic("api", at, &model.TrafficPolicy{TLS: &model.BackendTLS{ServerName: "api.example", Roots: ca.pem}})
+	m.statusIs(503, c, "GET", "/")
+	m.traffic("api", at, &model.TrafficPolicy{TLS: &model.BackendTLS{ServerName: "api.example", Roots: ca.pem, Identity: true}})
+	m.statusIs(200, c, "GET", "/")
+	if _, _, h, err := ask(c, "GET", "/"); err != nil || h.Get("X-Client") != waypoint {
+		t.Errorf("the server was called by %q, %v", h.Get("X-Client"), err)
+	}
+	m.envoy.SetCertificate(m.ca, waypoint) // renewed
+	m.traffic("api", at, &model.TrafficPolicy{TLS: &model.BackendTLS{ServerName: "api.example", Roots: ca.pem, Identity: true, Broken: "the roots are gone"}})
+	m.statusIs(503, c, "GET", "/")
+	if n := m.envoy.Nacks(); len(n) > 0 {
+		t.Errorf("nacks: %v", n)
+	}
 }
 
 // A policy that Envoy refuses does not open the way in clear.

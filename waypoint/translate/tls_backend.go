@@ -66,11 +66,14 @@ func backendSocket(how *model.BackendTLS) *corev3.TransportSocket {
 	if roots != "" {
 		trust.TrustedCa = &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: roots}}
 	}
+	common := &tlsv3.CommonTlsContext{
+		TlsParams:             &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2, TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3},
+		ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: trust},
+	}
+	if how.Identity && how.Broken == "" {
+		common.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{secret(SecretIdentity)}
+	}
 	return &corev3.TransportSocket{Name: "tls", ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: pack(&tlsv3.UpstreamTlsContext{
-		Sni: how.ServerName,
-		CommonTlsContext: &tlsv3.CommonTlsContext{
-			TlsParams:             &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2, TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3},
-			ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: trust},
-		},
+		Sni: how.ServerName, CommonTlsContext: common,
 	})}}
 }
