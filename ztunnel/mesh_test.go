@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"github.com/weftmesh/weft/pkg/telemetry"
 	"github.com/weftmesh/weft/ztunnel"
 	"github.com/weftmesh/weft/ztunnel/inpod"
+	"github.com/weftmesh/weft/ztunnel/memory"
 	"github.com/weftmesh/weft/ztunnel/state"
 )
 
@@ -35,8 +37,9 @@ type mesh struct {
 
 type node struct {
 	*ztunnel.Ztunnel
-	certs *ca.Manager
-	log   *logBuffer
+	certs  *ca.Manager
+	log    *logBuffer
+	memory atomic.Int64 // in use, of 1000 MiB
 }
 
 // logBuffer holds an access log while others write it.
@@ -93,7 +96,8 @@ func newMeshOf(t *testing.T, a *ca.Authority) *mesh {
 // ztunnel starts one for a node, without pods.
 func (m *mesh) ztunnel(name string) *node {
 	n := &node{certs: ca.NewManager(ca.ManagerOptions{Issuer: issuer{m.authority}}), log: &logBuffer{}}
-	n.Ztunnel = ztunnel.New(ztunnel.Options{Node: name, Certificates: n.certs, Sockets: sockets, Shards: shards,
+	budget := memory.New(memory.Options{Limit: 1000 << 20, Use: n.memory.Load})
+	n.Ztunnel = ztunnel.New(ztunnel.Options{Node: name, Certificates: n.certs, Sockets: sockets, Shards: shards, Memory: budget,
 		AccessLog: telemetry.NewAccessLog(n.log, telemetry.FormatJSON), Log: zap.NewNop()})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

@@ -37,6 +37,7 @@ import (
 	"github.com/weftmesh/weft/ztunnel/health"
 	"github.com/weftmesh/weft/ztunnel/inbound"
 	"github.com/weftmesh/weft/ztunnel/inpod"
+	"github.com/weftmesh/weft/ztunnel/memory"
 	"github.com/weftmesh/weft/ztunnel/pod"
 	"github.com/weftmesh/weft/ztunnel/state"
 	"github.com/weftmesh/weft/ztunnel/tunnel"
@@ -74,6 +75,8 @@ type Options struct {
 	// Direct gets the kernel's maps of the direct path from the agent, when it is this ztunnel's turn; see pkg/direct.
 	// nil: everything goes by the proxies.
 	Direct func(context.Context) (direct.Kernel, io.ReadCloser, error)
+	// Memory that this ztunnel may have; Run watches it. nil: no limit.
+	Memory *memory.Budget
 	// Log; nil: none.
 	Log *zap.Logger
 }
@@ -128,7 +131,7 @@ func New(o Options) *Ztunnel {
 		Retries:     o.Metrics.Counter("outbound_retries_total", "Connections offered to another endpoint because no tunnel to the one before could be made."),
 		Faults:      o.Metrics.CounterVec("faults_injected_total", "What Faults did to connections at their caller's node: delay, refuse, reset, bandwidth.", "fault", "kind"),
 		Ejections:   o.Metrics.CounterVec("endpoint_ejections_total", "Endpoints taken out of the choice for a while because they could not be connected to.", "service"),
-		DNSUpstream: o.DNSUpstream, DNSMetrics: &o.Metrics.DNS, Log: o.Log,
+		DNSUpstream: o.DNSUpstream, DNSMetrics: &o.Metrics.DNS, Refusal: o.Memory.Refusal, Log: o.Log,
 	}
 	if z.direct != nil {
 		pods.Direct = z.direct
@@ -155,6 +158,9 @@ func New(o Options) *Ztunnel {
 func (z *Ztunnel) Run(ctx context.Context) {
 	go z.Metrics.Run(ctx)
 	go z.Health.Run(ctx)
+	if z.o.Memory != nil {
+		go z.o.Memory.Run(ctx)
+	}
 	if z.direct != nil {
 		go z.direct.Run(ctx)
 	}

@@ -30,6 +30,7 @@ type config struct {
 	tunnelTLS                                             string
 	collector                                             string
 	tracePercentage                                       float64
+	memoryLimit                                           int64
 }
 
 func (c config) validate() error {
@@ -41,6 +42,9 @@ func (c config) validate() error {
 	}
 	if c.drainSeconds < 0 {
 		errs = append(errs, fmt.Errorf("--drain-seconds %d: want 0 or more", c.drainSeconds))
+	}
+	if c.memoryLimit < 0 {
+		errs = append(errs, fmt.Errorf("--memory-limit %d: want bytes, or 0 for the control group's limit", c.memoryLimit))
 	}
 	if c.tracePercentage < 0 || c.tracePercentage > 100 {
 		errs = append(errs, fmt.Errorf("--trace-percentage %v: want 0 to 100", c.tracePercentage))

@@ -67,6 +67,7 @@ func command() *cobra.Command {
 	f.StringVar(&c.accessLog, "access-log", "json", "access log on standard output: json, text or off")
 	f.StringVar(&c.collector, "trace-collector", "", "collector of spans by OTLP over gRPC, http://HOST:PORT or https://HOST:PORT (default none)")
 	f.Float64Var(&c.tracePercentage, "trace-percentage", 1, "how many of the connections that come without a trace begin a recorded one, if there is a collector")
+	f.Int64Var(&c.memoryLimit, "memory-limit", 0, "bytes of memory near which new connections are refused (default the limit of the control group)")
 	f.StringVar(&c.metricPrefix, "metric-prefix", telemetry.DefaultPrefix, "prefix of metric names")
 	f.StringVar(&c.logLevel, "log-level", "info", "this program's log on standard error: debug, info, warn, error")
 	f.StringVar(&c.logFormat, "log-format", "text", "this program's log: text or json")

@@ -23,6 +23,7 @@ func TestFlagsThatAreWrong(t *testing.T) {
 		"--log-format":        {"--log-format", "xml"},
 		"--trace-collector":   {"--trace-collector", "collector:4317"},
 		"--trace-percentage":  {"--trace-percentage", "101"},
+		"--memory-limit":      {"--memory-limit", "-1"},
 		"--drain-seconds":     {"--drain-seconds", "-1"},
 		"read trusted roots":  {"--root-cert", "/nonexistent"},
 		"unknown command \"x": {"x"},

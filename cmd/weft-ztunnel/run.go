@@ -66,13 +66,14 @@ func run(ctx context.Context, c config) error {
 	defer certs.Close()
 	accessLog := telemetry.NewAccessLog(os.Stdout, format)
 	defer accessLog.Flush(time.Second)
+	numbers := telemetry.NewMetrics(telemetry.Options{Prefix: c.metricPrefix})
 	z := ztunnel.New(ztunnel.Options{
 		Direct: func(ctx context.Context) (zdirect.Kernel, io.ReadCloser, error) {
 			m, agent, err := direct.Take(ctx, direct.PathBeside(c.zdsSocket))
 			return m, agent, err
 		},
 		Node: c.node, TrustDomain: c.trustDomain, ClusterDomain: c.clusterDomain, Certificates: certs,
-		Metrics:   telemetry.NewMetrics(telemetry.Options{Prefix: c.metricPrefix}),
+		Metrics: numbers, Memory: c.budget(numbers, log),
 		AccessLog: accessLog, Spans: exporter, TracePercentage: percentage, Shards: shards,
 		DNSUpstream: upstream, DNSAuthoritative: c.dnsAuthoritative, Log: log,
 	})
@@ -90,6 +91,9 @@ func run(ctx context.Context, c config) error {
 // again at once is what lets it be enrolled at once.
 func apply(s *state.State, node string, certs *ca.Manager) func(subscribe.Delta) error {
 	return func(d subscribe.Delta) error {
+		for _, w := range d.Workloads {
+			s.Share(w)
+		}
 		s.Apply(state.Delta{Workloads: d.Workloads, Services: d.Services, Policies: d.Policies, Ranges: d.Ranges,
 			RemovedAddresses: d.RemovedAddresses, RemovedPolicies: d.RemovedPolicies, RemovedRanges: d.RemovedRanges})
 		if slices.ContainsFunc(d.Workloads, func(w *model.Workload) bool { return w.Node == node }) {

@@ -70,6 +70,8 @@ type Options struct {
 	Faults *prometheus.CounterVec
 	// Direct is told of the pods, and of connections whose like may go past the proxies. nil: none may.
 	Direct Direct
+	// Refusal is why no connection may be added now, of whichever pod. nil: never.
+	Refusal func() *flow.Failure
 	// Log; nil: none.
 	Log *zap.Logger
 }
@@ -140,7 +142,7 @@ func (m *Manager) Add(uid string, info Info, ns *os.File) error {
 		}
 		m.remove(uid)
 	}
-	pd := &pod.Pod{UID: uid, Namespace: info.Namespace, Name: info.Name, Identity: id, Network: sockets, State: m.o.State}
+	pd := &pod.Pod{UID: uid, Namespace: info.Namespace, Name: info.Name, Identity: id, Network: sockets, State: m.o.State, Refusal: m.o.Refusal}
 	if s, ok := sockets.(interface{ Space() pod.Space }); ok {
 		pd.Space = s.Space()
 	}

@@ -50,6 +50,7 @@ type Pod struct {
 	Network   Network
 	Space     Space // nil: it has none in this kernel
 	State     *state.State
+	Refusal   func() *flow.Failure // why no connection may be added now, whoever asks; nil: never
 
 	mu     sync.Mutex // protects of, labels
 	of     *model.Workload
@@ -59,8 +60,14 @@ type Pod struct {
 // Key is how flows name the pod.
 func (p *Pod) Key() string { return p.Namespace + "/" + p.Name }
 
-// Workload is what the controller says of this pod, or why there is nothing to decide on.
+// Workload is what the controller says of this pod, of whom a new connection is, or why it cannot be had: there may
+// be nothing to decide on, or no memory.
 func (p *Pod) Workload(ctx context.Context) (*model.Workload, *flow.Failure) {
+	if p.Refusal != nil {
+		if f := p.Refusal(); f != nil {
+			return nil, f
+		}
+	}
 	if !p.State.Synced() {
 		return nil, flow.NoConfiguration()
 	}
