@@ -4,6 +4,7 @@ import (
 	"os"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/weftmesh/weft/pkg/lab"
 )
@@ -24,6 +25,7 @@ func number(t *testing.T, name string, usual int) int {
 func TestNothingIsCut(t *testing.T) {
 	connections, rounds := number(t, "CONNECTIONS", 200), number(t, "UPGRADES", 3)
 	m := raise(t, connections)
+	first := map[string]usage{}
 	for i := range rounds {
 		for _, n := range m.l.NodeNames() {
 			before := len(m.lines())
@@ -38,8 +40,20 @@ func TestNothingIsCut(t *testing.T) {
 			if u.Connections < connections {
 				t.Errorf("round %d, %s: only %d connections of %d were taken over", i+1, n, u.Connections, connections)
 			}
+			now := m.usage(n, u.New)
+			if i == 0 {
+				first[n] = now
+			}
+			if i == rounds-1 {
+				t.Logf("%s after the first upgrade: %+v, after %d: %+v", n, first[n], rounds, now)
+				now.check(t, first[n])
+			}
 		}
 	}
+	// Longer than the agent leaves the right to send to the cgroups of processes that are gone.
+	began := time.Now()
+	m.until("the agent has looked twice after former ztunnels", func(stats) bool { return time.Since(began) > 25*time.Second })
+	m.more()
 	s := m.now()
 	t.Logf("%d bytes compared, %d connections made and closed besides", s.Bytes, s.Churned)
 }
