@@ -46,7 +46,7 @@ func TestNothingIsCut(t *testing.T) {
 			}
 			if i == rounds-1 {
 				t.Logf("%s after the first upgrade: %+v, after %d: %+v", n, first[n], rounds, now)
-				now.check(t, first[n])
+				now.check(t, first[n], rounds)
 			}
 		}
 	}

@@ -37,10 +37,11 @@ func (m *mesh) usage(node string, pid int) (u usage) {
 	return u
 }
 
-// check compares with an earlier one, which carried as much. Some of it is of connections that come and go.
-func (u usage) check(t *testing.T, first usage) {
+// check compares with an earlier one, which carried as much. Some of it is of connections that come and go. A tunnel
+// that was made while both ztunnels ran stays until it has been idle for long.
+func (u usage) check(t *testing.T, first usage, upgrades int) {
 	t.Helper()
-	if u.Descriptors > first.Descriptors+30 || u.Goroutines > first.Goroutines+30 || u.RSS > 2*first.RSS {
+	if u.Descriptors > first.Descriptors+30+upgrades || u.Goroutines > first.Goroutines+30+upgrades || u.RSS > 2*first.RSS {
 		t.Errorf("it grows from upgrade to upgrade: %+v, at first %+v", u, first)
 	}
 }

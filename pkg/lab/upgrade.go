@@ -46,7 +46,7 @@ func Upgrade(ctx context.Context, l Layout, node string) (*Upgraded, error) {
 	if err := writeFile(l.upgradeAsked(node), nil); err != nil {
 		return nil, fmt.Errorf("no node %s in lab %s: %w", node, l.Name, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, upgradeReady+10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*upgradeReady+10*time.Second)
 	defer cancel()
 	for {
 		var u Upgraded
@@ -89,6 +89,10 @@ func (s *supervisor) hearUpgrades(ctx context.Context) {
 func (s *supervisor) upgrade(ctx context.Context, p program, old *process, restarts int) *process {
 	u := &Upgraded{Old: old.PID}
 	next, err := s.succeed(ctx, p, old)
+	if err != nil { // as a kubelet does; and it may have taken everything already
+		s.log.Warn("upgrade, trying again", zap.String("program", p.name), zap.Error(err))
+		next, err = s.succeed(ctx, p, old)
+	}
 	if err != nil {
 		u.Problem = err.Error()
 		s.log.Warn("upgrade failed", zap.String("program", p.name), zap.Error(err))

@@ -124,10 +124,13 @@ func (u *Upgrade) Serve(ctx context.Context) (given bool) {
 
 func (u *Upgrade) failed(what string, err error) {
 	cause := "other"
-	for name, is := range map[string]error{"refused": handover.ErrRefused, "withdrawn": handover.ErrWithdrawn, "lost": handover.ErrLost} {
-		if errors.Is(err, is) {
-			cause = name
-		}
+	switch {
+	case errors.Is(err, handover.ErrLost):
+		cause = "lost"
+	case errors.Is(err, handover.ErrRefused):
+		cause = "refused"
+	case errors.Is(err, handover.ErrWithdrawn), errors.Is(err, os.ErrDeadlineExceeded):
+		cause = "timeout"
 	}
 	u.failures.WithLabelValues(cause).Inc()
 	u.o.Log.Warn(what, zap.String("cause", cause), zap.Error(err))

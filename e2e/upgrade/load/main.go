@@ -131,9 +131,19 @@ func talk(c net.Conn, b, got []byte) error {
 	}
 }
 
+// hold keeps a connection, and makes another one when it breaks.
 func hold(to string, i uint64, bulk bool) {
-	c := dial(to)
-	atomic.AddInt64(&stats.Held, 1)
+	for {
+		c := dial(to)
+		atomic.AddInt64(&stats.Held, 1)
+		why(chat(c, i, bulk))
+		c.Close()
+		atomic.AddInt64(&stats.Broken, 1)
+		atomic.AddInt64(&stats.Held, -1)
+	}
+}
+
+func chat(c net.Conn, i uint64, bulk bool) error {
 	r := rand.New(rand.NewPCG(i, 1))
 	most := 2000
 	if bulk {
@@ -144,10 +154,7 @@ func hold(to string, i uint64, bulk bool) {
 		n := 8 + r.IntN(most-8)
 		fill(r, b[:n])
 		if err := talk(c, b[:n], got[:n]); err != nil {
-			why(err)
-			atomic.AddInt64(&stats.Broken, 1)
-			atomic.AddInt64(&stats.Held, -1)
-			return
+			return err
 		}
 		atomic.AddInt64(&stats.Bytes, int64(n))
 		if !bulk {
