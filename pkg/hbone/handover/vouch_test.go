@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,14 +46,17 @@ func TestVouch(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	over := make(chan error, 1)
-	var refuse error
-	asked := 0
+	var refuse atomic.Bool
+	var asked atomic.Int32
 	go func() {
 		over <- Vouch(ctx, path, func(pid int) error {
-			if asked++; pid != os.Getpid() {
+			switch asked.Add(1); {
+			case pid != os.Getpid():
 				return errors.New("somebody else")
+			case refuse.Load():
+				return errors.New("not a ztunnel")
 			}
-			return refuse
+			return nil
 		}, zap.NewNop())
 	}()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
@@ -68,12 +72,12 @@ func TestVouch(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	refuse = errors.New("not a ztunnel")
+	refuse.Store(true)
 	if err := peerOf(far, o); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "not a ztunnel") {
 		t.Errorf("got %v", err)
 	}
-	if asked != 3 {
-		t.Errorf("asked %d times", asked)
+	if n := asked.Load(); n != 3 {
+		t.Errorf("asked %d times", n)
 	}
 	stop()
 	if err := <-over; err != nil {
