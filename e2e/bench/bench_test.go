@@ -103,7 +103,7 @@ func TestWaypointBesideEnvoy(t *testing.T) {
 	if h := got["CPU per 1,000 requests, 64 connections"]; h.Envoy != 125 || math.Abs(h.Ratio-4.0/3) > 1e-9 {
 		t.Errorf("CPU: %+v", h)
 	}
-	if table := r.hopTable(); len(r.Hops) != 3 || !strings.Contains(table, "| added p50 at 1,000/s, µs | 500 | 350 | 250 | 2.00 |") {
+	if table := markdown(r.hopRows()); len(r.Hops) != 3 || !strings.Contains(table, "| added p50 at 1,000/s, µs | 500 | 350 | 250 | 2.00 |") {
 		t.Errorf("%d figures, table\n%s", len(r.Hops), table)
 	}
 	for _, s := range r.Series {
@@ -111,7 +111,27 @@ func TestWaypointBesideEnvoy(t *testing.T) {
 			s.Path = "another"
 		}
 	}
-	if r.weigh(); len(r.Hops) != 0 || r.hopTable() != "" {
+	if r.weigh(); len(r.Hops) != 0 || markdown(r.hopRows()) != "" {
 		t.Errorf("without Envoy: %+v", r.Hops)
+	}
+}
+
+// What pods of one node pay is held against bare ones round by round, in a table of its own.
+func TestNear(t *testing.T) {
+	r := &report{Rounds: 3, Thrown: map[string][]int{}}
+	for i, noise := range []float64{1, 2, 4} {
+		for path, us := range map[string]float64{"direct": 50, "near": 40, "same": 60} {
+			r.add("rate", tests[4].values[0], path, i, us*noise)
+		}
+	}
+	r.summarise()
+	if len(r.Near) != 1 || r.Near[0].Ratio != 1.5 || r.Near[0].Bare != 80 || r.Near[0].Mesh != 120 {
+		t.Errorf("%+v", r.Near)
+	}
+	if s := markdown(r.nearRows()); !strings.Contains(s, "| 1 KB requests, 1,000/s: p50, µs | 80.0 | 120 | 1.50 |") {
+		t.Errorf("table\n%s", s)
+	}
+	if paths, _ := r.rows(); len(paths) != 1 {
+		t.Errorf("the large table shows %v", paths)
 	}
 }

@@ -80,18 +80,19 @@ func (r *report) hopRows() [][]string {
 	return rows
 }
 
-func (r *report) printHops(w io.Writer) {
+// printRows is a table for terminals.
+func printRows(w io.Writer, rows [][]string) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, row := range r.hopRows() {
+	for _, row := range rows {
 		fmt.Fprintln(t, strings.Join(row, "\t"))
 	}
 	_ = t.Flush()
 }
 
-// hopTable is the same in Markdown.
-func (r *report) hopTable() string {
+// markdown is the same in Markdown.
+func markdown(rows [][]string) string {
 	var b strings.Builder
-	for i, row := range r.hopRows() {
+	for i, row := range rows {
 		if i == 0 {
 			b.WriteString("\n")
 		}

@@ -39,6 +39,8 @@ type report struct {
 	Fleet  []fleet   `json:"fleet,omitempty"`
 	// Hops hold the waypoint's path against Envoy alone.
 	Hops []hop `json:"waypointBesideEnvoy,omitempty"`
+	// Near holds what pods of one node pay for the mesh.
+	Near []near `json:"sameNode,omitempty"`
 	// LeftOut are the peers that could not be measured, and why.
 	LeftOut []string `json:"leftOut,omitempty"`
 }
@@ -98,6 +100,7 @@ func (r *report) summarise() {
 		s.Median, s.Lowest, s.Highest = median(good), slices.Min(good), slices.Max(good)
 	}
 	r.weigh()
+	r.compareNear()
 }
 
 // counting are a figure's values in the rounds that count for a test.

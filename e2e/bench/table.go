@@ -34,6 +34,9 @@ func (r *report) rows() (paths []string, rows [][]string) {
 	type line struct{ test, value string }
 	var lines []line
 	for _, s := range r.Series {
+		if s.Path == "near" || s.Path == "same" { // they have a table of their own
+			continue
+		}
 		if !slices.Contains(paths, s.Path) {
 			paths = append(paths, s.Path)
 		}
@@ -112,7 +115,8 @@ func (r *report) print(w io.Writer) {
 		fmt.Fprintln(t, strings.Join(row, "\t"))
 	}
 	_ = t.Flush()
-	r.printHops(w)
+	printRows(w, r.hopRows())
+	printRows(w, r.nearRows())
 	for _, s := range r.Scale {
 		fmt.Fprintln(w, s)
 	}
@@ -171,7 +175,8 @@ func (r *report) rewrite(file string) error {
 	for _, row := range rows {
 		fmt.Fprintln(&b, "| "+strings.Join(row, " | ")+" |")
 	}
-	b.WriteString(r.hopTable())
+	b.WriteString(markdown(r.hopRows()))
+	b.WriteString(markdown(r.nearRows()))
 	if len(r.Scale)+len(r.Fleet) > 0 {
 		fmt.Fprintln(&b)
 		for _, s := range r.Scale {

@@ -39,6 +39,7 @@ type world struct {
 	leftOut []string
 }
 
+// manifest is for a namespace, its labels and the node of its server; clients are on n1.
 const manifest = `apiVersion: v1
 kind: Namespace
 metadata: {name: %[1]s%[2]s}
@@ -58,7 +59,7 @@ spec:
   template:
     metadata: {labels: {app: server}}
     spec:
-      nodeSelector: {kubernetes.io/hostname: n2}
+      nodeSelector: {kubernetes.io/hostname: %[3]s}
       containers: [{name: app, image: bench/load, args: [serve, -addr, ":9000"], ports: [{containerPort: 9000}]}]
 ---
 apiVersion: apps/v1
@@ -97,11 +98,17 @@ func raise(ctx context.Context, o options) (_ *world, err error) {
 	manifests := filepath.Join(w.dir, "manifests")
 	ambient := ", labels: {weft.dev/dataplane-mode: ambient}"
 	texts := map[string][]byte{
-		"direct": fmt.Appendf(nil, manifest, "direct", ""),
-		"l4":     fmt.Appendf(nil, manifest, "l4", ambient),
+		"direct": fmt.Appendf(nil, manifest, "direct", "", "n2"),
+		"l4":     fmt.Appendf(nil, manifest, "l4", ambient, "n2"),
 	}
 	if wanted(o.paths, "l7") {
-		texts["l7"] = fmt.Appendf(nil, manifest+waypoint, "l7", ", labels: {weft.dev/dataplane-mode: ambient, weft.dev/use-waypoint: waypoint}")
+		texts["l7"] = fmt.Appendf(nil, manifest+waypoint, "l7", ", labels: {weft.dev/dataplane-mode: ambient, weft.dev/use-waypoint: waypoint}", "n2")
+	}
+	if wanted(o.paths, "near") {
+		texts["near"] = fmt.Appendf(nil, manifest, "near", "", "n1")
+	}
+	if wanted(o.paths, "same") {
+		texts["same"] = fmt.Appendf(nil, manifest, "same", ", labels: {weft.dev/dataplane-mode: ambient, weft.dev/same-node: direct}", "n1")
 	}
 	err = os.Mkdir(manifests, 0o755)
 	for ns, text := range texts {
@@ -110,7 +117,7 @@ func raise(ctx context.Context, o options) (_ *world, err error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := w.weftctl(ctx, "lab", "up", "--name", o.name, "-f", manifests, "--bin", o.bin, "--envoy", o.envoy, "--tunnel-tls", o.tunnelTLS,
+	out, err := w.weftctl(ctx, "lab", "up", "--name", o.name, "-f", manifests, "--bin", o.bin, "--envoy", o.envoy, "--tunnel-tls", o.tunnelTLS, "--same-node-hand-over", "always",
 		"--image", "bench/load="+filepath.Join(o.bin, "weft-load")).CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("raise the lab: %w\n%s", err, out)
@@ -140,7 +147,7 @@ func (w *world) meshPaths(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, ns := range []string{"direct", "l4", "l7"} {
+	for _, ns := range []string{"direct", "l4", "l7", "near", "same"} {
 		if ns != "direct" && !wanted(w.o.paths, ns) {
 			continue
 		}
@@ -154,12 +161,12 @@ func (w *world) meshPaths(ctx context.Context) error {
 		}
 		p := &path{name: ns, client: client, addr: fmt.Sprintf("%s:%d", server.Status.PodIP, appPort)}
 		for _, s := range services {
-			if s.Namespace == ns && s.Name == "server" && ns != "direct" {
+			if s.Namespace == ns && s.Name == "server" && ns != "direct" && ns != "near" {
 				p.addr = fmt.Sprintf("%s:%d", s.Spec.ClusterIP, appPort)
 			}
 		}
 		switch ns {
-		case "l4":
+		case "l4", "same":
 			p.cgroups = ztunnels
 		case "l7":
 			gateway, err := w.pod(ctx, "l7", "waypoint")

@@ -38,6 +38,7 @@ func newLabUp(e *env, name *string) *cobra.Command {
 	f.BoolVar(&c.NoMesh, "no-mesh", false, "only nodes, pods and services")
 	f.DurationVar(&c.CertTTL, "cert-ttl", 0, "lifetime of workload certificates (default 24h)")
 	f.StringVar(&c.TunnelTLS, "tunnel-tls", os.Getenv("WEFT_TUNNEL_TLS"), "what drives ztunnels' tunnels: stdlib or records (default $WEFT_TUNNEL_TLS, or weft-ztunnel's own default)")
+	f.StringVar(&c.SameNodeHandOver, "same-node-hand-over", "", "how agents move packets of direct connections between pods of a node: never, forwarded; always, from interface to interface (default: weft-agent's own)")
 	f.BoolVar(&c.Debug, "debug", false, "log of the mesh's programs at debug level")
 	f.BoolVar(&foreground, "foreground", false, "stay, and take the lab down on Ctrl-C")
 	f.DurationVar(&timeout, "timeout", time.Minute, "how long everything may take to be ready")

@@ -29,6 +29,8 @@ type Config struct {
 	NoMesh bool `json:"noMesh,omitempty"`
 	// TunnelTLS drives ztunnels' tunnels: stdlib or records. Empty: the program's default.
 	TunnelTLS string `json:"tunnelTLS,omitempty"`
+	// SameNodeHandOver is the agents' flag of that name: never or always. Empty: the program's default.
+	SameNodeHandOver string `json:"sameNodeHandOver,omitempty"`
 	// CertTTL is the lifetime of workload certificates. Default 24 h.
 	CertTTL time.Duration `json:"certTTL,omitempty"`
 	// Owner, when set, is the process that the lab lives for: when it is gone, the lab goes.

@@ -45,7 +45,7 @@ func (s *supervisor) meshPrograms() []program {
 					"--node", n, "--netns-pattern", s.NetNSPattern(), "--bpf-root", s.BPFRoot(),
 					"--zds-socket", s.Path(n, "zds.sock"), "--status-dir", s.StatusDir(), "--admin-socket", s.AgentSocket(n),
 					"--kubelet-cgroup", s.kubeletCgroup(n), "--log-level", level,
-				}, s.sources()...),
+				}, append(s.handOver(), s.sources()...)...),
 			})
 	}
 	return all
@@ -66,6 +66,13 @@ func (s *supervisor) tunnelTLS() []string {
 		return nil
 	}
 	return []string{"--tunnel-tls", s.TunnelTLS}
+}
+
+func (s *supervisor) handOver() []string {
+	if s.SameNodeHandOver == "" {
+		return nil
+	}
+	return []string{"--same-node-hand-over", s.SameNodeHandOver}
 }
 
 func (s *supervisor) certTTL() string {
