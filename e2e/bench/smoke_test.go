@@ -41,7 +41,7 @@ func TestEverythingIsMeasured(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "bench.json")
 	o := options{name: "wftbench", rounds: 1, bytes: 4 << 20, seconds: 0.2, idle: 50, scale: []int{200}, fleetOf: []int{200}, ztunnels: 20, bin: bin,
-		paths: []string{"l4", "naive-go"}, envoy: os.Getenv("WEFT_ENVOY"), peers: []string{"peers"}, out: file}
+		paths: []string{"l4", "naive-go", "near", "same"}, envoy: os.Getenv("WEFT_ENVOY"), peers: []string{"peers"}, out: file}
 	if o.envoy != "" {
 		o.paths = append(o.paths, "l7", "envoy")
 	} else if os.Getenv("CI") == "true" {
@@ -68,7 +68,13 @@ func checkFigures(t *testing.T, file string, paths []string) {
 	if err := json.Unmarshal(data, &r); err != nil {
 		t.Fatal(err)
 	}
+	if len(r.Near) == 0 {
+		t.Error("pods of one node were not compared")
+	}
 	for _, path := range append([]string{"direct"}, paths...) {
+		if path == "near" || path == "same" {
+			continue // in the comparison
+		}
 		for _, test := range tests {
 			for _, v := range test.values {
 				s := r.find(test.name, v.name, path)
