@@ -86,7 +86,7 @@ func (t *Table) conn(e kernel.Event) *conn {
 	make := func(of *pod.Pod, d flow.Direction, reporter telemetry.Reporter) *flow.Flow {
 		f := &flow.Flow{Pod: of.Key(), PodUID: of.UID, Direction: d, Start: start, Host: host,
 			Source: end(fw, e.Local, from.Identity), Dest: end(tw, e.Remote, to.Identity),
-			Labels: telemetry.Labels{Reporter: reporter, Security: telemetry.SecuritySameNode, Source: from.Labels(fw), Destination: to.Labels(tw)}}
+			Labels: &telemetry.Labels{Reporter: reporter, Security: telemetry.SecuritySameNode, Source: from.Labels(fw), Destination: to.Labels(tw)}}
 		f.SetService(service)
 		f.OnKill(func() {
 			// Not under the table's lock, which the caller may have: nothing of it is needed.

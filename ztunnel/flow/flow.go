@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/weftmesh/weft/pkg/policy"
 	"github.com/weftmesh/weft/pkg/telemetry"
@@ -35,11 +36,11 @@ type Flow struct {
 	Start     time.Time
 	Source    telemetry.End
 	Dest      telemetry.End
-	Host      netip.AddrPort // what the client dialled
-	Service   string         // host name of the service dialled
-	Via       string         // waypoint
-	Carrier   string         // uid of the workload whose tunnel or port carries it, for one that its pod opened
-	Labels    telemetry.Labels
+	Host      netip.AddrPort    // what the client dialled
+	Service   string            // host name of the service dialled
+	Via       string            // waypoint
+	Carrier   string            // uid of the workload whose tunnel or port carries it, for one that its pod opened
+	Labels    *telemetry.Labels // of its metrics, until Established; nil: Open makes empty ones
 	DryRun    []string
 	Retries   int    // endpoints that could not be reached before the last one
 	Fault     string // Fault that acts on it, and how
@@ -50,10 +51,11 @@ type Flow struct {
 
 	table      *Table
 	id         uint64
-	since      time.Time         // when it was established, if its trace is recorded
-	series     *telemetry.Series // nil until Established
-	mu         sync.Mutex        // protects reset, cause, ended, decided
-	reset      func()            // cuts both sides at once
+	labels     unique.Handle[telemetry.Labels] // since Established, one for all flows with the same; under flushMu when it is set
+	since      time.Time                       // when it was established, if its trace is recorded
+	series     *telemetry.Series               // nil until Established
+	mu         sync.Mutex                      // protects reset, cause, ended, decided
+	reset      func()                          // cuts both sides at once
 	cause      *Failure
 	ended      bool
 	decided    policy.Conn // zero: no policy of a pod here governs this flow
@@ -114,11 +116,8 @@ func (f *Flow) Killed() *Failure {
 // Established counts the connection as opened. Labels must be complete.
 func (f *Flow) Established() {
 	f.Labels.Flags = telemetry.FlagNone
-	s := f.table.metrics.Acquire(f.Labels)
-	s.Opened()
-	f.flushMu.Lock()
-	f.series = s
-	f.flushMu.Unlock()
+	f.settle(*f.Labels)
+	f.series.Opened()
 	if f.traced() {
 		f.since = f.table.now()
 		f.table.spans.Add(f.opening(f.record(nil)))
@@ -186,7 +185,7 @@ func (f *Flow) count(cause *Failure) {
 		m.Release(f.series)
 		return
 	}
-	labels := f.Labels
+	labels := f.labelled()
 	if cause != nil {
 		labels.Flags = cause.Flag
 	}
@@ -219,7 +218,7 @@ func (f *Flow) flush() {
 func (f *Flow) record(cause *Failure) *telemetry.Record {
 	r := &telemetry.Record{
 		Time: f.Start, Duration: f.table.now().Sub(f.Start), Direction: string(f.Direction), Source: f.Source, Dest: f.Dest,
-		Service: f.Service, Via: f.Via, Host: f.Host, Security: f.Labels.Security, Flags: telemetry.FlagNone,
+		Service: f.Service, Via: f.Via, Host: f.Host, Security: f.labelled().Security, Flags: telemetry.FlagNone,
 		Sent: f.Sent.Load(), Received: f.Received.Load(), DryRun: f.DryRun, Retries: f.Retries, Fault: f.Fault,
 		Trace: f.Trace.TraceID(),
 	}

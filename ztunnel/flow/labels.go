@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"unique"
 
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/model"
@@ -57,4 +58,31 @@ func ServiceOf(byHostname func(string) *model.Service, w *model.Workload, port u
 		}
 	}
 	return nil
+}
+
+// settle takes the labels of an established flow. Most flows are between the same few workloads, and those that live long
+// are many: they share what is the same.
+func (f *Flow) settle(l telemetry.Labels) {
+	shared := unique.Make(l)
+	l = shared.Value()
+	share := func(s *string, same string) {
+		if *s == same {
+			*s = same
+		}
+	}
+	f.flushMu.Lock()
+	defer f.flushMu.Unlock()
+	share(&f.Source.Identity, l.Source.Principal)
+	share(&f.Dest.Identity, l.Destination.Principal)
+	share(&f.Service, l.Service)
+	f.labels, f.Labels = shared, nil
+	f.series = f.table.metrics.Acquire(l)
+}
+
+// labelled is with which labels it is counted; not for who does not know how far it has come.
+func (f *Flow) labelled() telemetry.Labels {
+	if f.Labels != nil {
+		return *f.Labels
+	}
+	return f.labels.Value()
 }

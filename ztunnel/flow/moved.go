@@ -60,7 +60,7 @@ func (f *Flow) state() State {
 	c, _ := f.Governed()
 	return State{
 		Key: f.id, Pod: f.Pod, PodUID: f.PodUID, Direction: f.Direction, Start: f.Start, Source: f.Source, Dest: f.Dest, Host: f.Host, Service: f.Service,
-		Via: f.Via, Carrier: f.Carrier, Labels: f.Labels, DryRun: f.DryRun, Retries: f.Retries, Fault: f.Fault, Trace: f.Trace, Since: f.since,
+		Via: f.Via, Carrier: f.Carrier, Labels: f.labelled(), DryRun: f.DryRun, Retries: f.Retries, Fault: f.Fault, Trace: f.Trace, Since: f.since,
 		Governed: c, Sent: f.Sent.Load(), Received: f.Received.Load(),
 	}
 }
@@ -70,10 +70,11 @@ func (f *Flow) state() State {
 func (t *Table) Adopt(s *State) *Flow {
 	f := &Flow{
 		Pod: s.Pod, PodUID: s.PodUID, Direction: s.Direction, Start: s.Start, Source: s.Source, Dest: s.Dest, Host: s.Host, Service: s.Service,
-		Via: s.Via, Carrier: s.Carrier, Labels: s.Labels, DryRun: s.DryRun, Retries: s.Retries, Fault: s.Fault, Trace: s.Trace, since: s.Since,
+		Via: s.Via, Carrier: s.Carrier, DryRun: s.DryRun, Retries: s.Retries, Fault: s.Fault, Trace: s.Trace, since: s.Since,
 		decided: s.Governed, sentTold: s.Sent, recvTold: s.Received,
 	}
-	f.series = t.metrics.Acquire(f.Labels)
+	f.table = t
+	f.settle(s.Labels)
 	t.Open(f)
 	return f
 }

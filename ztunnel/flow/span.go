@@ -57,7 +57,7 @@ func (f *Flow) name() string {
 	if f.Service != "" {
 		return f.Service
 	}
-	if d := f.Labels.Destination; d.Workload != "" {
+	if d := f.labelled().Destination; d.Workload != "" {
 		return d.Namespace + "/" + d.Workload
 	}
 	return "unknown"

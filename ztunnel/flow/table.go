@@ -53,6 +53,9 @@ func NewTable(o TableOptions) *Table {
 // Open puts f into the table. It must End.
 func (t *Table) Open(f *Flow) {
 	f.table = t
+	if f.Labels == nil && !f.IsEstablished() {
+		f.Labels = &telemetry.Labels{}
+	}
 	if f.Start.IsZero() {
 		f.Start = t.now()
 	}
@@ -133,7 +136,7 @@ func (t *Table) Views() []View {
 		out = append(out, View{
 			ID: f.id, Pod: f.Pod, Direction: f.Direction, Since: f.Start, Source: endText(f.Source), SourceID: f.Source.Identity,
 			Dest: endText(f.Dest), DestID: f.Dest.Identity, Dialled: f.Host, Service: f.Service, Waypoint: f.Via,
-			Security: f.Labels.Security, Sent: f.Sent.Load(), Received: f.Received.Load(),
+			Security: f.labelled().Security, Sent: f.Sent.Load(), Received: f.Received.Load(),
 		})
 	})
 	return out

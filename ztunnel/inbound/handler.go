@@ -204,10 +204,9 @@ func (h *Handler) reach(ctx context.Context, f *flow.Flow, w *model.Workload, c 
 }
 
 func (h *Handler) flow(d flow.Direction, peer netip.AddrPort) *flow.Flow {
-	f := &flow.Flow{Pod: h.o.Pod.Key(), PodUID: h.o.Pod.UID, Direction: d}
+	f := &flow.Flow{Pod: h.o.Pod.Key(), PodUID: h.o.Pod.UID, Direction: d, Labels: &telemetry.Labels{Reporter: telemetry.ReporterDestination}}
 	f.Source.Address = peer
 	f.Dest.Workload = h.o.Pod.Key()
-	f.Labels.Reporter = telemetry.ReporterDestination
 	return f
 }
 

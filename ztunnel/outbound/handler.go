@@ -91,7 +91,7 @@ func (h *Handler) Serve(ctx context.Context, c relay.Conn, over func()) {
 	f := &flow.Flow{Pod: h.o.Pod.Key(), PodUID: h.o.Pod.UID, Direction: flow.Outbound, Host: dst}
 	f.Source = telemetry.End{Address: netns.Source(c), Workload: h.o.Pod.Key(), Identity: h.o.Pod.Identity.String()}
 	f.Dest.Address = dst
-	f.Labels = telemetry.Labels{Reporter: telemetry.ReporterSource, Security: telemetry.SecurityNone}
+	f.Labels = &telemetry.Labels{Reporter: telemetry.ReporterSource, Security: telemetry.SecurityNone}
 	h.o.Flows.Open(f)
 	h.o.Flows.Trace(f, "")
 	ctx, cancel := context.WithCancel(ctx)

@@ -52,13 +52,21 @@ type Pod struct {
 	State     *state.State
 	Refusal   func() *flow.Failure // why no connection may be added now, whoever asks; nil: never
 
-	mu     sync.Mutex // protects of, labels
+	mu     sync.Mutex // protects what follows
+	key    string
 	of     *model.Workload
 	labels telemetry.Peer
 }
 
 // Key is how flows name the pod.
-func (p *Pod) Key() string { return p.Namespace + "/" + p.Name }
+func (p *Pod) Key() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.key == "" {
+		p.key = p.Namespace + "/" + p.Name // once, for all connections
+	}
+	return p.key
+}
 
 // Workload is what the controller says of this pod, of whom a new connection is, or why it cannot be had: there may
 // be nothing to decide on, or no memory.
