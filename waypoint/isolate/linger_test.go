@@ -62,9 +62,10 @@ func TestServerNamesLinger(t *testing.T) {
 	iso, err := New(Options{
 		Waypoint: "shop/wp", Publish: func(s *cache.Snapshot) error { offered = s; return nil },
 		AfterFunc: func(d time.Duration, g func()) func() bool {
-			if d == translate.HelloLinger {
+			switch d {
+			case translate.HelloLinger:
 				lingers = append(lingers, g)
-			} else if d == 100*time.Millisecond { // between stages
+			case 100 * time.Millisecond: // between stages
 				stages = append(stages, g)
 			}
 			return func() bool { return true }
