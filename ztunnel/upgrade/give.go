@@ -11,6 +11,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/hbone"
 	"github.com/weftmesh/weft/pkg/hbone/handover"
+	"github.com/weftmesh/weft/pkg/telemetry"
 	"github.com/weftmesh/weft/ztunnel/flow"
 	"github.com/weftmesh/weft/ztunnel/inpod"
 )
@@ -20,6 +21,39 @@ type state struct {
 	Frozen int64 // since when nothing moves, in Unix nanoseconds
 	Pods   []inpod.PodState
 	Flows  []flow.State
+	// Labels of the Flows, each once, and which of them each flow has: a flow's own are empty on the way.
+	Labels   []telemetry.Labels
+	LabelsOf []int
+}
+
+// pack takes the labels out of the flows.
+func (s *state) pack() {
+	at := map[telemetry.Labels]int{}
+	for i := range s.Flows {
+		l := &s.Flows[i].Labels
+		n, ok := at[*l]
+		if !ok {
+			n = len(s.Labels)
+			at[*l] = n
+			s.Labels = append(s.Labels, *l)
+		}
+		s.LabelsOf = append(s.LabelsOf, n)
+		*l = telemetry.Labels{}
+	}
+}
+
+// unpack puts them back.
+func (s *state) unpack() error {
+	if len(s.LabelsOf) != len(s.Flows) {
+		return fmt.Errorf("labels of %d flows, of %d", len(s.LabelsOf), len(s.Flows))
+	}
+	for i, n := range s.LabelsOf {
+		if n < 0 || n >= len(s.Labels) {
+			return fmt.Errorf("there are no labels %d", n)
+		}
+		s.Flows[i].Labels = s.Labels[n]
+	}
+	return nil
 }
 
 const (
@@ -38,6 +72,9 @@ type giver struct {
 	flows   int
 	stay    int // tunnels
 	left    int // connections that stay
+
+	describing time.Duration // part of the pause
+	bytes      int
 }
 
 // Freeze implements handover.Giver, as all that follows.
@@ -55,6 +92,7 @@ func (g *giver) Freeze(ctx context.Context) (handover.Parcel, error) {
 		t.Keys(func(key uint64) { keys[key] = true })
 	}
 	st.Flows = g.o.Flows.States(func(key uint64) bool { return keys[key] })
+	st.pack()
 	g.flows = len(st.Flows)
 	g.left = max(0, g.o.Flows.Len()-g.flows)
 	var b bytes.Buffer
@@ -63,6 +101,7 @@ func (g *giver) Freeze(ctx context.Context) (handover.Parcel, error) {
 		g.Thaw()
 		return handover.Parcel{}, fmt.Errorf("describe connections: %w", err)
 	}
+	g.describing, g.bytes = time.Since(g.began), b.Len()
 	return handover.Parcel{State: b.Bytes(), FDs: fds}, nil
 }
 
@@ -96,7 +135,7 @@ func (g *giver) Done() {
 	g.moved.WithLabelValues("given").Add(float64(g.flows))
 	g.moved.WithLabelValues("drained").Add(float64(g.left))
 	g.o.Log.Info("a new ztunnel goes on with the connections", zap.Int("connections", g.flows), zap.Int("tunnels", g.tunnels),
-		zap.Duration("paused", pause), zap.Int("draining", g.left), zap.Int("tunnels_draining", g.stay))
+		zap.Duration("paused", pause), zap.Duration("of_which_describing", g.describing), zap.Int("bytes", g.bytes), zap.Int("draining", g.left), zap.Int("tunnels_draining", g.stay))
 }
 
 func (g *giver) Lost(error) {

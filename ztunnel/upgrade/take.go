@@ -22,10 +22,13 @@ type taker struct {
 	tunnels int
 	run     func() int
 	frozen  time.Time
+
+	preparing time.Duration // part of the pause
 }
 
 // Prepare implements handover.Taker, as all that follows.
 func (t *taker) Prepare(_ context.Context, p handover.Parcel) (err error) {
+	began := time.Now()
 	t.fds, t.release = p.FDs, t.o.Pods.Hold()
 	defer clear(p.State)
 	defer func() {
@@ -34,7 +37,10 @@ func (t *taker) Prepare(_ context.Context, p handover.Parcel) (err error) {
 		}
 	}()
 	var st state
-	if err := gob.NewDecoder(bytes.NewReader(p.State)).Decode(&st); err != nil {
+	if err = gob.NewDecoder(bytes.NewReader(p.State)).Decode(&st); err == nil {
+		err = st.unpack()
+	}
+	if err != nil {
 		return fmt.Errorf("read what the old ztunnel has sent: %w", err)
 	}
 	t.frozen = time.Unix(0, st.Frozen)
@@ -46,6 +52,7 @@ func (t *taker) Prepare(_ context.Context, p handover.Parcel) (err error) {
 		t.tunnels += len(st.Pods[i].Tunnel.In) + len(st.Pods[i].Tunnel.Out)
 	}
 	t.run, err = t.o.Pods.Import(st.Pods, flows, p.FDs)
+	t.preparing = time.Since(began)
 	return err
 }
 
@@ -63,5 +70,5 @@ func (t *taker) Run() {
 	t.o.Adopted()
 	t.pause.Store(int64(paused))
 	t.moved.WithLabelValues("taken").Add(float64(n))
-	t.o.Log.Info("connections of the old ztunnel taken over", zap.Int("connections", n), zap.Int("tunnels", t.tunnels), zap.Duration("paused", paused))
+	t.o.Log.Info("connections of the old ztunnel taken over", zap.Int("connections", n), zap.Int("tunnels", t.tunnels), zap.Duration("paused", paused), zap.Duration("of_which_preparing", t.preparing))
 }
