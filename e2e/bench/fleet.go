@@ -94,7 +94,7 @@ type fleet struct {
 	P50      float64 `json:"p50Seconds"`      // from a pod's coming until a ztunnel hears of it, all ztunnels and pods
 	P99      float64 `json:"p99Seconds"`      //
 	Max      float64 `json:"maxSeconds"`      //
-	Missing  int     `json:"missing"`         // (pod, ztunnel) that were not heard of 10 s after the last one
+	Missing  int     `json:"missing"`         // (pod, ztunnel) that were not heard of a minute after the last one
 	CPU      float64 `json:"cpuPerSecond"`    // of the controller, while pods change
 	Bytes    float64 `json:"bytesPerChange"`  // to each ztunnel
 	Churning int64   `json:"churningBytes"`   // resident, of the controller, at the end of it
@@ -234,7 +234,7 @@ func (f *fleet) churn(ctx context.Context, c *control, watchers []*watcher, seco
 	}
 	f.CPU = (after - before) / lasted
 	want := n * len(watchers)
-	for end := time.Now().Add(10 * time.Second); e.heard() < want && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); e.heard() < want && time.Now().Before(end); {
 		if err := pause(ctx, 20*time.Millisecond); err != nil {
 			return err
 		}
