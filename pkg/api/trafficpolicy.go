@@ -58,7 +58,8 @@ type TrafficPolicySpec struct {
 	// +kubebuilder:validation:MinProperties=1
 	// +kubebuilder:validation:MaxProperties=8
 	Subset map[string]string `json:"subset,omitempty"`
-	// ConnectionLimits break the circuit: what exceeds them is refused at once (HTTP 503). Left out: no limits.
+	// ConnectionLimits break the circuit: what exceeds them is refused at once (HTTP 503), but for HTTP requests that may wait for
+	// a connection (maxPendingRequests). Left out: no limits.
 	ConnectionLimits *ConnectionLimits `json:"connectionLimits,omitempty"`
 	// OutlierDetection ejects endpoints that fail, for a while. Left out: none is ejected.
 	OutlierDetection *OutlierDetection `json:"outlierDetection,omitempty"`

@@ -5,17 +5,18 @@ package api
 //
 // +kubebuilder:validation:XValidation:rule="has(self.maxConnections) || has(self.maxConnectionsPerEndpoint) || has(self.maxPendingRequests) || has(self.maxRequests) || has(self.maxRetries) || has(self.maxRequestsPerConnection)",message="it limits nothing: write e.g. maxConnections"
 type ConnectionLimits struct {
-	// MaxConnections to all endpoints together.
+	// MaxConnections to all endpoints together. HTTP requests beyond wait for one, as MaxPendingRequests allows.
 	//
 	// +kubebuilder:validation:XValidation:rule="self >= 1 && self <= 1000000",message="not a limit: write 1 to 1000000"
 	MaxConnections *int32 `json:"maxConnections,omitempty"`
-	// MaxConnectionsPerEndpoint to each.
+	// MaxConnectionsPerEndpoint to each, likewise.
 	//
 	// +kubebuilder:validation:XValidation:rule="self >= 1 && self <= 1000000",message="not a limit: write 1 to 1000000"
 	MaxConnectionsPerEndpoint *int32 `json:"maxConnectionsPerEndpoint,omitempty"`
-	// MaxPendingRequests that wait for a connection; 0 lets none wait.
+	// MaxPendingRequests that wait for a connection, those for which a new one is being made among them: a small number
+	// refuses requests to a service that was idle. Left out: any number may wait.
 	//
-	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 1000000",message="not a limit: write 0 to 1000000"
+	// +kubebuilder:validation:XValidation:rule="self >= 1 && self <= 1000000",message="not a limit: write 1 to 1000000; requests wait while their connection is made, so that 0 would refuse all"
 	MaxPendingRequests *int32 `json:"maxPendingRequests,omitempty"`
 	// MaxRequests under way.
 	//

@@ -34,6 +34,9 @@ func TestPages(t *testing.T) {
 		}
 		name := strings.TrimSuffix(filepath.Base(page), ".md")
 		blocks := yamlBlock.FindAllStringSubmatch(string(text), -1)
+		if len(blocks) == 0 {
+			t.Errorf("%s has no block of YAML to apply", page)
+		}
 		for _, b := range blocks {
 			line := 1 + strings.Count(string(text[:strings.Index(string(text), b[1])]), "\n")
 			t.Run(name, func(t *testing.T) { applyBlock(t, page, line, b[1]) })

@@ -244,3 +244,49 @@ func TestTrafficCircuitBreaker(t *testing.T) {
 		t.Errorf("Envoy counts %d refusals", n)
 	}
 }
+
+// With all connections taken a request waits, as many as may do, and the next one is refused.
+func TestTrafficPendingRequests(t *testing.T) {
+	m := newMesh(t)
+	pod := m.pods[0]
+	m.traffic("p", cartService, &model.TrafficPolicy{Protocol: model.AppHTTP, Retries: getOnly(0),
+		Limits: &model.ConnectionLimits{Connections: ptr(uint32(1)), Pending: ptr(uint32(1))}})
+	m.eventually("the limit is in force", func() error {
+		if _, clusters := m.envoy.Admin("GET", "/clusters"); !strings.Contains(clusters, key+":80::default_priority::max_pending_requests::1\n") {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	pod.Hold.Store(true)
+	before := pod.Seen.Load()
+	var held sync.WaitGroup
+	sent := int64(0)
+	send := func() {
+		sent++
+		held.Go(func() {
+			if code, _, _, err := ask(m.http, "GET", "/hold"); err != nil || code != 200 {
+				t.Errorf("a request that was held or waited ends %d %v", code, err)
+			}
+		})
+	}
+	for waiting := 0; waiting == 0; { // each of Envoy's workers may have a connection
+		send()
+		m.eventually("it is held or waits", func() error {
+			waiting = int(m.stat("cluster." + key + "_80.upstream_rq_pending_active"))
+			if n := pod.Seen.Load() - before + int64(waiting); n != sent {
+				return fmt.Errorf("%d of %d", n, sent)
+			}
+			return nil
+		})
+		if sent > 8 {
+			t.Fatal("no request waits")
+		}
+	}
+	for range 3 {
+		if code, _, h, err := ask(m.http, "GET", "/"); err != nil || code != 503 {
+			t.Errorf("beyond what may wait: %d %v %v", code, h, err)
+		}
+	}
+	pod.Hold.Store(false)
+	held.Wait()
+}
