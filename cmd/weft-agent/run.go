@@ -178,7 +178,9 @@ func (a *agent) cgroupOptions() enroll.CgroupOptions {
 // socketCgroups are the cgroups of the sockets in enrolled pods' namespaces.
 func (a *agent) socketCgroups() (ids map[uint64]bool, complete bool) {
 	ids, complete = map[uint64]bool{}, true
-	all := a.zds.Spaces(func(f *os.File) {
+	looked := map[string]bool{}
+	all := a.zds.Spaces(func(uid string, f *os.File) {
+		looked[uid] = true
 		ns, err := netns.FromFile(f)
 		if err == nil {
 			err = errors.Join(ns.SocketCgroups(ids), ns.Close())
@@ -188,6 +190,10 @@ func (a *agent) socketCgroups() (ids map[uint64]bool, complete bool) {
 			complete = false
 		}
 	})
+	// An agent that has just started captured pods before that it does not know yet: their sockets count, too.
+	for _, uid := range a.redir.Pods() {
+		complete = complete && looked[uid]
+	}
 	return ids, all && complete
 }
 

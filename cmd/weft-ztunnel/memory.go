@@ -12,7 +12,7 @@ func (c config) budget(m *telemetry.Metrics, log *zap.Logger) *memory.Budget {
 	o := memory.Options{Limit: c.memoryLimit, Metrics: m, Log: log}
 	group, err := memory.OwnCgroup()
 	if err == nil {
-		o.Sockets = group.Sockets
+		o.Kernel = group.Kernel
 		if o.Limit == 0 {
 			o.Limit = group.Limit()
 		}

@@ -165,6 +165,11 @@ func (r *Reconciler) Set(decisions []Decision, complete bool) {
 			r.left = append(r.left, d)
 		case d.Verdict == Enrol, d.Verdict == Keep && e != nil && e.reason == adopted && len(d.Pod.Addresses) > 0:
 			r.want(d)
+		case d.Verdict == Keep && e != nil && e.want != nil && e.want.HandOver && !d.Pod.HandOver:
+			reason := d.Reason
+			d.Pod = *e.want // what it was, but its packets go through the node's firewall again
+			d.Pod.HandOver, d.Reason = false, reason
+			r.want(d)
 		case d.Verdict == Keep && e != nil && e.want != nil:
 			e.reason, e.starting = d.Reason, false // and it stays what it was
 		case d.Verdict == Keep && e != nil && e.reason == adopted:

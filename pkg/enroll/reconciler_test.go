@@ -137,6 +137,24 @@ func TestTerminatingPod(t *testing.T) {
 	}
 }
 
+// A pod that ends is what it was, but for a NetworkPolicy that selects it now: the node's firewall is not gone past.
+func TestTerminatingPodIsForwarded(t *testing.T) {
+	w := newWorld(t)
+	a := w.pod("a", "10.0.0.1")
+	a.Direct, a.HandOver = true, true
+	w.start(enrol(a), true)
+	w.ztunnel("z1")
+	w.settled("a", StateEnrolled)
+	w.story()
+	ending := a
+	ending.HandOver = false
+	w.r.Set([]Decision{{Pod: ending, Verdict: Keep, Reason: "is being deleted"}}, true)
+	w.happens("enrol a for z1")
+	if v := w.settled("a", StateEnrolled); v.HandOver || !v.Direct || v.Reason != "is being deleted" {
+		t.Errorf("%+v", v)
+	}
+}
+
 func TestRefusedByZtunnel(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.pod("a", "10.0.0.1"), w.pod("b", "10.0.0.2")

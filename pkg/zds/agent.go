@@ -76,16 +76,16 @@ func NewAgent(o AgentOptions) *Agent {
 }
 
 // Spaces calls do with the network namespaces of the pods on the list, and reports whether all have one.
-func (a *Agent) Spaces(do func(*os.File)) (all bool) {
+func (a *Agent) Spaces(do func(uid string, netns *os.File)) (all bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	all = true
-	for _, p := range a.pods {
+	for uid, p := range a.pods {
 		if p.Netns == nil {
 			all = false
 			continue
 		}
-		do(p.Netns)
+		do(uid, p.Netns)
 	}
 	return all
 }

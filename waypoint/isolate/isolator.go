@@ -191,6 +191,7 @@ func (i *Isolator) publish() error {
 // advance sends the first stage, and the others after it.
 func (i *Isolator) advance(stages []*translate.Resources) error {
 	if err := i.send(stages[0]); err != nil {
+		i.prev, i.todo, i.underway = nil, nil, false // the next configuration is sent whole
 		return err
 	}
 	i.prev, i.underway = stages[0], len(stages) > 1

@@ -37,10 +37,10 @@ const lookEvery = 100 * time.Millisecond
 type Options struct {
 	// Limit in bytes; 0: none, and nothing is ever refused.
 	Limit int64
-	// Use is what is in use, in bytes, without garbage. nil: that of this process, and its sockets if Sockets says.
+	// Use is what is in use, in bytes, without garbage. nil: that of this process, with the kernel's if Kernel says.
 	Use func() int64
-	// Sockets is what the kernel holds for the process's sockets. nil: nobody knows.
-	Sockets func() int64
+	// Kernel is what the kernel holds for the process, see Cgroup.Kernel. nil: nobody knows.
+	Kernel func() int64
 	// Metrics get the gauges and the counter. nil: none.
 	Metrics *telemetry.Metrics
 	// Log; nil: none.
@@ -58,7 +58,7 @@ type Budget struct {
 // New makes a budget; Run watches it.
 func New(o Options) *Budget {
 	if o.Use == nil {
-		o.Use = func() int64 { return inUse(o.Sockets) }
+		o.Use = func() int64 { return inUse(o.Kernel) }
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
@@ -66,7 +66,7 @@ func New(o Options) *Budget {
 	b := &Budget{o: o}
 	if o.Metrics != nil {
 		o.Metrics.GaugeFunc("memory_limit_bytes", "Memory that this ztunnel may have; 0: no limit is known.", func() float64 { return float64(o.Limit) })
-		o.Metrics.GaugeFunc("memory_used_bytes", "Memory in use, without garbage, with the kernel's for sockets.", func() float64 { return float64(b.used.Load()) })
+		o.Metrics.GaugeFunc("memory_used_bytes", "Memory in use, without garbage, with what the kernel holds for it.", func() float64 { return float64(b.used.Load()) })
 		o.Metrics.CounterFunc("connections_refused_memory_total", "Connections refused because memory was nearly used up.", func() float64 { return float64(b.refused.Load()) })
 	}
 	return b
@@ -123,7 +123,7 @@ func (b *Budget) Refusal() *flow.Failure {
 }
 
 // inUse is what this process needs now: what the last collection found alive, stacks, and what the runtime keeps books in.
-func inUse(sockets func() int64) int64 {
+func inUse(kernel func() int64) int64 {
 	s := []metrics.Sample{
 		{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}, {Name: "/memory/classes/os-stacks:bytes"}, {Name: "/memory/classes/other:bytes"},
 		{Name: "/memory/classes/metadata/mspan/inuse:bytes"}, {Name: "/memory/classes/metadata/other:bytes"}, {Name: "/memory/classes/profiling/buckets:bytes"},
@@ -135,8 +135,8 @@ func inUse(sockets func() int64) int64 {
 			sum += v.Value.Uint64()
 		}
 	}
-	if sockets != nil {
-		sum += uint64(max(0, sockets()))
+	if kernel != nil {
+		sum += uint64(max(0, kernel()))
 	}
 	return int64(min(sum, math.MaxInt64))
 }

@@ -52,17 +52,20 @@ func (c Cgroup) Limit() int64 {
 	return lowest
 }
 
-// Sockets is what the kernel holds in the group's sockets, in bytes; 0 where it does not say.
-func (c Cgroup) Sockets() int64 {
+// Kernel is what the kernel holds for the group and cannot give back, in bytes: what waits in sockets, the sockets
+// themselves and other objects, stacks and page tables. 0 where it does not say.
+func (c Cgroup) Kernel() (sum int64) {
 	text, err := os.ReadFile(filepath.Join(c.mount, c.own, "memory.stat"))
 	if err != nil {
 		return 0
 	}
 	for line := range strings.Lines(string(text)) {
-		if v, ok := strings.CutPrefix(line, "sock "); ok {
+		name, v, _ := strings.Cut(line, " ")
+		switch name {
+		case "sock", "slab_unreclaimable", "kernel_stack", "pagetables":
 			n, _ := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
-			return n
+			sum += n
 		}
 	}
-	return 0
+	return sum
 }

@@ -45,16 +45,16 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-func TestSockets(t *testing.T) {
+func TestKernel(t *testing.T) {
 	mount := t.TempDir()
 	c := Cgroup{mount: mount, own: "/"}
-	if got := c.Sockets(); got != 0 {
+	if got := c.Kernel(); got != 0 {
 		t.Errorf("nobody says, but %d", got)
 	}
-	if err := os.WriteFile(filepath.Join(mount, "memory.stat"), []byte("anon 5\nsock 4096\nsocket 7\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(mount, "memory.stat"), []byte("anon 5\nkernel 99\nkernel_stack 1024\npagetables 512\nsock 4096\nsocket 7\nslab_reclaimable 50\nslab_unreclaimable 2048\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := c.Sockets(); got != 4096 {
+	if got := c.Kernel(); got != 4096+2048+1024+512 {
 		t.Errorf("got %d", got)
 	}
 }

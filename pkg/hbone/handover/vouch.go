@@ -22,6 +22,9 @@ var ErrNoVoucher = errors.New("nobody vouches for the other side")
 // vouchTimeout bounds a question.
 const vouchTimeout = 2 * time.Second
 
+// acceptPause is between failures to accept.
+const acceptPause = 100 * time.Millisecond
+
 // vouched is the answer to somebody who may; any other says why not.
 const vouched = "ok"
 
@@ -48,8 +51,15 @@ func Vouch(ctx context.Context, path string, knows func(pid int) error, log *zap
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case err != nil:
+		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("vouch for ztunnels: %w", err)
+		case err != nil: // out of descriptors: who asks meanwhile drains
+			log.Warn("vouch for ztunnels", zap.Error(err))
+			select {
+			case <-ctx.Done():
+			case <-time.After(acceptPause):
+			}
+			continue
 		}
 		go func() {
 			defer c.Close()
