@@ -126,6 +126,7 @@ func TestFilters(t *testing.T) {
 		model.RouteRule{Matches: path(model.PathPrefix, "/swap"), Rewrite: &model.Rewrite{PrefixPath: ptr("/in")}, Backends: b},
 		model.RouteRule{Matches: path(model.PathPrefix, "/full"), Rewrite: &model.Rewrite{FullPath: ptr("/the/one")}, Backends: b},
 		model.RouteRule{Matches: path(model.PathPrefix, "/mirror"), Mirrors: []model.Backend{backend(keyV2, 100_000)}, Backends: b},
+		model.RouteRule{Matches: path(model.PathPrefix, "/some"), Mirrors: []model.Backend{backend(keyV2, 30_000)}, Backends: b},
 		model.RouteRule{Matches: path(model.PathPrefix, "/each"), Backends: []model.Backend{{Service: key, Port: 80, Weight: 1,
 			RequestHdr: model.HeaderChange{Set: []model.Header{{Name: "X-Share", Value: "one"}}}, ResponseHdr: model.HeaderChange{Set: []model.Header{{Name: "X-Share", Value: "two"}}}}}})
 	m.publish()
@@ -163,6 +164,16 @@ func TestFilters(t *testing.T) {
 	m.eventually("ten copies arrive", func() error {
 		if n := m.mirrored() - before; n != 10 {
 			return fmt.Errorf("%d", n)
+		}
+		return nil
+	})
+	before = m.mirrored()
+	for range 400 {
+		m.statusIs(200, m.http, "GET", "/some")
+	}
+	m.eventually("three of ten are copied", func() error {
+		if n := m.mirrored() - before; n < 65 || n > 175 { // six standard deviations from 120
+			return fmt.Errorf("%d of 400", n)
 		}
 		return nil
 	})

@@ -249,6 +249,17 @@ func TestTrafficAlgorithms(t *testing.T) {
 			return nil
 		})
 	}
+	// In turn is even: chance would be off by some twenty.
+	m.traffic("p", cartService, &model.TrafficPolicy{Balance: &model.Balance{Algorithm: model.RoundRobin}})
+	m.eventually("each serves a third in turn", func() error {
+		by := m.spread(600, m.http, "/")
+		for _, n := range by {
+			if n < 197 || n > 203 {
+				return fmt.Errorf("%v", by)
+			}
+		}
+		return nil
+	})
 	if n := m.envoy.Nacks(); len(n) > 0 {
 		t.Errorf("Envoy refuses: %v", n)
 	}
