@@ -262,7 +262,7 @@ func TestTrafficPendingRequests(t *testing.T) {
 	before := pod.Seen.Load()
 	var asked sync.WaitGroup
 	var refused atomic.Int64
-	pending := func() int64 { return int64(m.stat("cluster." + key + "_80.upstream_rq_pending_active")) }
+	pending := func() int64 { return m.stat("cluster." + key + "_80.upstream_rq_pending_active") }
 	// Each of Envoy's workers may have a connection, and who waits may do so while one is made: so until one request is
 	// refused while another waits, with all that are held.
 	for sent := int64(1); ; sent++ {
