@@ -33,10 +33,22 @@ func (l *kernelLab) clients(pod string, n int) (fds []int) {
 
 // connectAndRead is nil only if the application was heard.
 func connectAndRead(fd int, to netip.AddrPort) error {
-	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}); err != nil {
+	// The runtime's signals interrupt both calls; the kernel goes on where it was.
+	err := unix.EINTR
+	for errors.Is(err, unix.EINTR) {
+		err, _ = unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}).(unix.Errno)
+	}
+	if err != 0 && !errors.Is(err, unix.EISCONN) {
 		return err
 	}
+	return readOne(fd)
+}
+
+func readOne(fd int) error {
 	n, err := unix.Read(fd, make([]byte, 1))
+	for errors.Is(err, unix.EINTR) {
+		n, err = unix.Read(fd, make([]byte, 1))
+	}
 	if err == nil && n == 0 {
 		return errors.New("closed without a word")
 	}
