@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/weftmesh/weft/e2e/kube/harness"
 )
@@ -81,13 +85,14 @@ func TestMesh(t *testing.T) {
 		t.Errorf("TCP echo: %q %v", out, err)
 	}
 	wire.judge(t)
-	probesPass(t, e, ns)
+	probesPass(t, e, ns, "server")
 }
 
-// probesPass waits until the kubelet has probed three times more, and wants no probe failed and no container ended.
-func probesPass(t *testing.T, e *harness.Env, ns string) {
+// probesPass waits until the kubelet has probed an app's pods three times more, and wants no probe of the namespace failed
+// and no container of the app ended.
+func probesPass(t *testing.T, e *harness.Env, ns, app string) {
 	t.Helper()
-	pods, err := e.Pods(t.Context(), ns, "server")
+	pods, err := e.Pods(t.Context(), ns, app)
 	must(t, err)
 	count := func(ctx context.Context, pod string) (n int, err error) {
 		out, err := e.Exec(ctx, ns, pod, "app", "get", "http://127.0.0.1:8080/probes")
@@ -107,7 +112,7 @@ func probesPass(t *testing.T, e *harness.Env, ns string) {
 			return err
 		}))
 	}
-	pods, err = e.Pods(t.Context(), ns, "server")
+	pods, err = e.Pods(t.Context(), ns, app)
 	must(t, err)
 	for _, p := range pods {
 		for _, s := range p.Status.ContainerStatuses {
@@ -116,11 +121,27 @@ func probesPass(t *testing.T, e *harness.Env, ns string) {
 			}
 		}
 	}
-	out, err := e.Kubectl(t.Context(), "-n", ns, "get", "events", "--field-selector=reason=Unhealthy", "--no-headers")
+	events, err := e.Client.CoreV1().Events(ns).List(t.Context(), metav1.ListOptions{FieldSelector: "reason=Unhealthy"})
 	must(t, err)
-	if strings.TrimSpace(out) != "" {
-		t.Errorf("probes failed:\n%s", out)
+	all, err := e.Pods(t.Context(), ns, "")
+	must(t, err)
+	for _, event := range events.Items {
+		if !stillStarting(all, event) {
+			t.Errorf("a probe of %s failed: %s", event.InvolvedObject.Name, event.Message)
+		}
 	}
+}
+
+// stillStarting says whether a probe was refused because its container did not listen yet: before its pod was ready first.
+func stillStarting(pods []corev1.Pod, event corev1.Event) bool {
+	of := slices.IndexFunc(pods, func(p corev1.Pod) bool { return p.UID == event.InvolvedObject.UID })
+	if of < 0 || !strings.Contains(event.Message, "connection refused") {
+		return false
+	}
+	ready := slices.IndexFunc(pods[of].Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+	return ready >= 0 && !event.LastTimestamp.After(pods[of].Status.Conditions[ready].LastTransitionTime.Time)
 }
 
 // Outside of the mesh the same traffic is seen in clear text: the witness of the other tests does see.

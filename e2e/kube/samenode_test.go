@@ -143,7 +143,7 @@ func TestSameNode(t *testing.T) {
 	must(t, load.More(ctx, now, 20))
 	noWays(t, e, first)
 	wire.judge(t)
-	probesPass(t, e, ns)
+	probesPass(t, e, ns, "near")
 }
 
 // sameNode sets the label that says whether pods of one node talk directly.
