@@ -22,7 +22,7 @@ type HTTPFilter struct {
 
 // HTTPFilterSpec is what a person writes: exactly one step.
 //
-// +kubebuilder:validation:XValidation:rule="[has(self.directResponse), has(self.compression), has(self.grpcWeb), has(self.grpcTranscoding), has(self.headers), has(self.pathRewrite), has(self.requestBuffer)].filter(x, x).size() == 1",message="a filter is one step: write exactly one of directResponse, compression, grpcWeb, grpcTranscoding, headers, pathRewrite, requestBuffer"
+// +kubebuilder:validation:XValidation:rule="[has(self.directResponse), has(self.compression), has(self.grpcWeb), has(self.grpcTranscoding), has(self.headers), has(self.pathRewrite), has(self.requestBuffer), has(self.callers)].filter(x, x).size() == 1",message="a filter is one step: write exactly one of directResponse, compression, grpcWeb, grpcTranscoding, headers, pathRewrite, requestBuffer, callers"
 type HTTPFilterSpec struct {
 	// DirectResponse answers without asking a backend. The rule has no backendRefs then.
 	DirectResponse *DirectResponse `json:"directResponse,omitempty"`
@@ -38,6 +38,17 @@ type HTTPFilterSpec struct {
 	PathRewrite *PathRewrite `json:"pathRewrite,omitempty"`
 	// RequestBuffer holds requests back until they are there as a whole.
 	RequestBuffer *RequestBuffer `json:"requestBuffer,omitempty"`
+	// Callers makes the rule one for these callers alone. Requests of others are matched by the other rules.
+	Callers *Callers `json:"callers,omitempty"`
+}
+
+// Callers are identities, as certificates prove them. Of rules whose matches are equal, one with callers comes first.
+type Callers struct {
+	// From: any of these.
+	//
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	From []FaultSource `json:"from"`
 }
 
 // DirectResponse is an answer.

@@ -168,6 +168,8 @@ func sayFilters(h *hop, r model.RouteRule) bool {
 			what = "makes gRPC of JSON for " + strings.Join(f.Transcoding.Services, ", ")
 		case f.PathRewrite != nil:
 			what = fmt.Sprintf("rewrites paths that match %s to %s", f.PathRewrite.Regex, f.PathRewrite.Replacement)
+		case len(f.Callers) > 0:
+			what = "makes the rule one for " + callersText(f.Callers) + " alone"
 		case f.BufferBytes > 0:
 			what = fmt.Sprintf("holds requests back until they are there as a whole, up to %d bytes", f.BufferBytes)
 		}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/model"
 )
 
@@ -39,7 +40,7 @@ func (x *explainer) sayRoute(h *hop, wp *model.Waypoint, req request) [][]endpoi
 		x.sayTraffic(h, nil, nil)
 		return [][]endpoint{x.target.endpoints}
 	}
-	route, rule := pickRule(routes, req)
+	route, rule := pickRule(routes, req, x.src.Identity())
 	if route == nil {
 		h.say("routes apply to the service but no rule matches this request: answered 404")
 		x.worsen(refused)
@@ -137,18 +138,22 @@ func (x *explainer) backends(h *hop, r model.RouteRule) [][]endpoint {
 }
 
 // pickRule finds the rule of highest precedence that matches, by Gateway API's order: exact path, regular
-// expression, longest prefix, method, most headers, most query parameters, oldest route, first rule.
-func pickRule(routes []*model.Route, req request) (*model.Route, int) {
+// expression, longest prefix, method, most headers, most query parameters, callers, oldest route, first rule.
+func pickRule(routes []*model.Route, req request, caller identity.Identity) (*model.Route, int) {
 	var best *model.Route
 	bestRule, bestRank := 0, []int(nil)
 	for _, r := range routes {
 		for i, rule := range r.Rules {
+			from := rule.Callers()
+			if len(from) > 0 && !slices.ContainsFunc(from, func(m model.CallerMatch) bool { return m.Is(caller) }) {
+				continue
+			}
 			matches := rule.Matches
 			if len(matches) == 0 {
 				matches = []model.RouteMatch{{}}
 			}
 			for _, m := range matches {
-				if rank := rankOf(m); matchRequest(m, req) && (bestRank == nil || slices.Compare(rank, bestRank) > 0) {
+				if rank := rankOf(m, rule); matchRequest(m, req) && (bestRank == nil || slices.Compare(rank, bestRank) > 0) {
 					best, bestRule, bestRank = r, i, rank
 				}
 			}
@@ -157,12 +162,13 @@ func pickRule(routes []*model.Route, req request) (*model.Route, int) {
 	return best, bestRule
 }
 
-func rankOf(m model.RouteMatch) []int {
+func rankOf(m model.RouteMatch, rule model.RouteRule) []int {
+	callers := min(1, len(rule.Callers()))
 	exact, method := map[model.MatchPath]int{model.PathExact: 2, model.PathRegex: 1}[m.PathKind], 0
 	if m.Method != "" {
 		method = 1
 	}
-	return []int{exact, len(m.Path), method, len(m.Headers), len(m.Query)}
+	return []int{exact, len(m.Path), method, len(m.Headers), len(m.Query), callers}
 }
 
 func matchRequest(m model.RouteMatch, req request) bool {

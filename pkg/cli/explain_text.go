@@ -89,6 +89,19 @@ func delayText(r model.FaultRule) string {
 	return text + ")"
 }
 
+// callersText writes in short who is meant.
+func callersText(from []model.CallerMatch) string {
+	texts := make([]string, len(from))
+	for i, m := range from {
+		match := model.Match{ServiceAccounts: m.ServiceAccounts}
+		for _, ns := range m.Namespaces {
+			match.Namespaces = append(match.Namespaces, model.StringMatch{Value: ns})
+		}
+		texts[i] = describeMatch(match)
+	}
+	return strings.Join(texts, "; or ")
+}
+
 // sayFault tells what a fault does to the request: its first rule that matches counts.
 func sayFault(h *hop, f *model.Fault, caller identity.Identity, req request) {
 	for i, r := range f.Rules {

@@ -128,7 +128,8 @@ func (r *routeCompiler) namedFilter(path string, ref *gatewayv1.LocalObjectRefer
 // sameStep reports whether two filters exclude each other. Changes of headers add up.
 func sameStep(a, b model.HTTPFilter) bool {
 	return a.Direct != nil && b.Direct != nil || a.Compression != nil && b.Compression != nil || a.GRPCWeb && b.GRPCWeb ||
-		a.Transcoding != nil && b.Transcoding != nil || a.PathRewrite != nil && b.PathRewrite != nil || a.BufferBytes > 0 && b.BufferBytes > 0
+		a.Transcoding != nil && b.Transcoding != nil || a.PathRewrite != nil && b.PathRewrite != nil || a.BufferBytes > 0 && b.BufferBytes > 0 ||
+		len(a.Callers) > 0 && len(b.Callers) > 0
 }
 
 // excludes finds what of a rule cannot be together.
@@ -180,6 +181,11 @@ func (c *compiler) httpFilter(out *httpFilter, in *api.HTTPFilter) error {
 		f.PathRewrite = &model.RegexRewrite{Regex: s.PathRewrite.Regex, Replacement: s.PathRewrite.Replacement}
 	case s.RequestBuffer != nil:
 		f.BufferBytes = s.RequestBuffer.MaxBytes
+	case s.Callers != nil:
+		if len(s.Callers.From) == 0 {
+			return fmt.Errorf("callers.from is empty: write who they are")
+		}
+		f.Callers = faultCallers(in.Namespace, s.Callers.From)
 	default:
 		return fmt.Errorf("the filter does nothing")
 	}

@@ -62,7 +62,8 @@ func (c *compiler) lintRoute(kind string, o metav1.Object, at source.Origin) {
 	for i, rule := range route.Rules {
 		for j, m := range matchesOf(rule) {
 			if k := slices.IndexFunc(route.Rules[:i], func(earlier model.RouteRule) bool {
-				return slices.ContainsFunc(matchesOf(earlier), func(e model.RouteMatch) bool { return sameMatch(e, m) })
+				return reflect.DeepEqual(earlier.Callers(), rule.Callers()) &&
+					slices.ContainsFunc(matchesOf(earlier), func(e model.RouteMatch) bool { return sameMatch(e, m) })
 			}); k >= 0 {
 				c.status(kind, o, at).warn(fmt.Sprintf("spec.rules[%d].matches[%d]", i, j),
 					fmt.Sprintf("never used: rule %d has the same match and comes first", k), "remove one of the two, or join their backends by weight")

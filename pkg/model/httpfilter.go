@@ -17,6 +17,7 @@ type HTTPFilter struct {
 	Headers     *HeaderFilter   `json:"headers,omitempty"`
 	PathRewrite *RegexRewrite   `json:"pathRewrite,omitempty"`
 	BufferBytes uint32          `json:"bufferBytes,omitempty"`
+	Callers     []CallerMatch   `json:"callers,omitempty"` // the rule is for any of these alone
 }
 
 // DirectResponse answers by itself.

@@ -62,6 +62,16 @@ type RouteRule struct {
 	Invalid string `json:"invalid,omitempty"`
 }
 
+// Callers are those that the rule is for; none: everybody.
+func (r *RouteRule) Callers() []CallerMatch {
+	for _, f := range r.Filters {
+		if len(f.Callers) > 0 {
+			return f.Callers
+		}
+	}
+	return nil
+}
+
 // Retry of failed attempts.
 type Retry struct {
 	Attempts uint32        `json:"attempts"`

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -83,7 +84,9 @@ func (b *builder) routeEntries(t *target) ([]entry, []Source) {
 		byNamespace[r.Namespace] = append(byNamespace[r.Namespace], b.entriesOf(t, r)...)
 	}
 	for _, entries := range byNamespace {
-		slices.SortStableFunc(entries, func(x, y entry) int { return comparePrecedence(x.match, y.match) })
+		slices.SortStableFunc(entries, func(x, y entry) int {
+			return cmp.Or(comparePrecedence(x.match, y.match), callersFirst(x.rule, y.rule))
+		})
 	}
 	for _, ns := range sortedKeys(byNamespace) {
 		if ns == t.service.Namespace {
@@ -189,6 +192,17 @@ func comparePrecedence(x, y model.RouteMatch) int {
 		return c
 	}
 	return len(y.Query) - len(x.Query)
+}
+
+// callersFirst puts a rule for some callers before one for all, where their matches are equal.
+func callersFirst(x, y *model.RouteRule) int {
+	if xs, ys := len(x.Callers()) > 0, len(y.Callers()) > 0; xs != ys {
+		if xs {
+			return -1
+		}
+		return 1
+	}
+	return 0
 }
 
 func pathRank(m model.RouteMatch) int {

@@ -21,6 +21,7 @@ func (b *builder) rule(t *target, r *model.Route, rule *model.RouteRule, i int) 
 			route.Match, err = requestMatch(m, r.Kind == "GRPCRoute")
 		}
 		if err == nil {
+			onlyCallers(route.Match, rule)
 			err = route.ValidateAll()
 		}
 		if err != nil {
@@ -50,9 +51,17 @@ func failing(name string, t *target, r *model.Route, rule *model.RouteRule, m mo
 		m = model.RouteMatch{}
 		match = anyRequest()
 	}
+	onlyCallers(match, rule)
 	route := &routev3.Route{Name: name, Match: match, Metadata: t.metadata()}
 	fail(route, r.Kind, why)
 	return entry{match: m, route: route, of: r, rule: rule}
+}
+
+// onlyCallers narrows a match to the callers that the rule is for, by their certificates.
+func onlyCallers(match *routev3.RouteMatch, rule *model.RouteRule) {
+	if from := callersAmong(rule.Callers()); from != nil {
+		match.FilterState = append(match.FilterState, from)
+	}
 }
 
 // fail answers 500; a gRPC client is told UNAVAILABLE, which Envoy makes of 503.
