@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -48,7 +49,7 @@ func holdingOf(s *model.Snapshot, service string, from *model.Gateway) *holding 
 		h.admission = s.Policies[controller.AdmissionKey(w)]
 	}
 	h.bind(s, service)
-	for uid, w := range s.Workloads {
+	for uid, w := range s.Workloads.All() {
 		if _, of := w.Services[service]; !of {
 			continue
 		}
@@ -84,7 +85,7 @@ func holdingOf(s *model.Snapshot, service string, from *model.Gateway) *holding 
 
 // bind notes the policies of workloads that the waypoint judges by in their place.
 func (h *holding) bind(s *model.Snapshot, key string) {
-	list, ok := s.Bindings[key]
+	list, ok := s.Bindings.Find(key)
 	if !ok {
 		return
 	}
@@ -97,7 +98,7 @@ func (h *holding) bind(s *model.Snapshot, key string) {
 // give adds what the service had, where s has nothing newer by the same name.
 func (h *holding) give(s *model.Snapshot) {
 	s.Routes, s.L7Policies, s.Faults = added(s.Routes, h.routes), added(s.L7Policies, h.policies), added(s.Faults, h.faults)
-	s.Attachments, s.Bindings = added(s.Attachments, h.attachments), added(s.Bindings, h.bindings)
+	s.Attachments, s.Bindings = added(s.Attachments, h.attachments), missing(s.Bindings, h.bindings)
 }
 
 // added is a and what only b has.
@@ -105,6 +106,17 @@ func added[V any](a, b map[string]V) map[string]V {
 	out := maps.Clone(b)
 	maps.Copy(out, a)
 	return out
+}
+
+// missing is a table and what only b has.
+func missing(t model.Table[[]string], b map[string][]string) model.Table[[]string] {
+	lacks := map[string][]string{}
+	for key, list := range b {
+		if _, has := t.Find(key); !has {
+			lacks[key] = list
+		}
+	}
+	return t.With(lacks)
 }
 
 // depart notes that a service leaves a waypoint.
@@ -193,18 +205,20 @@ func (u *publisher) admitting(s *model.Snapshot) *model.Snapshot {
 		return s
 	}
 	out := *s
-	out.Workloads, out.Policies = maps.Clone(s.Workloads), maps.Clone(s.Policies)
+	out.Policies = maps.Clone(s.Policies)
+	admitted := map[string]*model.Workload{}
 	for _, d := range u.leave {
 		for uid := range d.had.admits {
-			w := out.Workloads[uid]
+			w := cmp.Or(admitted[uid], s.Workloads.Get(uid))
 			if w == nil || slices.Contains(w.Policies, d.had.admission.Key()) {
 				continue
 			}
 			c := *w
 			c.Policies = append(slices.Clone(w.Policies), d.had.admission.Key())
 			slices.Sort(c.Policies)
-			out.Workloads[uid], out.Policies[d.had.admission.Key()] = &c, d.had.admission
+			admitted[uid], out.Policies[d.had.admission.Key()] = &c, d.had.admission
 		}
 	}
+	out.Workloads = s.Workloads.With(admitted)
 	return &out
 }

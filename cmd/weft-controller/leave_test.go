@@ -23,13 +23,14 @@ func TestPoliciesStayWhileAServiceLeaves(t *testing.T) {
 		s.Waypoints[way.Key()] = way
 		cart := &model.Service{Namespace: "shop", Name: "cart", Hostname: "cart", Waypoint: bound}
 		pod := &model.Workload{UID: "cart-1", Namespace: "shop", Services: map[string][]model.Port{cart.Key(): nil}}
-		s.Services[cart.Key()], s.Workloads[pod.UID] = cart, pod
+		s.Services[cart.Key()] = cart
+		s.Workloads.Set(pod.UID, pod)
 		return s, cart, pod
 	}
 	told, cart, pod := snapshot(gateway)
 	told.L7Policies["service"] = &model.L7Policy{Namespace: "shop", Name: "p", Action: model.Deny, Service: cart.Key()}
 	told.L7Policies["workload"] = &model.L7Policy{Namespace: "shop", Name: "q", Workloads: true}
-	told.Bindings[pod.UID] = []string{"workload"}
+	told.Bindings.Set(pod.UID, []string{"workload"})
 	told.Policies[admission.Key()], pod.Policies = admission, []string{admission.Key()}
 
 	want, _, _ := snapshot(nil)
@@ -43,15 +44,15 @@ func TestPoliciesStayWhileAServiceLeaves(t *testing.T) {
 		if s := got.Services[cart.Key()]; s.Waypoint != gateway || s.Draining != draining {
 			t.Errorf("draining %v: the waypoint has %+v", draining, s)
 		}
-		if got.L7Policies["service"] == nil || got.L7Policies["workload"] == nil || !slices.Equal(got.Bindings[pod.UID], []string{"workload"}) {
+		if got.L7Policies["service"] == nil || got.L7Policies["workload"] == nil || !slices.Equal(got.Bindings.Get(pod.UID), []string{"workload"}) {
 			t.Errorf("draining %v: policies %v, bindings %v", draining, got.L7Policies, got.Bindings)
 		}
 		let := u.admitting(want)
-		if !slices.Contains(let.Workloads[pod.UID].Policies, admission.Key()) || let.Policies[admission.Key()] == nil {
+		if !slices.Contains(let.Workloads.Get(pod.UID).Policies, admission.Key()) || let.Policies[admission.Key()] == nil {
 			t.Errorf("draining %v: the workload refuses the waypoint", draining)
 		}
 	}
-	if len(want.L7Policies)+len(want.Policies)+len(want.Workloads[pod.UID].Policies) > 0 || want.Services[cart.Key()].Waypoint != nil {
+	if len(want.L7Policies)+len(want.Policies)+len(want.Workloads.Get(pod.UID).Policies) > 0 || want.Services[cart.Key()].Waypoint != nil {
 		t.Error("the snapshot itself was changed")
 	}
 	u.forget(told) // it is back

@@ -129,7 +129,7 @@ func (p *pipeline) change(objs *source.Objects, problems []source.Problem) {
 	p.metrics.observe(time.Since(start), objs.Count(), p.reports)
 	p.mu.Unlock()
 	p.log.Debug("published", zap.Duration("took", time.Since(start)), zap.Int("objects", objs.Count()),
-		zap.Int("workloads", len(snap.Workloads)), zap.Int("services", len(snap.Services)), zap.Int("problems", len(problems)))
+		zap.Int("workloads", snap.Workloads.Len()), zap.Int("services", len(snap.Services)), zap.Int("problems", len(problems)))
 }
 
 // activeFaults are the names of the faults in force.

@@ -107,8 +107,8 @@ func snapshot(pods ...string) *model.Snapshot {
 	svc := &model.Service{Name: "cart", Namespace: "shop", Hostname: "cart.shop.svc.cluster.local", Addresses: []netip.Addr{netip.MustParseAddr("10.96.0.1")}, Ports: []model.Port{{ServicePort: 80, TargetPort: 8080}}}
 	s.Services[svc.Key()] = svc
 	for i, name := range pods {
-		s.Workloads[name] = &model.Workload{UID: name, Name: name, Namespace: "shop", ServiceAccount: "cart", TrustDomain: "cluster.local", Node: "n1", Protocol: model.HBONE,
-			Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 1, 0, byte(i + 1)})}, Services: map[string][]model.Port{svc.Key(): {{ServicePort: 80, TargetPort: 8080}}}}
+		s.Workloads.Set(name, &model.Workload{UID: name, Name: name, Namespace: "shop", ServiceAccount: "cart", TrustDomain: "cluster.local", Node: "n1", Protocol: model.HBONE,
+			Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 1, 0, byte(i + 1)})}, Services: map[string][]model.Port{svc.Key(): {{ServicePort: 80, TargetPort: 8080}}}})
 	}
 	p := &model.Policy{Name: "p", Namespace: "shop", Scope: model.ScopeNamespace, Rules: []model.Rule{{Clauses: []model.Clause{{Matches: []model.Match{{Principals: []model.StringMatch{model.ParseStringMatch("cluster.local/ns/shop/sa/cart")}}}}}}}}
 	s.Policies[p.Key()] = p

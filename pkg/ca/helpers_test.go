@@ -115,7 +115,7 @@ type rig struct {
 func snapshotWith(ws ...*model.Workload) *model.Snapshot {
 	s := model.NewSnapshot()
 	for _, w := range ws {
-		s.Workloads[w.UID] = w
+		s.Workloads.Set(w.UID, w)
 	}
 	return s
 }

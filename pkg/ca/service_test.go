@@ -168,7 +168,7 @@ func TestScheduledPodHasItsIdentity(t *testing.T) {
 	s := model.NewSnapshot()
 	w := pod("cart-1", "n1", cart)
 	w.Addresses = nil
-	s.Pending[w.UID] = w
+	s.Pending.Set(w.UID, w)
 	p.SetSnapshot(s)
 	if err := p.MayImpersonate(Caller{Namespace: "weft-system", ServiceAccount: "weft-ztunnel", Node: "n1"}, cart); err != nil {
 		t.Errorf("its own node: %v", err)

@@ -55,7 +55,7 @@ func completeNamespaces(r *remote) completion {
 			return nil
 		}
 		var names []string
-		for _, w := range snap.Workloads {
+		for _, w := range snap.Workloads.All() {
 			names = append(names, w.Namespace)
 		}
 		for _, s := range snap.Services {
@@ -87,7 +87,7 @@ func completeWhy(o *whyOptions) completion {
 
 func podNames(snap *model.Snapshot) []string {
 	var names []string
-	for _, w := range snap.Workloads {
+	for _, w := range snap.Workloads.All() {
 		names = append(names, workloadName(w))
 	}
 	return names

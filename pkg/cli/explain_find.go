@@ -73,7 +73,7 @@ func firstAddr(w *model.Workload) netip.Addr {
 // findWorkload finds a pod by address, by namespace/name or name, or by the beginning of its name.
 func findWorkload(snap *model.Snapshot, name string) (*model.Workload, error) {
 	if addr, err := netip.ParseAddr(name); err == nil {
-		for _, w := range snap.Workloads {
+		for _, w := range snap.Workloads.All() {
 			if slices.Contains(w.Addresses, addr) {
 				return w, nil
 			}
@@ -85,7 +85,7 @@ func findWorkload(snap *model.Snapshot, name string) (*model.Workload, error) {
 		namespace, short = "", name
 	}
 	var found []*model.Workload
-	for _, w := range sorted(snap.Workloads) {
+	for _, w := range snap.Workloads.Sorted() {
 		if namespace != "" && w.Namespace != namespace {
 			continue
 		}
@@ -188,7 +188,7 @@ func (t *target) resolve(snap *model.Snapshot) error {
 // serviceEndpoints are the pods that take the service's connections now.
 func serviceEndpoints(snap *model.Snapshot, s *model.Service, port uint16) []endpoint {
 	var out []endpoint
-	for _, w := range sorted(snap.Workloads) {
+	for _, w := range snap.Workloads.Sorted() {
 		if w.Unhealthy && !s.PublishNotReady {
 			continue
 		}

@@ -75,7 +75,7 @@ func (x *explainer) waypointOf(g *model.Gateway) *model.Waypoint {
 // waypointPods are those of its pods that serve, by name.
 func waypointPods(snap *model.Snapshot, wp *model.Waypoint) []*model.Workload {
 	var out []*model.Workload
-	for _, w := range sorted(snap.Workloads) {
+	for _, w := range snap.Workloads.Sorted() {
 		if _, ok := w.Services[wp.Namespace+"/"+wp.Hostname]; ok && !w.Unhealthy {
 			out = append(out, w)
 		}

@@ -31,7 +31,7 @@ func getWorkloads(cmd *cobra.Command, o *getOptions) (*listing, error) {
 		header: []string{"NAMESPACE", "WORKLOAD", "ADDRESS", "NODE", "PROTOCOL", "HEALTH", "WAYPOINT"},
 		wide:   []string{"IDENTITY", "POLICIES", "SERVICES"}, empty: "no workloads",
 	}
-	for _, w := range sorted(snap.Workloads) {
+	for _, w := range snap.Workloads.Sorted() {
 		health := "healthy"
 		if w.Unhealthy {
 			health = "unhealthy"
@@ -75,7 +75,7 @@ func getServices(cmd *cobra.Command, o *getOptions) (*listing, error) {
 	}
 	for _, s := range sorted(snap.Services) {
 		healthy, all := 0, 0
-		for _, w := range snap.Workloads {
+		for _, w := range snap.Workloads.All() {
 			if _, ok := w.Services[s.Key()]; ok {
 				all++
 				if !w.Unhealthy {
@@ -154,8 +154,8 @@ func policyViews(snap *model.Snapshot) []policyView {
 		switch {
 		case p.Workloads:
 			bound := 0
-			for uid := range snap.Workloads {
-				if slices.Contains(snap.Bindings[uid], key) {
+			for uid := range snap.Workloads.All() {
+				if slices.Contains(snap.Bindings.Get(uid), key) {
 					bound++
 				}
 			}
@@ -201,7 +201,7 @@ func scopeText(snap *model.Snapshot, p *model.Policy) string {
 		return "namespace " + p.Namespace
 	}
 	bound := 0
-	for _, w := range snap.Workloads {
+	for _, w := range snap.Workloads.All() {
 		if slices.Contains(w.Policies, p.Key()) {
 			bound++
 		}
@@ -231,7 +231,7 @@ func getWaypoints(cmd *cobra.Command, o *getOptions) (*listing, error) {
 				}
 			}
 		}
-		for _, wl := range snap.Workloads {
+		for _, wl := range snap.Workloads.All() {
 			if _, ok := wl.Services[w.Namespace+"/"+w.Hostname]; ok && !wl.Unhealthy {
 				pods++
 			}

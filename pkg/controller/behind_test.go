@@ -82,7 +82,7 @@ func newWays(t *testing.T, plain, behind *source.Objects) *ways {
 func (w *ways) compare(policies []*api.AuthorizationPolicy, c call, asked map[bool]int) string {
 	for port, requests := range map[uint16]bool{80: true, 5432: false} {
 		book, tunnelled := true, true
-		for _, e := range w.behind.Workloads {
+		for _, e := range w.behind.Workloads.All() {
 			target := endpointsOf(w.behind, payments, port)[e]
 			if target == 0 {
 				continue

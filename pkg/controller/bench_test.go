@@ -48,8 +48,8 @@ func BenchmarkCompile(b *testing.B) {
 			o := bigMesh(n)
 			b.ReportAllocs()
 			for b.Loop() {
-				if s, _ := Compile(o, Config{}); len(s.Workloads) != n || len(s.Services) == 0 {
-					b.Fatalf("%d workloads, %d services", len(s.Workloads), len(s.Services))
+				if s, _ := Compile(o, Config{}); s.Workloads.Len() != n || len(s.Services) == 0 {
+					b.Fatalf("%d workloads, %d services", s.Workloads.Len(), len(s.Services))
 				}
 			}
 		})

@@ -228,7 +228,7 @@ func (d dice) policy(name string) *api.AuthorizationPolicy {
 // endpointsOf lists the pods behind a service's port, with the port there.
 func endpointsOf(snap *model.Snapshot, service string, port uint16) map[*model.Workload]uint16 {
 	out := map[*model.Workload]uint16{}
-	for _, w := range snap.Workloads {
+	for _, w := range snap.Workloads.All() {
 		for _, p := range w.Services[service] {
 			if p.ServicePort == port {
 				out[w] = p.TargetPort

@@ -90,7 +90,7 @@ func (c *compiler) compile() {
 	c.finishBindings()
 	c.compileFaults()
 	c.compilePolicies()
-	for _, w := range c.snap.Workloads {
+	for _, w := range c.snap.Workloads.All() {
 		sortUnique(&w.Policies)
 	}
 }

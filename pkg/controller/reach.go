@@ -39,7 +39,7 @@ func (c *compiler) compileReach() {
 	if len(c.snap.Waypoints) == 0 {
 		return
 	}
-	for _, w := range c.snap.Workloads {
+	for _, w := range c.snap.Workloads.All() {
 		if !w.NativeTunnel {
 			c.callees[w.Namespace] = append(c.callees[w.Namespace], w)
 		}
@@ -92,7 +92,7 @@ func (p *authPolicy) bind(out *model.L7Policy, scope model.PolicyScope, pods []*
 	key := out.Key() + "@workloads"
 	p.snap.L7Policies[key] = out
 	for _, w := range p.bound(scope, pods) {
-		p.snap.Bindings[w.UID] = append(p.snap.Bindings[w.UID], key)
+		p.snap.Bindings.Set(w.UID, append(p.snap.Bindings.Get(w.UID), key))
 	}
 	for ns, list := range p.offers {
 		if scope != model.ScopeMesh && ns != p.object.Namespace {
@@ -100,7 +100,7 @@ func (p *authPolicy) bind(out *model.L7Policy, scope model.PolicyScope, pods []*
 		}
 		for _, info := range list {
 			if p.bindsAll(scope, info) {
-				p.snap.Bindings[info.model.Key()] = append(p.snap.Bindings[info.model.Key()], key)
+				p.snap.Bindings.Set(info.model.Key(), append(p.snap.Bindings.Get(info.model.Key()), key))
 			}
 		}
 	}
@@ -132,13 +132,13 @@ func (p *authPolicy) bindsAll(scope model.PolicyScope, info *serviceInfo) bool {
 // finishBindings sorts them and lets equal ones share their list: most workloads have the same.
 func (c *compiler) finishBindings() {
 	same := map[string][]string{}
-	for binding, keys := range c.snap.Bindings {
+	for binding, keys := range c.snap.Bindings.All() {
 		sortUnique(&keys)
 		text := strings.Join(keys, " ")
 		if same[text] == nil {
 			same[text] = keys
 		}
-		c.snap.Bindings[binding] = same[text]
+		c.snap.Bindings.Set(binding, same[text])
 	}
 }
 

@@ -44,8 +44,8 @@ func TestWhichWaypointsEnter(t *testing.T) {
 		}
 	}
 	for _, binding := range []string{"Kubernetes//Pod/bank/vault-1", "Kubernetes//Pod/shop/pay-1", "shop/front.shop.svc.cluster.local"} {
-		if !strings.Contains(strings.Join(snap.Bindings[binding], " "), "weft-system/mesh-callers@workloads weft-system/mesh-not@workloads") {
-			t.Errorf("waypoints do not ask the mesh's policies for %s: %v", binding, snap.Bindings[binding])
+		if !strings.Contains(strings.Join(snap.Bindings.Get(binding), " "), "weft-system/mesh-callers@workloads weft-system/mesh-not@workloads") {
+			t.Errorf("waypoints do not ask the mesh's policies for %s: %v", binding, snap.Bindings.Get(binding))
 		}
 	}
 }

@@ -47,7 +47,7 @@ func (c *compiler) sliceEndpoint(s *discoveryv1.EndpointSlice, e *discoveryv1.En
 		return at[0]
 	}
 	uid := c.cfg.Cluster + "/discovery.k8s.io/EndpointSlice/" + s.Namespace + "/" + s.Name + "/" + addr.String()
-	w := c.snap.Workloads[uid]
+	w := c.snap.Workloads.Get(uid)
 	if w == nil {
 		w = &model.Workload{
 			UID: uid, Name: s.Name + "/" + addr.String(), Namespace: s.Namespace, Addresses: []netip.Addr{addr},
@@ -57,7 +57,7 @@ func (c *compiler) sliceEndpoint(s *discoveryv1.EndpointSlice, e *discoveryv1.En
 		if e.NodeName != nil {
 			w.Node, w.Locality = *e.NodeName, c.locality(*e.NodeName)
 		}
-		c.snap.Workloads[uid] = w
+		c.snap.Workloads.Set(uid, w)
 	}
 	return &podInfo{workload: w}
 }

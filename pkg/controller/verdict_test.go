@@ -12,7 +12,7 @@ import (
 // decide asks what a ztunnel would say to a caller of port 8080 of shop/pay-1; sa "" is a caller without identity.
 func decide(t *testing.T, snap *model.Snapshot, sa string, port uint16) bool {
 	t.Helper()
-	w := snap.Workloads["Kubernetes//Pod/shop/pay-1"]
+	w := snap.Workloads.Get("Kubernetes//Pod/shop/pay-1")
 	if w == nil {
 		t.Fatal("no workload pay-1")
 	}

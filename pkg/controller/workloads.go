@@ -23,7 +23,7 @@ func (c *compiler) compileWorkloads() {
 		w := c.workload(p)
 		if len(w.Addresses) == 0 {
 			if w.Node != "" {
-				c.snap.Pending[w.UID] = w
+				c.snap.Pending.Set(w.UID, w)
 			}
 			continue
 		}
@@ -31,7 +31,7 @@ func (c *compiler) compileWorkloads() {
 		if use := c.waypointUse(p.Labels, p.Namespace, "workload"); use != nil && !w.NativeTunnel {
 			w.Waypoint, info.waypoint = use.gateway, use.waypoint
 		}
-		c.snap.Workloads[w.UID] = w
+		c.snap.Workloads.Set(w.UID, w)
 		c.pods.add(info)
 	}
 }

@@ -45,8 +45,8 @@ func New() *Index {
 // FromSnapshot makes an index of a whole mesh.
 func FromSnapshot(s *model.Snapshot) *Index {
 	x := New()
-	for _, uid := range slices.Sorted(maps.Keys(s.Workloads)) {
-		x.UpsertWorkload(s.Workloads[uid])
+	for _, w := range s.Workloads.Sorted() {
+		x.UpsertWorkload(w)
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.Services)) {
 		x.UpsertService(s.Services[key])

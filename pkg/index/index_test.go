@@ -296,7 +296,8 @@ func TestWatchers(t *testing.T) {
 
 func TestFromSnapshot(t *testing.T) {
 	s := model.NewSnapshot()
-	s.Workloads["u2"], s.Workloads["u1"] = workload("u2", a2), workload("u1", a1)
+	s.Workloads.Set("u2", workload("u2", a2))
+	s.Workloads.Set("u1", workload("u1", a1))
 	svc := service("shop", "cart", a3)
 	s.Services[svc.Key()] = svc
 	s.Policies["n/p"] = &model.Policy{Namespace: "n", Name: "p"}

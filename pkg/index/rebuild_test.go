@@ -91,8 +91,8 @@ func (m *mesh) change(step int) (wrong string) {
 	switch m.IntN(8) {
 	case 0:
 		uid := m.uid()
-		known, told = m.now.Workloads[uid] != nil, m.x.RemoveAddress(uid)
-		delete(m.now.Workloads, uid)
+		known, told = m.now.Workloads.Get(uid) != nil, m.x.RemoveAddress(uid)
+		m.now.Workloads.Delete(uid)
 		m.addrs.set(step, uid, false, nil)
 	case 1:
 		key := m.service()
@@ -127,7 +127,7 @@ func (m *mesh) change(step int) (wrong string) {
 			of(w, m.service())
 			w.Policies = append(w.Policies, m.policy())
 		}
-		m.now.Workloads[w.UID] = w
+		m.now.Workloads.Set(w.UID, w)
 		m.addrs.set(step, w.UID, w.HostNetwork, keys)
 		m.x.UpsertWorkload(w)
 	}
@@ -151,7 +151,7 @@ func (m *mesh) differs() string {
 		a := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
 		for _, a := range []netip.Addr{a, netip.AddrFrom16(a.As16())} {
 			k := a.Unmap().WithZone("").String()
-			if got, want := m.x.ByAddress(a), m.now.Workloads[m.addrs.find(k)]; got != want {
+			if got, want := m.x.ByAddress(a), m.now.Workloads.Get(m.addrs.find(k)); got != want {
 				return fmt.Sprintf("%v is %+v, want %+v of %v", a, got, want, m.addrs[k])
 			}
 			if got, want := m.x.ServiceByVIP(a), m.now.Services[m.vips.find(k)]; got != want {
@@ -169,7 +169,7 @@ func (m *mesh) differs() string {
 			}
 		}
 	}
-	for uid, w := range m.now.Workloads {
+	for uid, w := range m.now.Workloads.All() {
 		if m.x.ByUID(uid) != w {
 			return "workload " + uid
 		}
@@ -189,7 +189,7 @@ func (m *mesh) serviceDiffers(key string) string {
 	for _, w := range eps {
 		got[w] = true
 	}
-	for _, w := range m.now.Workloads {
+	for _, w := range m.now.Workloads.All() {
 		if _, ok := w.Services[key]; ok {
 			want[w] = true
 		}
@@ -254,7 +254,7 @@ func TestAgainstRebuilding(t *testing.T) {
 // empty removes all that is left, after which nothing may be.
 func (m *mesh) empty(t *testing.T) {
 	t.Helper()
-	for uid := range m.now.Workloads {
+	for uid := range m.now.Workloads.All() {
 		m.x.RemoveWorkload(uid)
 	}
 	for key := range m.now.Services {

@@ -5,10 +5,10 @@ package model
 type Snapshot struct {
 	TrustDomain   string
 	ClusterDomain string
-	Workloads     map[string]*Workload
+	Workloads     Table[*Workload] // by Workload.UID
 	// Pending are pods that are scheduled to a node and have no address yet, by uid. Nobody is told of them;
 	// their node may have their identity already, so that they need not wait for it when they start.
-	Pending  map[string]*Workload
+	Pending  Table[*Workload]
 	Services map[string]*Service
 	Policies map[string]*Policy // for ztunnels
 	// Ranges are what the cluster gives its pods and Services addresses of.
@@ -23,14 +23,14 @@ type Snapshot struct {
 	// Bindings are the keys in L7Policies of what binds the workloads that waypoints call: by Workload.UID,
 	// and by Service.Key() what binds every workload that the service's selector could take, so that the
 	// first one meets its policies. The lists are sorted and may be shared.
-	Bindings map[string][]string
+	Bindings Table[[]string]
 }
 
 // NewSnapshot returns an empty snapshot with every map made.
 func NewSnapshot() *Snapshot {
 	return &Snapshot{
-		Workloads: map[string]*Workload{}, Pending: map[string]*Workload{}, Services: map[string]*Service{}, Policies: map[string]*Policy{},
+		Services: map[string]*Service{}, Policies: map[string]*Policy{},
 		Waypoints: map[string]*Waypoint{}, Routes: map[string]*Route{}, L7Policies: map[string]*L7Policy{}, Faults: map[string]*Fault{},
-		Bindings: map[string][]string{}, Ranges: map[string]*Range{}, Attachments: map[string]*Attachment{},
+		Ranges: map[string]*Range{}, Attachments: map[string]*Attachment{},
 	}
 }

@@ -64,7 +64,7 @@ type layerKey struct {
 }
 
 func (s *layerSet) add(snap *model.Snapshot, binding string, port uint16) {
-	keys := snap.Bindings[binding]
+	keys := snap.Bindings.Get(binding)
 	k := layerKey{port, strings.Join(keys, " ")}
 	if len(keys) == 0 || slices.Contains(s.keys, k) {
 		return

@@ -29,10 +29,10 @@ func bigMesh(n int) *model.Snapshot {
 		}
 		name := fmt.Sprintf("%s-7d9f8c6b5-%05d", app, i)
 		uid := "cluster1//Pod/" + ns + "/" + name
-		s.Workloads[uid] = &model.Workload{UID: uid, Name: name, Namespace: ns, ServiceAccount: app, TrustDomain: "cluster.local",
+		s.Workloads.Set(uid, &model.Workload{UID: uid, Name: name, Namespace: ns, ServiceAccount: app, TrustDomain: "cluster.local",
 			Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})}, Node: fmt.Sprintf("node-%d", i/100), Cluster: "cluster1",
 			Locality: model.Locality{Region: "r1", Zone: fmt.Sprintf("z%d", i%3)}, Protocol: model.HBONE, CanonicalName: app, CanonicalRev: "v1", OwnerKind: "deployment", OwnerName: app,
-			Services: map[string][]model.Port{key: {{ServicePort: 80, TargetPort: 8080, App: model.AppHTTP}}}}
+			Services: map[string][]model.Port{key: {{ServicePort: 80, TargetPort: 8080, App: model.AppHTTP}}}})
 	}
 	return s
 }
@@ -40,7 +40,7 @@ func bigMesh(n int) *model.Snapshot {
 // withOneChanged is s recompiled from scratch with another revision of one pod: all pointers differ.
 func withOneChanged(n, round int) *model.Snapshot {
 	s := bigMesh(n)
-	for _, w := range s.Workloads {
+	for _, w := range s.Workloads.All() {
 		w.CanonicalRev = fmt.Sprint("r", round)
 		break
 	}

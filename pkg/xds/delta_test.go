@@ -166,7 +166,7 @@ func TestEverybodyEndsUpEqual(t *testing.T) {
 		s.SetSnapshot(last)
 	}
 	want := map[string]string{}
-	for uid := range last.Workloads {
+	for uid := range last.Workloads.All() {
 		want[uid] = s.workloads.addresses.resources[uid].version
 	}
 	for i, w := range all {

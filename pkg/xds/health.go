@@ -120,7 +120,7 @@ func (h *HealthReports) Apply(s *model.Snapshot) {
 	defer h.mu.Unlock()
 	for node, n := range h.nodes {
 		for _, uid := range n.unhealthy {
-			if w := s.Workloads[uid]; w != nil && w.Node == node && probed(s, w) {
+			if w := s.Workloads.Get(uid); w != nil && w.Node == node && probed(s, w) {
 				w.Unhealthy = true
 			}
 		}

@@ -27,7 +27,7 @@ func checked() *model.Snapshot {
 		if uid == "db-1" {
 			w.Services = map[string][]model.Port{db.Key(): nil}
 		}
-		s.Workloads[uid] = w
+		s.Workloads.Set(uid, w)
 	}
 	return s
 }
@@ -36,7 +36,7 @@ func marked(h *HealthReports) (out []string) {
 	s := checked()
 	h.Apply(s)
 	for _, uid := range []string{"cart-1", "cart-2", "db-1"} {
-		if s.Workloads[uid].Unhealthy {
+		if s.Workloads.Get(uid).Unhealthy {
 			out = append(out, uid)
 		}
 	}

@@ -218,7 +218,7 @@ func mesh(words ...string) *model.Snapshot {
 			if name[0] >= 'a' && name[0] <= 'z' {
 				v.Addresses = []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, name[0] - 'a' + 1})}
 			}
-			s.Workloads[name] = v
+			s.Workloads.Set(name, v)
 		}
 	}
 	return s

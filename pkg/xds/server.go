@@ -125,8 +125,11 @@ func (s *Server) mux() *cache.MuxCache {
 
 // SetSnapshot publishes a snapshot to ztunnels; only what differs from the one before is sent. The
 // first one opens the server: until then clients wait. The snapshot must not be changed afterwards.
-func (s *Server) SetSnapshot(snap *model.Snapshot) {
-	if err := s.workloads.set(snap); err != nil {
+func (s *Server) SetSnapshot(snap *model.Snapshot) { s.Update(snap, nil) }
+
+// Update is SetSnapshot where it is known what differs from the snapshot before; it costs what differs.
+func (s *Server) Update(snap *model.Snapshot, what *model.Changes) {
+	if err := s.workloads.set(snap, what); err != nil {
 		s.o.Logger.Error("some resources were not published, proxies keep their last version; do names contain bytes that are not UTF-8?", zap.Error(err))
 	}
 	s.readyOnce.Do(func() { close(s.ready) })

@@ -167,7 +167,7 @@ func TestOnDemand(t *testing.T) {
 
 	// The address moves from a to another pod.
 	moved := mesh("b", "c", "svc:cart", "X")
-	moved.Workloads["X"].Addresses = mesh("a").Workloads["a"].Addresses
+	moved.Workloads.Get("X").Addresses = mesh("a").Workloads.Get("a").Addresses
 	s.SetSnapshot(moved)
 	resp = p.recv()
 	expect(t, resp, "/10.0.0.1")

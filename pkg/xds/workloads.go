@@ -3,12 +3,16 @@ package xds
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"google.golang.org/protobuf/proto"
+	"istio.io/istio/pkg/workloadapi"
+	"istio.io/istio/pkg/workloadapi/security"
 
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/xds/wire"
+	weftv1 "github.com/weftmesh/weft/proto/weft/v1"
 )
 
 // workloads holds what ztunnels subscribe to.
@@ -33,42 +37,88 @@ func newWorkloads() *workloads {
 // nameless: its resources are asked for by their own names only.
 func nameless([]byte) []string { return nil }
 
-// diff encodes what is new or different in next; values that are the same pointer are not looked into.
+// differ compares two states of the resources of a kind.
+type differ[T any, M proto.Message] struct {
+	same   func(a, b *T) bool
+	encode func(*T) M
+}
+
+// one encodes a resource that is new or different; values that are the same pointer are not looked into.
 // What is not UTF-8 cannot be encoded: sent, it would end every stream.
-func diff[T any, M proto.Message](c *change, prev, next map[string]*T, same func(a, b *T) bool, encode func(*T) M) {
-	for name, v := range next {
-		if old := prev[name]; old == v || (old != nil && same(old, v)) {
-			continue
-		}
-		b, err := wire.Marshal(encode(v))
-		if err != nil {
-			c.bad = append(c.bad, fmt.Errorf("%s: encode: %w", name, err))
-			continue
-		}
-		c.update[name] = b
+func (d differ[T, M]) one(c *change, name string, old, v *T) {
+	switch {
+	case old == v:
+		return
+	case v == nil:
+		c.remove = append(c.remove, name)
+		return
+	case old != nil && d.same(old, v):
+		return
 	}
-	for name := range prev {
-		if _, ok := next[name]; !ok {
-			c.remove = append(c.remove, name)
+	b, err := wire.Marshal(d.encode(v))
+	if err != nil {
+		c.bad = append(c.bad, fmt.Errorf("%s: encode: %w", name, err))
+		return
+	}
+	c.update[name] = b
+}
+
+func (d differ[T, M]) all(c *change, prev, next map[string]*T) {
+	for name, v := range next {
+		d.one(c, name, prev[name], v)
+	}
+	for name, v := range prev {
+		if next[name] == nil {
+			d.one(c, name, v, nil)
 		}
 	}
 }
 
-// set publishes the differences to the last snapshot. Policies that appear are sent before, policies
-// that go after the workloads that name them, so that no workload names a policy that is not there.
-// The error names what could not be encoded; everything else is published.
-func (w *workloads) set(s *model.Snapshot) error {
+func (d differ[T, M]) table(c *change, prev, next model.Table[*T]) {
+	for name, v := range next.All() {
+		d.one(c, name, prev.Get(name), v)
+	}
+	for name, v := range prev.All() {
+		if next.Get(name) == nil {
+			d.one(c, name, v, nil)
+		}
+	}
+}
+
+var (
+	workloadDiffer = differ[model.Workload, *workloadapi.Address]{wire.SameWorkload, wire.EncodeWorkload}
+	serviceDiffer  = differ[model.Service, *workloadapi.Address]{wire.SameService, wire.EncodeService}
+	policyDiffer   = differ[model.Policy, *security.Authorization]{wire.SamePolicy, wire.EncodePolicy}
+	rangeDiffer    = differ[model.Range, *weftv1.Range]{wire.SameRange, wire.EncodeRange}
+)
+
+// set publishes the differences to the last snapshot: those that what names, where that says what differs from it.
+// Policies that appear are sent before, policies that go after the workloads that name them, so that no workload names
+// a policy that is not there. The error names what could not be encoded; everything else is published.
+func (w *workloads) set(s *model.Snapshot, what *model.Changes) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	addr := change{update: map[string][]byte{}}
-	diff(&addr, w.last.Workloads, s.Workloads, wire.SameWorkload, wire.EncodeWorkload)
-	diff(&addr, w.last.Services, s.Services, wire.SameService, wire.EncodeService)
-	pol := change{update: map[string][]byte{}}
-	diff(&pol, w.last.Policies, s.Policies, wire.SamePolicy, wire.EncodePolicy)
-	ranges := change{update: map[string][]byte{}}
-	diff(&ranges, w.last.Ranges, s.Ranges, wire.SameRange, wire.EncodeRange)
+	last := w.last
 	w.last = s
+	addr := change{update: map[string][]byte{}}
+	if what.From(last) {
+		for _, uid := range sortedUnique(what.Workloads) {
+			workloadDiffer.one(&addr, uid, last.Workloads.Get(uid), s.Workloads.Get(uid))
+		}
+		return errors.Join(wire.Summary(addr.bad), w.addresses.set(addr))
+	}
+	workloadDiffer.table(&addr, last.Workloads, s.Workloads)
+	serviceDiffer.all(&addr, last.Services, s.Services)
+	pol := change{update: map[string][]byte{}}
+	policyDiffer.all(&pol, last.Policies, s.Policies)
+	ranges := change{update: map[string][]byte{}}
+	rangeDiffer.all(&ranges, last.Ranges, s.Ranges)
 
 	return errors.Join(wire.Summary(append(addr.bad, pol.bad...)), w.ranges.set(ranges),
 		w.policies.set(change{update: pol.update}), w.addresses.set(addr), w.policies.set(change{remove: pol.remove}))
+}
+
+// sortedUnique leaves its argument as it is.
+func sortedUnique(names []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(names)))
 }

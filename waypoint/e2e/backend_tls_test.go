@@ -97,7 +97,7 @@ func (m *mesh) outsideTLS(cfg *tls.Config) {
 	s := m.service("api", "10.96.0.7")
 	s.Ports = []model.Port{{ServicePort: 80, TargetPort: httpsPort, App: model.AppHTTP}, {ServicePort: 9000, TargetPort: greetPort, App: model.AppTCP}}
 	w := &model.Workload{UID: "test//outside/api", Name: "api", Namespace: "shop", Addresses: []netip.Addr{addr}, Services: map[string][]model.Port{s.Key(): s.Ports}}
-	m.snap.Workloads[w.UID] = w
+	m.snap.Workloads.Set(w.UID, w)
 }
 
 // Endpoints outside the mesh are called by TLS as asked, and by nothing else where that cannot be had.

@@ -35,15 +35,15 @@ func TestChangesUnderLoad(t *testing.T) {
 		if i > 1 { // leaves as the next comes, with its routes and endpoints
 			gone := fmt.Sprintf("new-%d", i-2)
 			delete(m.snap.Services, "shop/"+gone+".shop.svc.cluster.local")
-			delete(m.snap.Workloads, gone)
+			m.snap.Workloads.Delete(gone)
 		}
 		name := fmt.Sprintf("new-%d", i)
 		s := m.service(name, fmt.Sprintf("10.96.1.%d", i+1))
 		w := m.workload(m.pods[0], name, pods)
-		delete(m.snap.Workloads, w.UID)
+		m.snap.Workloads.Delete(w.UID)
 		w.UID, w.Name = name, name
-		m.snap.Workloads[name] = w
-		m.snap.Workloads["test//Pod/shop/cart-10"] = m.workload(m.pods[0], "cart", pods)
+		m.snap.Workloads.Set(name, w)
+		m.snap.Workloads.Set("test//Pod/shop/cart-10", m.workload(m.pods[0], "cart", pods))
 		m.route("r", model.RouteRule{Name: fmt.Sprint(i), Backends: []model.Backend{backend(key, 1), backend(s.Key(), 1)}})
 		m.publish()
 		hc := m.client.HTTP(t, s.Addresses[0].String()+":80")

@@ -157,7 +157,7 @@ func TestWithOurController(t *testing.T) {
 	svc := &model.Service{Name: "cart", Namespace: "shop", Hostname: "cart.shop.svc.cluster.local", Addresses: []netip.Addr{netip.MustParseAddr("10.96.0.1")},
 		Waypoint: &model.Gateway{Hostname: "wp.shop.svc.cluster.local"}, Ports: []model.Port{{ServicePort: 80, TargetPort: testmesh.HTTPPort, App: model.AppHTTP}}}
 	snap.Services[svc.Key()] = svc
-	snap.Workloads["u"] = &model.Workload{UID: "u", Name: "cart-1", Namespace: "shop", ServiceAccount: "cart", TrustDomain: domain, Addresses: []netip.Addr{pod.Addr}, Protocol: model.HBONE, Services: map[string][]model.Port{svc.Key(): svc.Ports}}
+	snap.Workloads.Set("u", &model.Workload{UID: "u", Name: "cart-1", Namespace: "shop", ServiceAccount: "cart", TrustDomain: domain, Addresses: []netip.Addr{pod.Addr}, Protocol: model.HBONE, Services: map[string][]model.Port{svc.Key(): svc.Ports}})
 	c.publish(snap)
 
 	run, err := os.MkdirTemp("", "wft-run-")

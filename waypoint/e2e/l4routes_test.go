@@ -88,9 +88,9 @@ func TestTCPRoute(t *testing.T) {
 // Policies of a backend are enforced on the way to it.
 func TestTCPRouteBackendPolicy(t *testing.T) {
 	m := withV2(t)
-	for _, w := range m.snap.Workloads {
+	for _, w := range m.snap.Workloads.All() {
 		if strings.HasPrefix(w.Name, "cart-v2") {
-			m.snap.Bindings[w.UID] = []string{"shop/v2-only"}
+			m.snap.Bindings.Set(w.UID, []string{"shop/v2-only"})
 		}
 	}
 	m.snap.L7Policies["shop/v2-only"] = &model.L7Policy{Namespace: "shop", Name: "v2-only", Workloads: true, Action: model.Allow,
@@ -123,7 +123,7 @@ func withTLS(t *testing.T) *mesh {
 		s.Ports = append(s.Ports, model.Port{ServicePort: 443, TargetPort: tlsPort, App: model.AppTLS})
 	}
 	cfg := &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}}
-	for _, w := range m.snap.Workloads {
+	for _, w := range m.snap.Workloads.All() {
 		for s := range w.Services {
 			w.Services[s] = m.snap.Services[s].Ports
 		}

@@ -177,7 +177,7 @@ func (m *mesh) workload(p *testmesh.Pod, service, uri string) *model.Workload {
 	if uri != "" {
 		w.Protocol = model.HBONE
 	}
-	m.snap.Workloads[w.UID] = w
+	m.snap.Workloads.Set(w.UID, w)
 	return w
 }
 
@@ -190,7 +190,7 @@ func (m *mesh) caller(uri string) *testmesh.Client {
 func (m *mesh) publish() []translate.Problem {
 	m.t.Helper()
 	next := *m.snap
-	next.Services, next.Workloads, next.Routes = maps.Clone(m.snap.Services), maps.Clone(m.snap.Workloads), maps.Clone(m.snap.Routes)
+	next.Services, next.Workloads, next.Routes = maps.Clone(m.snap.Services), m.snap.Workloads.Clone(), maps.Clone(m.snap.Routes)
 	next.L7Policies, next.Faults = maps.Clone(m.snap.L7Policies), maps.Clone(m.snap.Faults)
 	next.Attachments = maps.Clone(m.snap.Attachments)
 	if err := m.iso.Set(&next); err != nil {

@@ -121,8 +121,8 @@ func (l *limiter) join(m *mesh) {
 		Addresses: []netip.Addr{netip.MustParseAddr("10.96.0.77")},
 		Ports:     []model.Port{{ServicePort: limitPort, TargetPort: limitPort, App: model.AppGRPC}}}
 	m.snap.Services[s.Key()] = s
-	m.snap.Workloads["limits"] = &model.Workload{UID: "limits", Name: "limits", Namespace: "shop", ServiceAccount: "limits", TrustDomain: domain,
-		Addresses: []netip.Addr{l.addr}, Services: map[string][]model.Port{s.Key(): s.Ports}}
+	m.snap.Workloads.Set("limits", &model.Workload{UID: "limits", Name: "limits", Namespace: "shop", ServiceAccount: "limits", TrustDomain: domain,
+		Addresses: []netip.Addr{l.addr}, Services: map[string][]model.Port{s.Key(): s.Ports}})
 }
 
 func together(failOpen bool) *model.GlobalLimit {

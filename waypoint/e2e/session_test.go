@@ -67,9 +67,9 @@ func TestSessionPersistence(t *testing.T) {
 		}
 		return nil
 	})
-	w := *m.snap.Workloads["test//Pod/shop/"+began]
+	w := *m.snap.Workloads.Get("test//Pod/shop/" + began)
 	w.Unhealthy = true
-	m.snap.Workloads[w.UID] = &w
+	m.snap.Workloads.Set(w.UID, &w)
 	m.publish()
 	m.eventually("the session moves on", func() error {
 		if by := m.spread(10, m.http, "/cookie", token...); by[began] != 0 || by["503"] != 0 {

@@ -129,9 +129,9 @@ func TestTrafficHashSource(t *testing.T) {
 
 func TestTrafficSubset(t *testing.T) {
 	m := newMesh(t)
-	m.snap.Workloads["test//Pod/shop/cart-10"].Labels = map[string]string{"version": "v1"}
+	m.snap.Workloads.Get("test//Pod/shop/cart-10").Labels = map[string]string{"version": "v1"}
 	v2 := m.pod("cart", pods)
-	m.snap.Workloads["test//Pod/shop/"+v2.Name].Labels = map[string]string{"version": "v2"}
+	m.snap.Workloads.Get("test//Pod/shop/" + v2.Name).Labels = map[string]string{"version": "v2"}
 	b := []model.Backend{backend(key, 1)}
 	m.route("r", model.RouteRule{Name: "canary", Matches: []model.RouteMatch{{Headers: []model.NameMatch{{Name: "x-canary", Value: "yes"}}}}, Backends: b},
 		model.RouteRule{Name: "none", Matches: []model.RouteMatch{{Headers: []model.NameMatch{{Name: "x-canary", Value: "none"}}}}, Backends: b},
@@ -165,15 +165,15 @@ func TestTrafficSubset(t *testing.T) {
 func zoned(t *testing.T) (m *mesh, at map[string]*testmesh.Pod) {
 	m = newMesh(t)
 	place := func(p *testmesh.Pod, zone string) {
-		m.snap.Workloads["test//Pod/shop/"+p.Name].Locality = model.Locality{Region: "r", Zone: zone}
+		m.snap.Workloads.Get("test//Pod/shop/" + p.Name).Locality = model.Locality{Region: "r", Zone: zone}
 		at[zone] = p
 	}
 	at = map[string]*testmesh.Pod{}
 	place(m.pods[0], "a")
 	place(m.pod("cart", pods), "b")
 	place(m.pod("cart", pods), "c")
-	m.snap.Workloads["wp"] = &model.Workload{UID: "wp", Name: "wp", Namespace: "shop", TrustDomain: domain, NativeTunnel: true, Protocol: model.HBONE,
-		Locality: model.Locality{Region: "r", Zone: "a"}, Services: map[string][]model.Port{"shop/wp.shop.svc.cluster.local": {{ServicePort: 15008, TargetPort: 15008}}}}
+	m.snap.Workloads.Set("wp", &model.Workload{UID: "wp", Name: "wp", Namespace: "shop", TrustDomain: domain, NativeTunnel: true, Protocol: model.HBONE,
+		Locality: model.Locality{Region: "r", Zone: "a"}, Services: map[string][]model.Port{"shop/wp.shop.svc.cluster.local": {{ServicePort: 15008, TargetPort: 15008}}}})
 	return m, at
 }
 
@@ -190,9 +190,9 @@ func (m *mesh) only(pod *testmesh.Pod, why string) {
 func TestTrafficZoneFailover(t *testing.T) {
 	m, at := zoned(t)
 	unready := func(zone string, down bool) {
-		w := *m.snap.Workloads["test//Pod/shop/"+at[zone].Name]
+		w := *m.snap.Workloads.Get("test//Pod/shop/" + at[zone].Name)
 		w.Unhealthy = down
-		m.snap.Workloads[w.UID] = &w
+		m.snap.Workloads.Set(w.UID, &w)
 		m.publish()
 	}
 	m.traffic("p", cartService, &model.TrafficPolicy{Locality: &model.LocalityPolicy{Prefer: []model.Scope{model.ScopeRegion, model.ScopeZone}, Failover: []string{"c", "b"}}})
@@ -264,10 +264,10 @@ func TestTrafficAlgorithms(t *testing.T) {
 		t.Errorf("Envoy refuses: %v", n)
 	}
 	// In panic even those that are not ready are asked.
-	for id, w := range m.snap.Workloads {
+	for id, w := range m.snap.Workloads.All() {
 		down := *w
 		down.Unhealthy = true
-		m.snap.Workloads[id] = &down
+		m.snap.Workloads.Set(id, &down)
 	}
 	m.traffic("p", cartService, &model.TrafficPolicy{Balance: &model.Balance{Panic: 0}})
 	m.statusIs(503, m.http, "GET", "/")

@@ -170,9 +170,9 @@ func TestTrafficProtocol(t *testing.T) {
 // TCP connections are hashed and restricted as requests are.
 func TestTrafficTCP(t *testing.T) {
 	m := newMesh(t)
-	m.snap.Workloads["test//Pod/shop/cart-10"].Labels = map[string]string{"version": "v1"}
+	m.snap.Workloads.Get("test//Pod/shop/cart-10").Labels = map[string]string{"version": "v1"}
 	v2 := m.pod("cart", pods)
-	m.snap.Workloads["test//Pod/shop/"+v2.Name].Labels = map[string]string{"version": "v2"}
+	m.snap.Workloads.Get("test//Pod/shop/" + v2.Name).Labels = map[string]string{"version": "v2"}
 	m.traffic("p", model.Target{Service: key, Port: 9000}, &model.TrafficPolicy{Subset: map[string]string{"version": "v2"}})
 	m.eventually("connections go to the subset", func() error {
 		for range 10 {

@@ -185,7 +185,7 @@ func TestEndpoints(t *testing.T) {
 	m.pod("plain", "")
 	m.service("sick", "10.96.0.5")
 	sick := m.pod("sick", pods)
-	m.snap.Workloads["test//Pod/shop/"+sick.Name].Unhealthy = true
+	m.snap.Workloads.Get("test//Pod/shop/" + sick.Name).Unhealthy = true
 	m.service("liar", "10.96.0.6")
 	m.pod("liar", "spiffe://cluster.local/ns/shop/sa/somebody-else")
 	m.service("down", "10.96.0.7")
@@ -212,7 +212,7 @@ func TestEndpoints(t *testing.T) {
 func TestWorkloadAddresses(t *testing.T) {
 	m := newMesh(t)
 	pod := m.podNamed("cart-10")
-	m.snap.Workloads["test//Pod/shop/cart-10"].Waypoint = &model.Gateway{Namespace: "shop", Hostname: "wp.shop.svc.cluster.local"}
+	m.snap.Workloads.Get("test//Pod/shop/cart-10").Waypoint = &model.Gateway{Namespace: "shop", Hostname: "wp.shop.svc.cluster.local"}
 	m.publish()
 	m.statusIs(200, m.client.HTTP(t, netip.AddrPortFrom(pod.Addr, testmesh.HTTPPort).String()), "GET", "/")
 	if got, err := banner(m.client, netip.AddrPortFrom(pod.Addr, testmesh.TCPPort).String()); err != nil || got != "220 cart-10\n" {

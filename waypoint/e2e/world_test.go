@@ -170,7 +170,7 @@ func (w *world) apply() (*model.Snapshot, []controller.Status) {
 		w.t.Log(p)
 	}
 	snap, statuses := controller.Compile(objs, controller.Config{})
-	for _, pod := range snap.Workloads {
+	for _, pod := range snap.Workloads.All() {
 		if !pod.NativeTunnel {
 			w.enrol(pod)
 		}
@@ -192,7 +192,7 @@ func (w *world) apply() (*model.Snapshot, []controller.Status) {
 func (w *world) tell(snap *model.Snapshot) {
 	w.t.Helper()
 	d := state.Delta{}
-	for _, v := range snap.Workloads {
+	for _, v := range snap.Workloads.All() {
 		got, _, err := wire.DecodeAddress(wire.EncodeWorkload(v))
 		if err != nil {
 			w.t.Fatal(err)

@@ -53,7 +53,7 @@ func startReal(t *testing.T) *real {
 	for key, s := range r.snap.Services {
 		w := &model.Workload{UID: "pod-" + s.Name, Name: "pod-" + s.Name, Namespace: "shop", ServiceAccount: "cart", TrustDomain: "cluster.local",
 			Addresses: []netip.Addr{pod.Addr}, Protocol: model.HBONE, Services: map[string][]model.Port{key: {{ServicePort: 80, TargetPort: testmesh.HTTPPort}}}}
-		r.snap.Workloads[w.UID] = w
+		r.snap.Workloads.Set(w.UID, w)
 	}
 	return r
 }

@@ -27,7 +27,7 @@ func objectsOf(s *model.Snapshot) map[translate.Source]object {
 	for k, v := range s.Services {
 		add(translate.Source{Kind: "Service", Namespace: v.Namespace, Name: v.Name}, k, v)
 	}
-	for k, v := range s.Workloads {
+	for k, v := range s.Workloads.All() {
 		add(translate.Source{Kind: "Workload", Namespace: v.Namespace, Name: v.Name}, k, v)
 	}
 	for k, v := range s.Routes {
@@ -59,7 +59,7 @@ func find(s *model.Snapshot, src translate.Source) object {
 			}
 		}
 	case "Workload":
-		for k, v := range s.Workloads {
+		for k, v := range s.Workloads.All() {
 			if v.Namespace == src.Namespace && v.Name == src.Name {
 				out[k] = v
 			}
@@ -134,13 +134,13 @@ func with(s *model.Snapshot, objects map[translate.Source]object) *model.Snapsho
 		return s
 	}
 	out := *s
-	out.Services, out.Workloads = maps.Clone(s.Services), maps.Clone(s.Workloads)
+	out.Services, out.Workloads = maps.Clone(s.Services), s.Workloads.Clone()
 	out.Routes, out.L7Policies, out.Faults = maps.Clone(s.Routes), maps.Clone(s.L7Policies), maps.Clone(s.Faults)
 	out.Attachments = maps.Clone(s.Attachments)
 	for src, o := range objects {
 		for key := range find(s, src) {
 			delete(out.Services, key)
-			delete(out.Workloads, key)
+			out.Workloads.Delete(key)
 			delete(out.Routes, key)
 			delete(out.L7Policies, key)
 			delete(out.Faults, key)
@@ -151,7 +151,7 @@ func with(s *model.Snapshot, objects map[translate.Source]object) *model.Snapsho
 			case *model.Service:
 				out.Services[key] = v
 			case *model.Workload:
-				out.Workloads[key] = v
+				out.Workloads.Set(key, v)
 			case *model.Route:
 				out.Routes[key] = v
 			case *model.L7Policy:

@@ -190,10 +190,10 @@ func (w *world) publish() {
 		Ports:    []model.Port{{ServicePort: 80, TargetPort: testmesh.HTTPPort, App: model.AppHTTP}, {ServicePort: 9000, TargetPort: testmesh.TCPPort, App: model.AppTCP}},
 	}
 	snap.Services[s.Key()] = s
-	snap.Workloads["u"] = &model.Workload{
+	snap.Workloads.Set("u", &model.Workload{
 		UID: "u", Name: "cart-1", Namespace: "shop", ServiceAccount: "cart", TrustDomain: "cluster.local", OwnerName: "cart",
 		Addresses: []netip.Addr{w.pod.Addr}, Protocol: model.HBONE, Services: map[string][]model.Port{s.Key(): s.Ports},
-	}
+	})
 	res, problems := translate.Translate(snap, "shop/wp", translate.Config{Listen: []netip.Addr{w.addr(1)}})
 	if len(problems) > 0 {
 		w.t.Fatal(problems)

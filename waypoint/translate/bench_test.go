@@ -23,7 +23,7 @@ func BenchmarkTranslate(b *testing.B) {
 		for j := range 50 {
 			w := &model.Workload{UID: fmt.Sprint(i, "/", j), Name: fmt.Sprint(i, "-", j), Namespace: "shop", ServiceAccount: "x", TrustDomain: "cluster.local", Protocol: model.HBONE,
 				Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 1, byte(i), byte(j)})}, Services: map[string][]model.Port{svc.Key(): svc.Ports}}
-			s.Workloads[w.UID] = w
+			s.Workloads.Set(w.UID, w)
 		}
 	}
 	b.ReportAllocs()

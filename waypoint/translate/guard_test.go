@@ -22,12 +22,12 @@ func guarded(t *testing.T, pods ...string) *translate.Resources {
 	s.Services[svc.Key()] = svc
 	for _, pod := range pods {
 		name, policies, _ := strings.Cut(pod, ":")
-		s.Workloads[name] = &model.Workload{UID: name, Name: name, Namespace: "shop", TrustDomain: "cluster.local", ServiceAccount: "a", Protocol: model.HBONE,
-			Addresses: []netip.Addr{netip.MustParseAddr("10.1.0." + name)}, Services: map[string][]model.Port{svc.Key(): svc.Ports}}
+		s.Workloads.Set(name, &model.Workload{UID: name, Name: name, Namespace: "shop", TrustDomain: "cluster.local", ServiceAccount: "a", Protocol: model.HBONE,
+			Addresses: []netip.Addr{netip.MustParseAddr("10.1.0." + name)}, Services: map[string][]model.Port{svc.Key(): svc.Ports}})
 		for _, p := range strings.Fields(policies) {
 			key := "shop/" + p + "@workloads"
 			s.L7Policies[key] = &model.L7Policy{Namespace: "shop", Name: p, Action: model.Deny, Workloads: true, Rules: []model.L7Rule{{To: []model.L7Operation{{Methods: []model.StringMatch{{Value: p}}}}}}}
-			s.Bindings[name] = append(s.Bindings[name], key)
+			s.Bindings.Set(name, append(s.Bindings.Get(name), key))
 		}
 	}
 	res, problems := translate.Translate(s, "shop/wp", translate.Config{})

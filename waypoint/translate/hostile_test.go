@@ -114,7 +114,7 @@ func (c chaos) world() *model.Snapshot {
 		s.Services[svc.Key()] = svc
 		w := &model.Workload{UID: name, Name: name, Namespace: "shop", ServiceAccount: "x", TrustDomain: "cluster.local", Protocol: model.Protocol(c.IntN(2)), Waypoint: &model.Gateway{Hostname: "wp"},
 			Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 1, 0, byte(c.IntN(2))})}, Services: map[string][]model.Port{svc.Key(): svc.Ports}}
-		s.Workloads[w.UID] = w
+		s.Workloads.Set(w.UID, w)
 	}
 	for i := range 1 + c.IntN(4) {
 		r := &model.Route{Namespace: "shop", Name: fmt.Sprint(i), Kind: []string{"HTTPRoute", "GRPCRoute"}[c.IntN(2)], Service: []string{"shop/a", "shop/b"}[c.IntN(2)], Hostnames: []string{c.str()}}

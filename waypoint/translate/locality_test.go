@@ -22,9 +22,9 @@ func priorities(t *testing.T, strict bool, waypoints ...string) string {
 	s.Services[svc.Key()] = svc
 	add := func(kind, at, service string, ip byte) {
 		zone, node, _ := strings.Cut(at, "/")
-		s.Workloads[kind+at] = &model.Workload{UID: kind + at, Name: kind, Namespace: "shop", TrustDomain: "cluster.local", ServiceAccount: kind,
+		s.Workloads.Set(kind+at, &model.Workload{UID: kind + at, Name: kind, Namespace: "shop", TrustDomain: "cluster.local", ServiceAccount: kind,
 			Node: node, Locality: model.Locality{Zone: zone}, Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 1, 0, ip})},
-			Services: map[string][]model.Port{service: svc.Ports}, Unhealthy: strings.HasSuffix(at, "!")}
+			Services: map[string][]model.Port{service: svc.Ports}, Unhealthy: strings.HasSuffix(at, "!")})
 	}
 	names := map[string]string{}
 	for i, at := range []string{"z1/n1", "z1/n2", "z2/n3"} {

@@ -60,7 +60,7 @@ func (b *builder) targets() []*target {
 			out = append(out, b.serviceTarget(s, p))
 		}
 	}
-	for _, w := range sorted(b.snap.Workloads) {
+	for _, w := range b.snap.Workloads.Sorted() {
 		if !forWorkloads || !b.names(w.Waypoint) || w.NativeTunnel {
 			continue
 		}

@@ -120,7 +120,7 @@ func (b *builder) index() {
 	b.indexAttachments()
 	b.indexSubsets()
 	b.workloads = map[string][]*model.Workload{}
-	for _, w := range sorted(b.snap.Workloads) {
+	for _, w := range b.snap.Workloads.Sorted() {
 		for svc := range w.Services {
 			b.workloads[svc] = append(b.workloads[svc], w)
 		}
