@@ -33,6 +33,8 @@ func TestMain(m *testing.M) {
 		takeChild()
 	case "stranger":
 		strangerChild()
+	case "caller":
+		callerChild()
 	}
 }
 
@@ -196,4 +198,12 @@ func strangerChild() {
 	_ = l.send(msgHello, append([]byte{protocol}, testVersion...))
 	_, err = l.receive(msgWelcome)
 	fmt.Println("answer:", err)
+}
+
+// callerChild connects, and lives until the test lets go.
+func callerChild() {
+	if _, err := net.Dial("unix", filepath.Join(os.Getenv("WEFT_TEST_DIR"), SocketName)); err != nil {
+		panic(err)
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -360,7 +361,7 @@ func TestStrangersAreRefused(t *testing.T) {
 }
 
 func TestCgroups(t *testing.T) {
-	own, err := livingCgroup(os.Getpid())
+	own, err := cgroupOf(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -370,16 +371,48 @@ func TestCgroups(t *testing.T) {
 	if err := sameCgroup(Peer{Cgroup: own + "/other"}); err == nil || !strings.Contains(err.Error(), own+"/other") {
 		t.Errorf("another cgroup: %v", err)
 	}
-	cmd := exec.Command("true")
-	if err := cmd.Start(); err != nil {
+}
+
+// A process that has connected and ended is nobody, whoever has its number now; before it was judged and meanwhile.
+func TestPeerEnds(t *testing.T) {
+	dir := private(t)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, SocketName), Net: "unix"})
+	if err != nil {
 		t.Fatal(err)
 	}
-	pid := cmd.Process.Pid
-	if err := cmd.Wait(); err != nil {
-		t.Fatal(err)
-	}
-	if g, err := livingCgroup(pid); err == nil {
-		t.Errorf("a dead process is in %s", g)
+	defer l.Close()
+	for _, before := range []bool{true, false} {
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env = append(os.Environ(), role+"=caller", "WEFT_TEST_DIR="+dir)
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		c, err := l.AcceptUnix()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends := func() {
+			in.Close()
+			_ = cmd.Wait()
+		}
+		if before {
+			ends()
+		}
+		err = peerOf(c, Options{Allow: func(Peer) error {
+			if before {
+				t.Error("a dead process is judged")
+			}
+			ends()
+			return nil
+		}})
+		if err == nil || !strings.Contains(err.Error(), "it has ended") {
+			t.Errorf("ended before %v: %v", before, err)
+		}
+		c.Close()
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,69 +20,76 @@ type Peer struct {
 
 // peerOf reads from the kernel who is at the other end, and refuses who is not allowed there.
 func peerOf(c *net.UnixConn, o Options) error {
-	cred, err := credentials(c)
+	raw, err := c.SyscallConn()
 	if err != nil {
-		return fmt.Errorf("who is at the hand-over's socket: %w", err)
+		return err
+	}
+	var got error
+	err = raw.Control(func(fd uintptr) {
+		got = whoIs(int(fd), func(p Peer) error {
+			if o.Vouch != nil {
+				if err := o.Vouch(c); !errors.Is(err, ErrNoVoucher) {
+					return err
+				}
+			}
+			if p.PID == 0 {
+				return errors.New("its process cannot be seen from this PID namespace (let weft-agent vouch, or run both in the host's: hostPID)")
+			}
+			var err error
+			if p.Cgroup, err = cgroupOf(p.PID); err != nil {
+				return err
+			}
+			return o.Allow(p)
+		})
+	})
+	return errors.Join(err, got)
+}
+
+// whoIs has judge look at the process that connected, or listened, at the other end of a socket, which must be of this
+// user, and must still live when judge has looked: what it saw could be another's, with the same number.
+func whoIs(socket int, judge func(Peer) error) error {
+	cred, err := unix.GetsockoptUcred(socket, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return os.NewSyscallError("SO_PEERCRED", err)
 	}
 	p := Peer{PID: int(cred.Pid), UID: cred.Uid}
 	if p.UID != uint32(os.Geteuid()) {
 		return refused("process %d is of user %d, not of %d", p.PID, p.UID, os.Geteuid())
 	}
-	if o.Vouch != nil {
-		if err := o.Vouch(c); !errors.Is(err, ErrNoVoucher) {
-			if err != nil {
-				err = refused("%w", err)
-			}
-			return err
+	alive, err := pidfd(socket, p.PID)
+	if err != nil {
+		return refused("process %d: %w", p.PID, err)
+	}
+	if alive >= 0 {
+		defer unix.Close(alive)
+	}
+	err = judge(p)
+	if alive >= 0 {
+		if n, failed := unix.Poll([]unix.PollFd{{Fd: int32(alive), Events: unix.POLLIN}}, 0); n != 0 || failed != nil {
+			err = errors.New("it has ended")
 		}
 	}
-	if p.PID == 0 {
-		return refused("its process cannot be seen from this PID namespace (let weft-agent vouch, or run both in the host's: hostPID)")
-	}
-	if p.Cgroup, err = livingCgroup(p.PID); err != nil {
-		return refused("process %d: %w", p.PID, err)
-	}
-	if err := o.Allow(p); err != nil {
+	if err != nil {
 		return refused("process %d: %w", p.PID, err)
 	}
 	return nil
 }
 
-// credentials are those of the process that connected, or listened, at the other end.
-func credentials(c syscall.Conn) (cred *unix.Ucred, err error) {
-	raw, err := c.SyscallConn()
+// pidfd names the process at the other end for as long as it is open; -1 if it cannot be seen from here.
+func pidfd(socket, pid int) (int, error) {
+	fd, err := unix.GetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_PEERPIDFD)
+	switch {
+	case err == nil:
+		return fd, nil
+	case pid == 0:
+		return -1, nil
+	case errors.Is(err, unix.ENOPROTOOPT): // Linux before 6.5
+		fd, err = unix.PidfdOpen(pid, 0)
+	}
 	if err != nil {
-		return nil, err
+		err = fmt.Errorf("it has ended: %w", os.NewSyscallError("pidfd", err))
 	}
-	var got error
-	err = raw.Control(func(fd uintptr) { cred, got = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	return cred, errors.Join(err, got)
-}
-
-// livingCgroup is the cgroup of a process that still lived when it was read, so that it is not another's with the
-// same number.
-func livingCgroup(pid int) (group string, err error) {
-	err = whileAlive(pid, func() error {
-		group, err = cgroupOf(pid)
-		return err
-	})
-	return group, err
-}
-
-// whileAlive looks at a process, and fails if it has ended meanwhile.
-func whileAlive(pid int, look func() error) error {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return os.NewSyscallError("pidfd_open", err)
-	}
-	defer unix.Close(fd)
-	if err := look(); err != nil {
-		return err
-	}
-	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0); n != 0 || err != nil {
-		return errors.New("it has ended")
-	}
-	return nil
+	return fd, err
 }
 
 func cgroupOf(pid int) (string, error) {

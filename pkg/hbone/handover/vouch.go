@@ -89,16 +89,12 @@ func judge(c *net.UnixConn, knows func(pid int) error) error {
 	if err != nil || len(fds) != 1 {
 		return errors.Join(err, errors.New("no socket was shown"))
 	}
-	cred, err := unix.GetsockoptUcred(fds[0], unix.SOL_SOCKET, unix.SO_PEERCRED)
-	switch {
-	case err != nil:
-		return os.NewSyscallError("getsockopt", err)
-	case cred.Pid == 0:
-		return errors.New("the process cannot be seen from here")
-	case cred.Uid != uint32(os.Geteuid()):
-		return fmt.Errorf("process %d is of user %d, not of %d", cred.Pid, cred.Uid, os.Geteuid())
-	}
-	return whileAlive(int(cred.Pid), func() error { return knows(int(cred.Pid)) })
+	return whoIs(fds[0], func(p Peer) error {
+		if p.PID == 0 {
+			return errors.New("the process cannot be seen from here")
+		}
+		return knows(p.PID)
+	})
 }
 
 // AskVoucher makes Options.Vouch that asks at path. It returns ErrNoVoucher where nobody answers.
