@@ -29,8 +29,14 @@ const (
 var foreignPolicies = []string{"policy.networking.k8s.io", "cilium.io", "crd.projectcalico.org", "projectcalico.org",
 	"crd.antrea.io", "k8s.ovn.org", "kubeovn.io", "security.antrea.io"}
 
-// groupsEvery is how often it is asked which of them there are.
-const groupsEvery = 30 * time.Second
+// unknown is no API group.
+const unknown = "?"
+
+// groupsEvery is how often it is asked which of them there are, and groupsRetry while that is not known.
+const (
+	groupsEvery = 30 * time.Second
+	groupsRetry = time.Second
+)
 
 // handing knows to which pods packets of direct connections may be handed past the node's firewall: to those that no
 // NetworkPolicy selects, for incoming or outgoing traffic. While that is not known, to none.
@@ -41,11 +47,11 @@ type handing struct {
 
 	mu       sync.Mutex                   // protects what follows
 	policies map[string][]labels.Selector // of a namespace; nil: not known yet
-	foreign  string                       // API group of other policies; "?": not known yet
+	foreign  string                       // API group of other policies; or unknown
 }
 
 func newHanding(client kubernetes.Interface, changed func(), log *zap.Logger) *handing {
-	return &handing{client: client, changed: changed, log: log, foreign: "?"}
+	return &handing{client: client, changed: changed, log: log, foreign: unknown}
 }
 
 // may tells whether packets may be handed to and from a pod.
@@ -79,17 +85,13 @@ func (h *handing) run(ctx context.Context) error {
 		return nil // told to end
 	}
 	look()
-	h.ask()
-	tick := time.NewTicker(groupsEvery)
-	defer tick.Stop()
+	go h.askOften(ctx) // not waited for: an API server may take its time to answer
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
 			h.set(informer.GetStore().List())
-		case <-tick.C:
-			h.ask()
 		}
 	}
 }
@@ -115,12 +117,30 @@ func (h *handing) set(list []any) {
 	h.changed()
 }
 
-// ask finds out which kinds of policy there are; what was known stays so while the API server does not answer.
-func (h *handing) ask() {
+// askOften asks until ctx ends.
+func (h *handing) askOften(ctx context.Context) {
+	for {
+		wait := groupsEvery
+		if !h.ask() {
+			wait = groupsRetry
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// ask finds out which kinds of policy there are, and reports that this is known; what was known stays so while the API
+// server does not answer.
+func (h *handing) ask() (known bool) {
 	groups, err := h.client.Discovery().ServerGroups()
 	if err != nil {
 		h.log.Warn("which kinds of network policy the cluster has cannot be found out", zap.Error(err))
-		return
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.foreign != unknown
 	}
 	foreign := ""
 	for _, g := range groups.Groups {
@@ -133,10 +153,11 @@ func (h *handing) ask() {
 	h.foreign = foreign
 	h.mu.Unlock()
 	if !changed {
-		return
+		return true
 	}
 	if foreign != "" {
 		h.log.Warn("the cluster has network policies of a kind that only its network plugin understands: packets between pods of this node are forwarded, not handed over", zap.String("apiGroup", foreign))
 	}
 	h.changed()
+	return true
 }
