@@ -56,6 +56,18 @@ func (s *state) unpack() error {
 	return nil
 }
 
+// wipe forgets the keys.
+func (s *state) wipe() {
+	for i := range s.Pods {
+		for _, conns := range [][]hbone.ConnState{s.Pods[i].Tunnel.Out, s.Pods[i].Tunnel.In} {
+			for j := range conns {
+				clear(conns[j].Keys.Out)
+				clear(conns[j].Keys.In)
+			}
+		}
+	}
+}
+
 const (
 	// settleFor is how long connections that are just being made get to become movable; they run meanwhile.
 	settleFor   = 500 * time.Millisecond
@@ -96,7 +108,9 @@ func (g *giver) Freeze(ctx context.Context) (handover.Parcel, error) {
 	g.flows = len(st.Flows)
 	g.left = max(0, g.o.Flows.Len()-g.flows)
 	var b bytes.Buffer
-	if err := gob.NewEncoder(&b).Encode(&st); err != nil {
+	err := gob.NewEncoder(&b).Encode(&st)
+	st.wipe()
+	if err != nil {
 		clear(b.Bytes())
 		g.Thaw()
 		return handover.Parcel{}, fmt.Errorf("describe connections: %w", err)

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,9 +65,38 @@ func New(o Options) *Upgrade {
 	return u
 }
 
-// version of all that is passed on: both sides must have the same.
-func version() string {
-	return fmt.Sprintf("weft 1 hbone %d engine %d flow %d", hbone.StateVersion, engine.StateVersion, flow.StateVersion)
+// version of all that is passed on: both sides must have the same. What it is made of counts too, since gob leaves a
+// field that only one side has at zero.
+var version = sync.OnceValue(func() string {
+	h := fnv.New64a()
+	shape(h, reflect.TypeFor[state](), map[reflect.Type]bool{})
+	return fmt.Sprintf("weft 1 hbone %d engine %d flow %d shape %x", hbone.StateVersion, engine.StateVersion, flow.StateVersion, h.Sum64())
+})
+
+// shape writes what gob sees of a type: its fields' names and kinds, all the way down.
+func shape(w io.Writer, t reflect.Type, seen map[reflect.Type]bool) {
+	fmt.Fprintf(w, "%s %s(", t, t.Kind())
+	defer fmt.Fprint(w, ")")
+	if seen[t] {
+		return
+	}
+	seen[t] = true
+	switch t.Kind() {
+	case reflect.Struct:
+		for f := range t.Fields() {
+			fmt.Fprintf(w, "%s ", f.Name)
+			shape(w, f.Type, seen)
+		}
+	case reflect.Pointer, reflect.Slice:
+		shape(w, t.Elem(), seen)
+	case reflect.Array:
+		fmt.Fprint(w, t.Len())
+		shape(w, t.Elem(), seen)
+	case reflect.Map:
+		shape(w, t.Key(), seen)
+		shape(w, t.Elem(), seen)
+	default: // its name says it
+	}
 }
 
 func (u *Upgrade) options() handover.Options {
