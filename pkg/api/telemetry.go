@@ -25,7 +25,7 @@ type Telemetry struct {
 // +kubebuilder:validation:XValidation:rule="has(self.accessLog) || has(self.tracing) || has(self.metrics)",message="nothing is asked for: write accessLog, tracing, or metrics"
 type TelemetrySpec struct {
 	// TargetRefs are what it applies to, in its own namespace: Services, ports of them by sectionName, or Gateways of
-	// class weft-waypoint. Left out: all waypoints of the namespace, and in weft-system all of the mesh.
+	// class weft-waypoint. Left out: all waypoints and Services of the namespace, and in weft-system all of the mesh.
 	//
 	// +kubebuilder:validation:MaxItems=16
 	TargetRefs []TargetRef `json:"targetRefs,omitempty"`
@@ -149,6 +149,12 @@ type Tracing struct {
 	//
 	// +kubebuilder:validation:XValidation:rule="self >= 0.0 && self <= 100.0",message="not a percentage: write 0 to 100"
 	Percentage *float64 `json:"percentage,omitempty"`
+	// ConnectionPercentage of the connections without a trace begin one at a ztunnel, with a waypoint or without; ztunnels
+	// have a collector of their own. Default: percentage; if that is left out too, what a wider Telemetry says, or else how
+	// ztunnels are set.
+	//
+	// +kubebuilder:validation:XValidation:rule="self >= 0.0 && self <= 100.0",message="not a percentage: write 0 to 100"
+	ConnectionPercentage *float64 `json:"connectionPercentage,omitempty"`
 	// Tags of each span, beside those that it always has.
 	//
 	// +kubebuilder:validation:MaxItems=16

@@ -2816,6 +2816,11 @@ func (in *Tracing) DeepCopyInto(out *Tracing) {
 		*out = new(float64)
 		**out = **in
 	}
+	if in.ConnectionPercentage != nil {
+		in, out := &in.ConnectionPercentage, &out.ConnectionPercentage
+		*out = new(float64)
+		**out = **in
+	}
 	if in.Tags != nil {
 		in, out := &in.Tags, &out.Tags
 		*out = make([]SpanTag, len(*in))

@@ -128,6 +128,7 @@ func (x *explainer) leave() {
 	}
 	x.sayConnFault(&h)
 	x.sayCarriage(&h)
+	x.saySamples(&h)
 	if t.service != nil && t.noPort {
 		h.say("service %s has no port %d, only %s", serviceName(t.service), t.port, join(t.service.Ports, portText))
 		x.worsen(refused)

@@ -31,6 +31,17 @@ func (x *explainer) sayTelemetry(h *hop, list []*model.Attachment) {
 	}
 }
 
+// saySamples tells of how many connections the caller's ztunnel begins a trace, where a Telemetry says so.
+func (x *explainer) saySamples(h *hop) {
+	s := x.target.service
+	if s == nil || x.src.Protocol != model.HBONE {
+		return
+	}
+	if p, ok := s.Sampled(x.target.port); ok {
+		h.say("a Telemetry says that %g %% of the connections begin a trace at ztunnels that have a collector", p)
+	}
+}
+
 func (x *explainer) logText(l *model.AccessLog) string {
 	if l.Disabled {
 		return "it is not logged"

@@ -14,7 +14,7 @@ func (c *compiler) lintTelemetry() {
 	for _, o := range c.objs.Telemetries {
 		t := o.Value
 		st := c.status("Telemetry", t, o.Origin)
-		if cond := st.Condition(conditionEnforced); len(t.Spec.TargetRefs) == 0 && cond != nil && cond.Reason == reasonNoWaypoint {
+		if cond := st.Condition(conditionEnforced); len(t.Spec.TargetRefs) == 0 && cond != nil && cond.Reason == reasonNoWaypoint && !samples(t.Spec.Tracing) {
 			st.warn("spec", "it is in force nowhere: "+cond.Message, "make a Gateway of class "+api.WaypointClass+", or remove it")
 		}
 		m := t.Spec.Metrics
@@ -42,4 +42,9 @@ func (c *compiler) lintLimits() {
 			c.status("RateLimit", o.Value, o.Origin).warn("spec.maxKeys", "it does nothing beside global: the service remembers the keys", "leave it out")
 		}
 	}
+}
+
+// samples reports whether ztunnels do something of it, which takes no waypoint.
+func samples(t *api.Tracing) bool {
+	return t != nil && (t.Percentage != nil || t.ConnectionPercentage != nil)
 }

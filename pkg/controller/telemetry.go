@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -13,6 +14,8 @@ import (
 // the mesh's.
 func (c *compiler) compileTelemetry() {
 	all := oldestFirst(c.objs.Telemetries)
+	samples := newSampling()
+	defer samples.finish(c.services)
 	for _, o := range all {
 		if len(o.Value.Spec.TargetRefs) == 0 {
 			continue
@@ -20,7 +23,11 @@ func (c *compiler) compileTelemetry() {
 		p := policyObject{Policy: o.Value, kind: "Telemetry", at: o.Origin, refs: o.Value.Spec.TargetRefs}
 		compiled := c.telemetry(p, &o.Value.Spec)
 		for _, t := range c.attachPolicy(p, targetKinds{service: true, gateway: true}) {
-			if c.byWaypoint(p, t) && compiled != nil {
+			samples.attach(t.Target, compiled)
+			switch {
+			case compiled.Samples() && t.info != nil && t.waypoint == nil:
+				sampledOnly(c.status(p.kind, p, p.at), t.path, t.String(), compiled, t.info.unserved())
+			case c.byWaypoint(p, t) && compiled != nil:
 				c.put(p, t, model.Attachment{Telemetry: compiled})
 			}
 		}
@@ -29,7 +36,7 @@ func (c *compiler) compileTelemetry() {
 	for _, mesh := range []bool{false, true} {
 		for _, o := range all {
 			if len(o.Value.Spec.TargetRefs) == 0 && mesh == (o.Value.Namespace == api.SystemNamespace) {
-				c.wideTelemetry(o)
+				c.wideTelemetry(o, samples)
 			}
 		}
 	}
@@ -37,10 +44,11 @@ func (c *compiler) compileTelemetry() {
 
 // wideTelemetry attaches a Telemetry without targets to the waypoints of its namespace, or of the mesh, as far as they
 // have none narrower, or older.
-func (c *compiler) wideTelemetry(o source.Object[api.Telemetry]) {
+func (c *compiler) wideTelemetry(o source.Object[api.Telemetry], samples sampling) {
 	p := policyObject{Policy: o.Value, kind: "Telemetry", at: o.Origin}
 	st := c.status(p.kind, p, p.at)
 	compiled := c.telemetry(p, &o.Value.Spec)
+	samples.spread(o.Value.Namespace, compiled)
 	n := 0
 	for _, key := range slices.Sorted(maps.Keys(c.snap.Waypoints)) {
 		w := c.snap.Waypoints[key]
@@ -52,12 +60,23 @@ func (c *compiler) wideTelemetry(o source.Object[api.Telemetry]) {
 			c.put(p, attached{Target: model.Target{Waypoint: key}, waypoint: w}, model.Attachment{Telemetry: &rest})
 		}
 	}
-	if n == 0 {
+	switch {
+	case n == 0 && compiled.Samples():
+		sampledOnly(st, "spec", wideText(o.Value.Namespace), compiled, "there is no waypoint without a narrower or older Telemetry")
+	case n == 0:
 		st.set(conditionEnforced, false, reasonNoWaypoint, "there is no waypoint without a narrower or older Telemetry")
-	} else {
+	default:
 		st.set(conditionEnforced, true, "Enforced", "at %d waypoints", n)
 	}
 	st.set(conditionAccepted, true, "Accepted", "the policy is understood")
+}
+
+// wideText is what a Telemetry without targets is for.
+func wideText(namespace string) string {
+	if namespace == api.SystemNamespace {
+		return "all Services"
+	}
+	return "Services of namespace " + namespace
 }
 
 // unclaimed is what of a Telemetry a waypoint as a whole has from no other yet.
@@ -109,6 +128,7 @@ func (c *compiler) telemetry(p policyObject, spec *api.TelemetrySpec) *model.Tel
 		if t.Percentage != nil {
 			out.Tracing.Percentage = *t.Percentage
 		}
+		out.Tracing.Connections = cmp.Or(t.ConnectionPercentage, t.Percentage)
 		for _, tag := range t.Tags {
 			out.Tracing.Tags = append(out.Tracing.Tags, model.SpanTag(tag))
 		}

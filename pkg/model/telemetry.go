@@ -9,6 +9,11 @@ type Telemetry struct {
 	Metrics   *Metrics   `json:"metrics,omitempty"`
 }
 
+// Samples reports whether it says of which connections ztunnels begin a trace.
+func (t *Telemetry) Samples() bool {
+	return t != nil && t.Tracing != nil && t.Tracing.Connections != nil
+}
+
 // Metrics says how requests are counted.
 type Metrics struct {
 	Disabled  bool          `json:"disabled,omitempty"`
@@ -41,7 +46,28 @@ type AccessLog struct {
 type Tracing struct {
 	Collector  *ServicePort `json:"collector,omitempty"`
 	Percentage float64      `json:"percentage"` // of requests without a trace
-	Tags       []SpanTag    `json:"tags,omitempty"`
+	// Connections without a trace that begin one at a ztunnel, in percent; nil: as ztunnels are set.
+	Connections *float64  `json:"connections,omitempty"`
+	Tags        []SpanTag `json:"tags,omitempty"`
+}
+
+// Sample is how many of the connections to a service that come without a trace begin one, at a ztunnel.
+type Sample struct {
+	Port       uint16  `json:"port,omitempty"` // of the service; 0: those that have none of their own
+	Percentage float64 `json:"percentage"`
+}
+
+// Sampled is the percentage of a port; ok is false where nothing is said.
+func (s *Service) Sampled(port uint16) (percentage float64, ok bool) {
+	for _, p := range s.Samples {
+		switch p.Port {
+		case port:
+			return p.Percentage, true
+		case 0:
+			percentage, ok = p.Percentage, true
+		}
+	}
+	return percentage, ok
 }
 
 // SpanTag is a tag of a span: of a header, or literal.

@@ -116,6 +116,8 @@ type Service struct {
 	Carriage []Carriage `json:"carriage,omitempty"`
 	// Probes are made by the ztunnels of the endpoints' nodes.
 	Probes []Probe `json:"probes,omitempty"`
+	// Samples say of which connections ztunnels begin a trace.
+	Samples []Sample `json:"samples,omitempty"`
 }
 
 // Key identifies a service in the mesh: namespace/hostname.

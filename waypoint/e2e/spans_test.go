@@ -30,7 +30,7 @@ spec: {clusterIP: 10.96.0.8, selector: {app: collector}, ports: [{name: grpc, po
 apiVersion: weft.dev/v1alpha1
 kind: Telemetry
 metadata: {name: traces, namespace: shop}
-spec: {tracing: {collector: {name: collector, port: 4317}, percentage: %d}}
+spec: {tracing: {collector: {name: collector, port: 4317}, percentage: %d, connectionPercentage: %d}}
 `
 
 func (c *collector) listen(t *testing.T, at string) string {
@@ -46,8 +46,9 @@ func (c *collector) listen(t *testing.T, at string) string {
 	return ln.Addr().String()
 }
 
-// newTracedShop has one collector for ztunnel and waypoint, which begin traces of so many of a hundred.
-func newTracedShop(t *testing.T, ztunnelShare float64, waypointShare int) (*world, *collector) {
+// newTracedShop has one collector for ztunnel and waypoint, which begin traces of so many of a hundred as a Telemetry
+// says, whatever ztunnel is told.
+func newTracedShop(t *testing.T, ztunnelShare, waypointShare int) (*world, *collector) {
 	t.Helper()
 	c := &collector{}
 	conn, err := spans.Dial("http://" + c.listen(t, "127.0.0.1:0"))
@@ -56,10 +57,10 @@ func newTracedShop(t *testing.T, ztunnelShare float64, waypointShare int) (*worl
 	}
 	t.Cleanup(func() { conn.Close() })
 	w := newWorldWith(t, func(o *ztunnel.Options) {
-		o.Spans, o.TracePercentage = spans.New(spans.Options{Conn: conn, Every: 10 * time.Millisecond}), ztunnelShare
+		o.Spans, o.TracePercentage = spans.New(spans.Options{Conn: conn, Every: 10 * time.Millisecond}), float64(100-ztunnelShare)
 	}).withShop("")
 	w.withWaypoint()
-	w.write("traced", fmt.Sprintf(tracedShop, waypointShare)+"---\n"+podManifest("shop", "collector-1", "collector", "collector", "10.1.0.8"))
+	w.write("traced", fmt.Sprintf(tracedShop, waypointShare, ztunnelShare)+"---\n"+podManifest("shop", "collector-1", "collector", "collector", "10.1.0.8"))
 	w.apply()
 	c.listen(t, netip.AddrPortFrom(w.realOf(netip.MustParseAddr("10.1.0.8")), 4317).String())
 	w.becomes("a request through the waypoint", passed, func() outcome { return w.request("shop/cart-1", "10.96.0.1:80", "GET") })

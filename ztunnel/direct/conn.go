@@ -76,11 +76,12 @@ func (t *Table) conn(e kernel.Event) *conn {
 		return nil
 	}
 	start := time.Now().Add(e.At - kernel.Now())
-	host, service := e.Remote, flow.ServiceOf(t.o.State.ServiceByHostname, tw, e.Remote.Port())
+	host := e.Remote
+	service, port := flow.ServiceOf(t.o.State.ServiceByHostname, tw, e.Remote.Port())
 	if e.Dialled.IsValid() {
 		host = e.Dialled
 		if s := t.o.State.ServiceByVIP(host.Addr()); s != nil {
-			service = s
+			service, port = s, host.Port()
 		}
 	}
 	make := func(of *pod.Pod, d flow.Direction, reporter telemetry.Reporter) *flow.Flow {
@@ -98,6 +99,7 @@ func (t *Table) conn(e kernel.Event) *conn {
 	c := &conn{pair: kernel.PairOf(e.NS, ns, e.Remote),
 		out: make(from, flow.Outbound, telemetry.ReporterSource), in: make(to, flow.Inbound, telemetry.ReporterDestination)}
 	t.o.Flows.Trace(c.out, "")
+	t.o.Flows.Sample(c.out, service, port)
 	t.o.Flows.Trace(c.in, c.out.Trace.Header())
 	return c
 }

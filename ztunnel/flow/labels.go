@@ -46,18 +46,18 @@ func (f *Flow) SetService(s *model.Service) {
 	f.Labels.Service, f.Labels.ServiceName, f.Labels.ServiceNamespace = s.Hostname, s.Name, s.Namespace
 }
 
-// ServiceOf is the service that a port of w most likely was called by, where a connection does not say.
+// ServiceOf is the service that a port of w most likely was called by, where a connection does not say, and the port of it.
 // It is for telemetry only; among several the first by name is taken, so that all reporters agree.
-func ServiceOf(byHostname func(string) *model.Service, w *model.Workload, port uint16) *model.Service {
+func ServiceOf(byHostname func(string) *model.Service, w *model.Workload, port uint16) (*model.Service, uint16) {
 	for _, key := range slices.Sorted(maps.Keys(w.Services)) {
 		for _, p := range w.Services[key] {
 			if p.TargetPort == port {
 				_, host, _ := strings.Cut(key, "/")
-				return byHostname(host)
+				return byHostname(host), p.ServicePort
 			}
 		}
 	}
-	return nil
+	return nil, 0
 }
 
 // settle takes the labels of an established flow. Most flows are between the same few workloads, and those that live long

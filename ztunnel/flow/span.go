@@ -7,12 +7,24 @@ import (
 	commonv1 "go.opentelemetry.io/proto/otlp/common/v1"
 	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
 
+	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/telemetry"
 	"github.com/weftmesh/weft/pkg/telemetry/spans"
 )
 
 // Trace makes f part of the trace of a traceparent header, or of one of its own. Call it before Established.
 func (t *Table) Trace(f *Flow, traceparent string) { f.Trace = spans.From(traceparent, t.percent) }
+
+// Sample draws anew whether f is recorded, if the service that it is for says of how many connections, and it came
+// without a trace. Call it before Established, and before the trace is passed on.
+func (t *Table) Sample(f *Flow, s *model.Service, port uint16) {
+	if t.spans == nil || s == nil || f.Trace.Parent != [8]byte{} {
+		return
+	}
+	if percentage, ok := s.Sampled(port); ok {
+		f.Trace = spans.From("", percentage)
+	}
+}
 
 // traced reports whether f is to be a span.
 func (f *Flow) traced() bool { return f.Trace.Recorded && f.table.spans != nil }

@@ -11,6 +11,7 @@ import (
 	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
 
+	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/telemetry"
 	"github.com/weftmesh/weft/pkg/telemetry/spans"
 )
@@ -102,5 +103,38 @@ func TestSpansOfWhatIsNotRecorded(t *testing.T) {
 	}
 	if id, there := b.lastLine(t)["trace_id"]; there {
 		t.Errorf("the access log has trace_id %v", id)
+	}
+}
+
+// Of how many connections a trace is begun, their service says before the ztunnel; of a trace that came, its caller.
+func TestServiceSaysWhatIsSampled(t *testing.T) {
+	s := &model.Service{Samples: []model.Sample{{Percentage: 0}, {Port: 80, Percentage: 100}}}
+	const recorded = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for _, c := range []struct {
+		what   string
+		own    float64
+		header string
+		s      *model.Service
+		port   uint16
+		want   bool
+	}{
+		{"a port of its own", 0, "", s, 80, true}, {"another port", 100, "", s, 81, false},
+		{"a service that says nothing", 100, "", &model.Service{}, 80, true}, {"no service", 100, "", nil, 80, true},
+		{"a trace that came", 0, recorded, s, 81, true}, {"one that nobody records", 100, recorded[:len(recorded)-1] + "0", s, 80, false},
+	} {
+		b, _ := traced(t, c.own)
+		f := &Flow{}
+		b.Trace(f, c.header)
+		b.Sample(f, c.s, c.port)
+		if f.Trace.Recorded != c.want {
+			t.Errorf("%s: recorded %v", c.what, f.Trace.Recorded)
+		}
+	}
+	b := newBench()
+	f := &Flow{}
+	b.Trace(f, "")
+	b.Sample(f, s, 80)
+	if f.Trace.Recorded {
+		t.Error("without a collector others are asked to record")
 	}
 }

@@ -17,7 +17,7 @@ type TableOptions struct {
 	Log *telemetry.AccessLog
 	// Spans get one of each connection whose trace is recorded. nil: none.
 	Spans *spans.Exporter
-	// TracePercentage of the connections that come without a trace begin a recorded one.
+	// TracePercentage of the connections that come without a trace begin a recorded one, where their service says nothing.
 	TracePercentage float64
 	// Now is the clock. nil: time.Now.
 	Now func() time.Time

@@ -128,7 +128,7 @@ func (h *Handler) admit(ctx context.Context, f *flow.Flow, r Connect, id identit
 		f.Labels.Source.Namespace = id.Namespace
 	}
 	f.Source.Address = client
-	f.SetService(flow.ServiceOf(h.o.Pod.State.ServiceByHostname, w, dst.Port()))
+	h.called(f, w, dst.Port())
 	return h.reach(ctx, f, w, policy.Conn{Source: id, SourceIP: client.Addr(), Dest: dst}, client.Addr())
 }
 
@@ -179,7 +179,7 @@ func (h *Handler) admitPlain(ctx context.Context, f *flow.Flow, dst, peer netip.
 		f.Labels.Source = flow.PeerOf(caller)
 		f.Labels.Source.Principal = "" // nobody proved it
 	}
-	f.SetService(flow.ServiceOf(h.o.Pod.State.ServiceByHostname, w, dst.Port()))
+	h.called(f, w, dst.Port())
 	return h.reach(ctx, f, w, policy.Conn{SourceIP: peer.Addr(), Dest: dst}, peer.Addr())
 }
 
@@ -208,6 +208,13 @@ func (h *Handler) flow(d flow.Direction, peer netip.AddrPort) *flow.Flow {
 	f.Source.Address = peer
 	f.Dest.Workload = h.o.Pod.Key()
 	return f
+}
+
+// called says which service a port of the pod was most likely called by.
+func (h *Handler) called(f *flow.Flow, w *model.Workload, port uint16) {
+	s, servicePort := flow.ServiceOf(h.o.Pod.State.ServiceByHostname, w, port)
+	f.SetService(s)
+	h.o.Flows.Sample(f, s, servicePort)
 }
 
 func (h *Handler) describe(f *flow.Flow, w *model.Workload) {

@@ -127,6 +127,7 @@ func (h *Handler) carry(ctx context.Context, f *flow.Flow, c relay.Conn, dst net
 	}
 	r := h.decide(ctx, t, w, dst)
 	describe(f, r)
+	h.sample(f, r.Service, dst)
 	leave, failure := h.enter(r)
 	if failure != nil {
 		return failure
@@ -161,6 +162,18 @@ func (h *Handler) carry(ctx context.Context, f *flow.Flow, c relay.Conn, dst net
 		f.Retries++
 		r = next
 	}
+}
+
+// sample has the service say whether the connection begins a recorded trace.
+func (h *Handler) sample(f *flow.Flow, s *model.Service, dst netip.AddrPort) {
+	if s == nil || len(s.Samples) == 0 {
+		return
+	}
+	port := dst.Port()
+	if w := h.o.Mesh.ByAddress(dst.Addr()); w != nil { // dialled by its own address, and port
+		_, port = flow.ServiceOf(h.o.Mesh.ServiceByHostname, w, port)
+	}
+	h.o.Flows.Sample(f, s, port)
 }
 
 // newcomer is how long a connection waits for its destination to become known: the controller and the news of a name

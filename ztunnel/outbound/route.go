@@ -151,7 +151,8 @@ func noEndpoint(s *model.Service, port uint16, all, candidates int) string {
 }
 
 func toWorkload(m Mesh, client, w *model.Workload, dst netip.AddrPort) Route {
-	r := Route{Dest: w, Service: flow.ServiceOf(m.ServiceByHostname, w, dst.Port())}
+	r := Route{Dest: w}
+	r.Service, _ = flow.ServiceOf(m.ServiceByHostname, w, dst.Port())
 	if r.Service != nil && r.Service.Headless() {
 		r.Faults = r.Service.Faults // such a service is called by its pods' addresses
 	}

@@ -49,11 +49,7 @@ func encodeBalance(b *model.Balance) weftv1.Carriage_Balance {
 
 func (r *reader) carriage(in *weftv1.Carriage) model.Carriage {
 	out := model.Carriage{Connect: r.duration("connect timeout", in.GetConnectTimeout()), Idle: r.duration("idle timeout", in.GetIdleTimeout())}
-	port, err := decodePort(in.GetPort())
-	if err != nil {
-		r.bad("%w", err)
-	}
-	out.Port = port
+	out.Port = r.port(in.GetPort())
 	out.Balance = decodeBalance(in.GetBalance())
 	if s := in.GetSlowStart(); s != nil {
 		if out.Balance == nil {

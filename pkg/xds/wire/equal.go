@@ -36,7 +36,7 @@ func SameService(a, b *model.Service) bool {
 func sameTraffic(a, b *model.Service) bool {
 	return (len(a.Faults)|len(b.Faults) == 0 || reflect.DeepEqual(a.Faults, b.Faults)) &&
 		(len(a.Carriage)|len(b.Carriage) == 0 || reflect.DeepEqual(a.Carriage, b.Carriage)) &&
-		(len(a.Probes)|len(b.Probes) == 0 || reflect.DeepEqual(a.Probes, b.Probes))
+		(len(a.Probes)|len(b.Probes) == 0 || reflect.DeepEqual(a.Probes, b.Probes)) && slices.Equal(a.Samples, b.Samples)
 }
 
 func SamePolicy(a, b *model.Policy) bool { return reflect.DeepEqual(a, b) }

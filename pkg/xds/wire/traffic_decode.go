@@ -32,6 +32,9 @@ func decodeTraffic(s *model.Service, exts []*workloadapi.Extension) error {
 		for _, h := range t.GetHealthChecks() {
 			s.Probes = append(s.Probes, r.probe(h))
 		}
+		for _, p := range t.GetSamples() {
+			s.Samples = append(s.Samples, model.Sample{Port: r.port(p.GetPort()), Percentage: r.percent("sample", p.GetPercentage())})
+		}
 		if r.err != nil {
 			return r.err
 		}
@@ -65,6 +68,14 @@ func (r *reader) percent(what string, p float64) float64 {
 		return 0
 	}
 	return p
+}
+
+func (r *reader) port(n uint32) uint16 {
+	port, err := decodePort(n)
+	if err != nil {
+		r.bad("%w", err)
+	}
+	return port
 }
 
 func (r *reader) fault(in *weftv1.ConnectionFault) model.ConnFault {

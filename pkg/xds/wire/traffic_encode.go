@@ -16,7 +16,7 @@ const extTraffic = "weft.v1.Traffic"
 
 // encodeTraffic is nil for a service that nothing is said of: nearly all.
 func encodeTraffic(s *model.Service) *weftv1.Traffic {
-	if len(s.Faults)+len(s.Carriage)+len(s.Probes) == 0 {
+	if len(s.Faults)+len(s.Carriage)+len(s.Probes)+len(s.Samples) == 0 {
 		return nil
 	}
 	out := &weftv1.Traffic{}
@@ -28,6 +28,9 @@ func encodeTraffic(s *model.Service) *weftv1.Traffic {
 	}
 	for i := range s.Probes {
 		out.HealthChecks = append(out.HealthChecks, encodeProbe(&s.Probes[i]))
+	}
+	for _, p := range s.Samples {
+		out.Samples = append(out.Samples, &weftv1.Sample{Port: uint32(p.Port), Percentage: p.Percentage})
 	}
 	return out
 }

@@ -55,6 +55,7 @@ func fullService() *model.Service {
 			Outliers: &model.Outliers{ConnectFailures: 1, BaseEjection: 2, MaxEjection: 3, MaxPercent: 4}}, {}},
 		Probes: []model.Probe{{ServicePort: 80, HealthCheck: model.HealthCheck{Kind: model.CheckHTTP, Port: 8080, Path: "/ok", Host: "h", Statuses: []uint32{200, 204},
 			Service: "s", Interval: time.Second, Timeout: time.Millisecond, Unhealthy: 2, Healthy: 1}}},
+		Samples: []model.Sample{{Port: 80, Percentage: 2.5}, {}},
 	}
 }
 

@@ -79,7 +79,7 @@ func (x Carriage_Balance) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Carriage_Balance.Descriptor instead.
 func (Carriage_Balance) EnumDescriptor() ([]byte, []int) {
-	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{4, 0}
+	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{5, 0}
 }
 
 type HealthCheck_Kind int32
@@ -131,7 +131,7 @@ func (x HealthCheck_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use HealthCheck_Kind.Descriptor instead.
 func (HealthCheck_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{8, 0}
+	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{9, 0}
 }
 
 // Traffic is an extension of istio.workload.Service: what ztunnels do for it.
@@ -140,6 +140,7 @@ type Traffic struct {
 	Faults        []*ConnectionFault     `protobuf:"bytes,1,rep,name=faults,proto3" json:"faults,omitempty"`
 	Carriage      []*Carriage            `protobuf:"bytes,2,rep,name=carriage,proto3" json:"carriage,omitempty"`
 	HealthChecks  []*HealthCheck         `protobuf:"bytes,3,rep,name=health_checks,json=healthChecks,proto3" json:"health_checks,omitempty"`
+	Samples       []*Sample              `protobuf:"bytes,4,rep,name=samples,proto3" json:"samples,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -195,6 +196,68 @@ func (x *Traffic) GetHealthChecks() []*HealthCheck {
 	return nil
 }
 
+func (x *Traffic) GetSamples() []*Sample {
+	if x != nil {
+		return x.Samples
+	}
+	return nil
+}
+
+// Sample is how many of the connections that come without a trace begin one, at a ztunnel.
+type Sample struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Port of the service. 0: those that have no entry of their own.
+	Port uint32 `protobuf:"varint,1,opt,name=port,proto3" json:"port,omitempty"`
+	// 0 to 100.
+	Percentage    float64 `protobuf:"fixed64,2,opt,name=percentage,proto3" json:"percentage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Sample) Reset() {
+	*x = Sample{}
+	mi := &file_weft_v1_traffic_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sample) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sample) ProtoMessage() {}
+
+func (x *Sample) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_traffic_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sample.ProtoReflect.Descriptor instead.
+func (*Sample) Descriptor() ([]byte, []int) {
+	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Sample) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *Sample) GetPercentage() float64 {
+	if x != nil {
+		return x.Percentage
+	}
+	return 0
+}
+
 // ConnectionFault injects failures into connections. The first that concerns the caller and has not expired counts.
 type ConnectionFault struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -220,7 +283,7 @@ type ConnectionFault struct {
 
 func (x *ConnectionFault) Reset() {
 	*x = ConnectionFault{}
-	mi := &file_weft_v1_traffic_proto_msgTypes[1]
+	mi := &file_weft_v1_traffic_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -232,7 +295,7 @@ func (x *ConnectionFault) String() string {
 func (*ConnectionFault) ProtoMessage() {}
 
 func (x *ConnectionFault) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_traffic_proto_msgTypes[1]
+	mi := &file_weft_v1_traffic_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -245,7 +308,7 @@ func (x *ConnectionFault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectionFault.ProtoReflect.Descriptor instead.
 func (*ConnectionFault) Descriptor() ([]byte, []int) {
-	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{1}
+	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ConnectionFault) GetName() string {
@@ -329,7 +392,7 @@ type Caller struct {
 
 func (x *Caller) Reset() {
 	*x = Caller{}
-	mi := &file_weft_v1_traffic_proto_msgTypes[2]
+	mi := &file_weft_v1_traffic_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -341,7 +404,7 @@ func (x *Caller) String() string {
 func (*Caller) ProtoMessage() {}
 
 func (x *Caller) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_traffic_proto_msgTypes[2]
+	mi := &file_weft_v1_traffic_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -354,7 +417,7 @@ func (x *Caller) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Caller.ProtoReflect.Descriptor instead.
 func (*Caller) Descriptor() ([]byte, []int) {
-	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{2}
+	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Caller) GetNamespaces() []string {
@@ -381,7 +444,7 @@ type ServiceAccount struct {
 
 func (x *ServiceAccount) Reset() {
 	*x = ServiceAccount{}
-	mi := &file_weft_v1_traffic_proto_msgTypes[3]
+	mi := &file_weft_v1_traffic_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -393,7 +456,7 @@ func (x *ServiceAccount) String() string {
 func (*ServiceAccount) ProtoMessage() {}
 
 func (x *ServiceAccount) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_traffic_proto_msgTypes[3]
+	mi := &file_weft_v1_traffic_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -406,7 +469,7 @@ func (x *ServiceAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceAccount.ProtoReflect.Descriptor instead.
 func (*ServiceAccount) Descriptor() ([]byte, []int) {
-	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{3}
+	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ServiceAccount) GetNamespace() string {
@@ -443,7 +506,7 @@ type Carriage struct {
 
 func (x *Carriage) Reset() {
 	*x = Carriage{}
-	mi := &file_weft_v1_traffic_proto_msgTypes[4]
+	mi := &file_weft_v1_traffic_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -455,7 +518,7 @@ func (x *Carriage) String() string {
 func (*Carriage) ProtoMessage() {}
 
 func (x *Carriage) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_traffic_proto_msgTypes[4]
+	mi := &file_weft_v1_traffic_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -468,7 +531,7 @@ func (x *Carriage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Carriage.ProtoReflect.Descriptor instead.
 func (*Carriage) Descriptor() ([]byte, []int) {
-	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{4}
+	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Carriage) GetPort() uint32 {
@@ -546,7 +609,7 @@ type SlowStart struct {
 
 func (x *SlowStart) Reset() {
 	*x = SlowStart{}
-	mi := &file_weft_v1_traffic_proto_msgTypes[5]
+	mi := &file_weft_v1_traffic_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -558,7 +621,7 @@ func (x *SlowStart) String() string {
 func (*SlowStart) ProtoMessage() {}
 
 func (x *SlowStart) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_traffic_proto_msgTypes[5]
+	mi := &file_weft_v1_traffic_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -571,7 +634,7 @@ func (x *SlowStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlowStart.ProtoReflect.Descriptor instead.
 func (*SlowStart) Descriptor() ([]byte, []int) {
-	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{5}
+	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SlowStart) GetWindow() *durationpb.Duration {
@@ -609,7 +672,7 @@ type Outliers struct {
 
 func (x *Outliers) Reset() {
 	*x = Outliers{}
-	mi := &file_weft_v1_traffic_proto_msgTypes[6]
+	mi := &file_weft_v1_traffic_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -621,7 +684,7 @@ func (x *Outliers) String() string {
 func (*Outliers) ProtoMessage() {}
 
 func (x *Outliers) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_traffic_proto_msgTypes[6]
+	mi := &file_weft_v1_traffic_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -634,7 +697,7 @@ func (x *Outliers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outliers.ProtoReflect.Descriptor instead.
 func (*Outliers) Descriptor() ([]byte, []int) {
-	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Outliers) GetConnectFailures() uint32 {
@@ -677,7 +740,7 @@ type KeepAlive struct {
 
 func (x *KeepAlive) Reset() {
 	*x = KeepAlive{}
-	mi := &file_weft_v1_traffic_proto_msgTypes[7]
+	mi := &file_weft_v1_traffic_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -689,7 +752,7 @@ func (x *KeepAlive) String() string {
 func (*KeepAlive) ProtoMessage() {}
 
 func (x *KeepAlive) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_traffic_proto_msgTypes[7]
+	mi := &file_weft_v1_traffic_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -702,7 +765,7 @@ func (x *KeepAlive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeepAlive.ProtoReflect.Descriptor instead.
 func (*KeepAlive) Descriptor() ([]byte, []int) {
-	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *KeepAlive) GetTime() *durationpb.Duration {
@@ -749,7 +812,7 @@ type HealthCheck struct {
 
 func (x *HealthCheck) Reset() {
 	*x = HealthCheck{}
-	mi := &file_weft_v1_traffic_proto_msgTypes[8]
+	mi := &file_weft_v1_traffic_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +824,7 @@ func (x *HealthCheck) String() string {
 func (*HealthCheck) ProtoMessage() {}
 
 func (x *HealthCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_traffic_proto_msgTypes[8]
+	mi := &file_weft_v1_traffic_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +837,7 @@ func (x *HealthCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheck.ProtoReflect.Descriptor instead.
 func (*HealthCheck) Descriptor() ([]byte, []int) {
-	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{8}
+	return file_weft_v1_traffic_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *HealthCheck) GetServicePort() uint32 {
@@ -858,11 +921,17 @@ var File_weft_v1_traffic_proto protoreflect.FileDescriptor
 
 const file_weft_v1_traffic_proto_rawDesc = "" +
 	"\n" +
-	"\x15weft/v1/traffic.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x01\n" +
+	"\x15weft/v1/traffic.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\x01\n" +
 	"\aTraffic\x120\n" +
 	"\x06faults\x18\x01 \x03(\v2\x18.weft.v1.ConnectionFaultR\x06faults\x12-\n" +
 	"\bcarriage\x18\x02 \x03(\v2\x11.weft.v1.CarriageR\bcarriage\x129\n" +
-	"\rhealth_checks\x18\x03 \x03(\v2\x14.weft.v1.HealthCheckR\fhealthChecks\"\x8a\x03\n" +
+	"\rhealth_checks\x18\x03 \x03(\v2\x14.weft.v1.HealthCheckR\fhealthChecks\x12)\n" +
+	"\asamples\x18\x04 \x03(\v2\x0f.weft.v1.SampleR\asamples\"<\n" +
+	"\x06Sample\x12\x12\n" +
+	"\x04port\x18\x01 \x01(\rR\x04port\x12\x1e\n" +
+	"\n" +
+	"percentage\x18\x02 \x01(\x01R\n" +
+	"percentage\"\x8a\x03\n" +
 	"\x0fConnectionFault\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
 	"\x04from\x18\x02 \x03(\v2\x0f.weft.v1.CallerR\x04from\x120\n" +
@@ -952,49 +1021,51 @@ func file_weft_v1_traffic_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_traffic_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_weft_v1_traffic_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_weft_v1_traffic_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_weft_v1_traffic_proto_goTypes = []any{
 	(Carriage_Balance)(0),         // 0: weft.v1.Carriage.Balance
 	(HealthCheck_Kind)(0),         // 1: weft.v1.HealthCheck.Kind
 	(*Traffic)(nil),               // 2: weft.v1.Traffic
-	(*ConnectionFault)(nil),       // 3: weft.v1.ConnectionFault
-	(*Caller)(nil),                // 4: weft.v1.Caller
-	(*ServiceAccount)(nil),        // 5: weft.v1.ServiceAccount
-	(*Carriage)(nil),              // 6: weft.v1.Carriage
-	(*SlowStart)(nil),             // 7: weft.v1.SlowStart
-	(*Outliers)(nil),              // 8: weft.v1.Outliers
-	(*KeepAlive)(nil),             // 9: weft.v1.KeepAlive
-	(*HealthCheck)(nil),           // 10: weft.v1.HealthCheck
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 12: google.protobuf.Duration
+	(*Sample)(nil),                // 3: weft.v1.Sample
+	(*ConnectionFault)(nil),       // 4: weft.v1.ConnectionFault
+	(*Caller)(nil),                // 5: weft.v1.Caller
+	(*ServiceAccount)(nil),        // 6: weft.v1.ServiceAccount
+	(*Carriage)(nil),              // 7: weft.v1.Carriage
+	(*SlowStart)(nil),             // 8: weft.v1.SlowStart
+	(*Outliers)(nil),              // 9: weft.v1.Outliers
+	(*KeepAlive)(nil),             // 10: weft.v1.KeepAlive
+	(*HealthCheck)(nil),           // 11: weft.v1.HealthCheck
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
 }
 var file_weft_v1_traffic_proto_depIdxs = []int32{
-	3,  // 0: weft.v1.Traffic.faults:type_name -> weft.v1.ConnectionFault
-	6,  // 1: weft.v1.Traffic.carriage:type_name -> weft.v1.Carriage
-	10, // 2: weft.v1.Traffic.health_checks:type_name -> weft.v1.HealthCheck
-	4,  // 3: weft.v1.ConnectionFault.from:type_name -> weft.v1.Caller
-	11, // 4: weft.v1.ConnectionFault.until:type_name -> google.protobuf.Timestamp
-	12, // 5: weft.v1.ConnectionFault.delay:type_name -> google.protobuf.Duration
-	5,  // 6: weft.v1.Caller.service_accounts:type_name -> weft.v1.ServiceAccount
-	0,  // 7: weft.v1.Carriage.balance:type_name -> weft.v1.Carriage.Balance
-	7,  // 8: weft.v1.Carriage.slow_start:type_name -> weft.v1.SlowStart
-	8,  // 9: weft.v1.Carriage.outliers:type_name -> weft.v1.Outliers
-	12, // 10: weft.v1.Carriage.connect_timeout:type_name -> google.protobuf.Duration
-	12, // 11: weft.v1.Carriage.idle_timeout:type_name -> google.protobuf.Duration
-	9,  // 12: weft.v1.Carriage.keep_alive:type_name -> weft.v1.KeepAlive
-	12, // 13: weft.v1.SlowStart.window:type_name -> google.protobuf.Duration
-	12, // 14: weft.v1.Outliers.base_ejection:type_name -> google.protobuf.Duration
-	12, // 15: weft.v1.Outliers.max_ejection:type_name -> google.protobuf.Duration
-	12, // 16: weft.v1.KeepAlive.time:type_name -> google.protobuf.Duration
-	12, // 17: weft.v1.KeepAlive.interval:type_name -> google.protobuf.Duration
-	1,  // 18: weft.v1.HealthCheck.kind:type_name -> weft.v1.HealthCheck.Kind
-	12, // 19: weft.v1.HealthCheck.interval:type_name -> google.protobuf.Duration
-	12, // 20: weft.v1.HealthCheck.timeout:type_name -> google.protobuf.Duration
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	4,  // 0: weft.v1.Traffic.faults:type_name -> weft.v1.ConnectionFault
+	7,  // 1: weft.v1.Traffic.carriage:type_name -> weft.v1.Carriage
+	11, // 2: weft.v1.Traffic.health_checks:type_name -> weft.v1.HealthCheck
+	3,  // 3: weft.v1.Traffic.samples:type_name -> weft.v1.Sample
+	5,  // 4: weft.v1.ConnectionFault.from:type_name -> weft.v1.Caller
+	12, // 5: weft.v1.ConnectionFault.until:type_name -> google.protobuf.Timestamp
+	13, // 6: weft.v1.ConnectionFault.delay:type_name -> google.protobuf.Duration
+	6,  // 7: weft.v1.Caller.service_accounts:type_name -> weft.v1.ServiceAccount
+	0,  // 8: weft.v1.Carriage.balance:type_name -> weft.v1.Carriage.Balance
+	8,  // 9: weft.v1.Carriage.slow_start:type_name -> weft.v1.SlowStart
+	9,  // 10: weft.v1.Carriage.outliers:type_name -> weft.v1.Outliers
+	13, // 11: weft.v1.Carriage.connect_timeout:type_name -> google.protobuf.Duration
+	13, // 12: weft.v1.Carriage.idle_timeout:type_name -> google.protobuf.Duration
+	10, // 13: weft.v1.Carriage.keep_alive:type_name -> weft.v1.KeepAlive
+	13, // 14: weft.v1.SlowStart.window:type_name -> google.protobuf.Duration
+	13, // 15: weft.v1.Outliers.base_ejection:type_name -> google.protobuf.Duration
+	13, // 16: weft.v1.Outliers.max_ejection:type_name -> google.protobuf.Duration
+	13, // 17: weft.v1.KeepAlive.time:type_name -> google.protobuf.Duration
+	13, // 18: weft.v1.KeepAlive.interval:type_name -> google.protobuf.Duration
+	1,  // 19: weft.v1.HealthCheck.kind:type_name -> weft.v1.HealthCheck.Kind
+	13, // 20: weft.v1.HealthCheck.interval:type_name -> google.protobuf.Duration
+	13, // 21: weft.v1.HealthCheck.timeout:type_name -> google.protobuf.Duration
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_traffic_proto_init() }
@@ -1008,7 +1079,7 @@ func file_weft_v1_traffic_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_traffic_proto_rawDesc), len(file_weft_v1_traffic_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
