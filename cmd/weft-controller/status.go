@@ -57,7 +57,12 @@ func reports(status []controller.Status, problems []source.Problem, refusals map
 	for _, waypoint := range slices.Sorted(maps.Keys(refusals)) {
 		for _, p := range refusals[waypoint] {
 			r := of(by, p.Source.Kind, p.Source.Namespace, p.Source.Name, "", 0)
-			r.refused("waypoint " + waypoint + ": " + p.Message)
+			message := "waypoint " + waypoint + ": " + p.Message
+			if p.Waiting {
+				r.unenforced("Untried", message)
+				continue
+			}
+			r.refused(message)
 		}
 	}
 	out := make([]objectReport, 0, len(by))
@@ -81,10 +86,24 @@ func of(by map[string]*objectReport, kind, namespace, name, file string, line in
 	return by[key]
 }
 
+// reasonRefused is why a condition of an object is false that a waypoint does not serve as it is written.
+const reasonRefused = "RefusedByWaypoint"
+
 // refused says that a waypoint does not serve the object as it is written.
 func (r *objectReport) refused(message string) {
 	r.Problems = append(r.Problems, source.Problem{Severity: source.Error, File: r.File, Line: r.Line, Kind: r.Kind, Namespace: r.Namespace, Name: r.Name, Message: message})
-	c := metav1.Condition{Type: string(gatewayv1.GatewayConditionProgrammed), Status: metav1.ConditionFalse, Reason: "RefusedByWaypoint", Message: message, ObservedGeneration: r.Generation}
+	if r.Kind == translate.KindPatch {
+		r.unenforced(reasonRefused, message)
+	}
+	r.deny(string(gatewayv1.GatewayConditionProgrammed), reasonRefused, message)
+}
+
+// unenforced says that the object is not in force as it is written.
+func (r *objectReport) unenforced(reason, message string) { r.deny("Enforced", reason, message) }
+
+// deny makes a condition false; of several messages for one reason all are kept.
+func (r *objectReport) deny(condition, reason, message string) {
+	c := metav1.Condition{Type: condition, Status: metav1.ConditionFalse, Reason: reason, Message: message, ObservedGeneration: r.Generation}
 	i := slices.IndexFunc(r.Conditions, func(d metav1.Condition) bool { return d.Type == c.Type })
 	switch {
 	case i < 0:

@@ -133,13 +133,22 @@ func (i issuer) Issue(_ context.Context, id identity.Identity, csr []byte, ttl t
 	return i.auth.Sign(csr, id, ttl)
 }
 
-// The launcher against the mesh's own CA and xDS server: certificate by token, configuration through the
-// launcher's socket, refusals back to the Isolator.
-func TestWithOurController(t *testing.T) {
-	binary := testmesh.Binary(t)
+// launched is a waypoint as it runs in production, launcher and all, with service cart at vip behind it.
+type launched struct {
+	*control
+	run     string // the launcher's directory
+	metrics string // address
+	snap    *model.Snapshot
+	service *model.Service
+	http    *http.Client // as frontend, to vip
+}
+
+// launch runs the binary as Envoy.
+func launch(t *testing.T, binary string) *launched {
+	t.Helper()
 	addr := testmesh.Network()
-	c := startControl(t, addr(2), translate.Config{Listen: []netip.Addr{addr(1)}})
-	certs := ca.NewManager(ca.ManagerOptions{Issuer: issuer{c.auth}})
+	l := &launched{control: startControl(t, addr(2), translate.Config{Listen: []netip.Addr{addr(1)}})}
+	certs := ca.NewManager(ca.ManagerOptions{Issuer: issuer{l.auth}})
 	t.Cleanup(certs.Close)
 	account := func(name string) identity.Identity {
 		return identity.Identity{TrustDomain: domain, Namespace: "shop", ServiceAccount: name}
@@ -151,36 +160,50 @@ func TestWithOurController(t *testing.T) {
 		}
 	}
 	pod := testmesh.StartPodTLS(t, "cart-1", addr(10), 15008, certs.ServerTLS(cartID))
-	snap := model.NewSnapshot()
-	snap.TrustDomain = domain
-	snap.Waypoints["shop/wp"] = &model.Waypoint{Namespace: "shop", Name: "wp", ServiceAccount: "wp", TrustDomain: domain, Hostname: "wp.shop.svc.cluster.local", For: "service"}
-	svc := &model.Service{Name: "cart", Namespace: "shop", Hostname: "cart.shop.svc.cluster.local", Addresses: []netip.Addr{netip.MustParseAddr("10.96.0.1")},
-		Waypoint: &model.Gateway{Hostname: "wp.shop.svc.cluster.local"}, Ports: []model.Port{{ServicePort: 80, TargetPort: testmesh.HTTPPort, App: model.AppHTTP}}}
-	snap.Services[svc.Key()] = svc
-	snap.Workloads.Set("u", &model.Workload{UID: "u", Name: "cart-1", Namespace: "shop", ServiceAccount: "cart", TrustDomain: domain, Addresses: []netip.Addr{pod.Addr}, Protocol: model.HBONE, Services: map[string][]model.Port{svc.Key(): svc.Ports}})
-	c.publish(snap)
+	l.world(pod.Addr)
+	l.publish(l.snap)
+	l.start(binary, addr(1))
+	client := testmesh.NewClientTLS(t, netip.AddrPortFrom(addr(1), 15008).String(), certs.ClientTLS(clientID, []identity.Identity{wpID}))
+	l.http = client.HTTP(t, vip)
+	return l
+}
 
-	run, err := os.MkdirTemp("", "wft-run-")
-	if err != nil {
-		t.Fatal(err)
+// world is cart with one pod.
+func (l *launched) world(pod netip.Addr) {
+	l.snap = model.NewSnapshot()
+	l.snap.TrustDomain = domain
+	l.snap.Waypoints["shop/wp"] = &model.Waypoint{Namespace: "shop", Name: "wp", ServiceAccount: "wp", TrustDomain: domain, Hostname: "wp.shop.svc.cluster.local", For: "service"}
+	l.service = &model.Service{Name: "cart", Namespace: "shop", Hostname: "cart.shop.svc.cluster.local", Addresses: []netip.Addr{netip.MustParseAddr("10.96.0.1")},
+		Waypoint: &model.Gateway{Hostname: "wp.shop.svc.cluster.local"}, Ports: []model.Port{{ServicePort: 80, TargetPort: testmesh.HTTPPort, App: model.AppHTTP}}}
+	l.snap.Services[l.service.Key()] = l.service
+	l.snap.Workloads.Set("u", &model.Workload{UID: "u", Name: "cart-1", Namespace: "shop", ServiceAccount: "cart", TrustDomain: domain, Addresses: []netip.Addr{pod}, Protocol: model.HBONE, Services: map[string][]model.Port{l.service.Key(): l.service.Ports}})
+}
+
+// start runs the launcher until it is ready.
+func (l *launched) start(binary string, at netip.Addr) {
+	l.t.Helper()
+	var err error
+	if l.run, err = os.MkdirTemp("", "wft-run-"); err != nil {
+		l.t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(run) })
-	ready := netip.AddrPortFrom(addr(1), 15021).String()
+	l.t.Cleanup(func() { os.RemoveAll(l.run) })
+	ready := netip.AddrPortFrom(at, 15021).String()
+	l.metrics = netip.AddrPortFrom(at, 15020).String()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
 		done <- launcher.Run(ctx, launcher.Options{
-			Gateway: "shop/wp", Pod: "wp-0", Controller: c.addr, RootFile: filepath.Join(c.dir, "root.pem"), TokenFile: c.token("shop/wp"),
-			Envoy: binary, RunDir: run, Concurrency: 1, Drain: 100 * time.Millisecond, Ready: ready, Metrics: "off", Out: io.Discard, Err: io.Discard,
+			Gateway: "shop/wp", Pod: "wp-0", Controller: l.addr, RootFile: filepath.Join(l.dir, "root.pem"), TokenFile: l.token("shop/wp"),
+			Envoy: binary, RunDir: l.run, Concurrency: 1, Drain: 100 * time.Millisecond, Ready: ready, Metrics: l.metrics, Out: io.Discard, Err: io.Discard,
 		})
 	}()
-	t.Cleanup(func() {
+	l.t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("launcher ended with %v", err)
+			l.t.Errorf("launcher ended with %v", err)
 		}
 	})
-	testmesh.Eventually(t, 20*time.Second, "the waypoint is ready", func() error {
+	testmesh.Eventually(l.t, 20*time.Second, "the waypoint is ready", func() error {
 		res, err := http.Get("http://" + ready + "/ready")
 		if err != nil {
 			return err
@@ -191,34 +214,39 @@ func TestWithOurController(t *testing.T) {
 		}
 		return nil
 	})
-	client := testmesh.NewClientTLS(t, netip.AddrPortFrom(addr(1), 15008).String(), certs.ClientTLS(clientID, []identity.Identity{wpID}))
-	hc := client.HTTP(t, vip)
-	answers := func(path string, want int) {
-		t.Helper()
-		testmesh.Eventually(t, 10*time.Second, fmt.Sprintf("%s is answered %d", path, want), func() error {
-			code, _, _, err := ask(hc, "GET", path)
-			if err != nil {
-				return err
-			}
-			if code != want {
-				return fmt.Errorf("status %d", code)
-			}
-			return nil
-		})
-	}
-	answers("/", 200)
+}
 
-	bad := *snap
+func (l *launched) answers(path string, want int) {
+	l.t.Helper()
+	testmesh.Eventually(l.t, 10*time.Second, fmt.Sprintf("%s is answered %d", path, want), func() error {
+		code, _, _, err := ask(l.http, "GET", path)
+		if err != nil {
+			return err
+		}
+		if code != want {
+			return fmt.Errorf("status %d", code)
+		}
+		return nil
+	})
+}
+
+// The launcher against the mesh's own CA and xDS server: certificate by token, configuration through the
+// launcher's socket, refusals back to the Isolator.
+func TestWithOurController(t *testing.T) {
+	l := launch(t, testmesh.Binary(t))
+	l.answers("/", 200)
+
+	bad, svc := *l.snap, l.service
 	r := &model.Route{Namespace: "shop", Name: "huge", Kind: "HTTPRoute", Service: svc.Key(), Rules: []model.RouteRule{
 		{Matches: path(model.PathRegex, "/x"+strings.Repeat("(abcdefghij|klmnopqrst){100}", 12)), Backends: []model.Backend{backend(svc.Key(), 1)}}}}
 	fine := &model.Route{Namespace: "shop", Name: "fine", Kind: "HTTPRoute", Service: svc.Key(), Rules: []model.RouteRule{
 		{Matches: path(model.PathPrefix, "/fine"), Backends: []model.Backend{backend(svc.Key(), 1)}}}}
 	bad.Routes = map[string]*model.Route{r.Key(): r, fine.Key(): fine}
-	c.publish(&bad)
-	answers("/other", 500) // the refused route fails closed
-	answers("/fine", 200)
+	l.publish(&bad)
+	l.answers("/other", 500) // the refused route fails closed
+	l.answers("/fine", 200)
 	testmesh.Eventually(t, 10*time.Second, "the route is named", func() error {
-		p := c.iso.Problems()
+		p := l.iso.Problems()
 		if len(p) != 1 || p[0].Source.Name != "huge" {
 			return fmt.Errorf("%v", p)
 		}

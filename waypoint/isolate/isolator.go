@@ -24,8 +24,8 @@ type Options struct {
 	Config translate.Config
 	// Publish hands a snapshot to the xDS server, for every pod of the waypoint. Required.
 	Publish func(*cache.Snapshot) error
-	// OnProblems, if set, is told of all problems of the waypoint after each publication. It must not call
-	// back into the Isolator.
+	// OnProblems, if set, is told of all problems of the waypoint whenever they change. It must not call back into the
+	// Isolator.
 	OnProblems func([]translate.Problem)
 	// Current, if set, reports whether every connected Envoy has answered what was published last, be it by
 	// a refusal. Then a publication is accepted by its answer, and the next step of one follows it; silence
@@ -66,6 +66,7 @@ type Isolator struct {
 	underway bool                 // prev is a step to another, which nobody has confirmed yet
 	todo     *translate.Resources // came while a step was under way; nil none
 	names    serverNames
+	of       []translate.Problem // of the last translation
 	problems []translate.Problem
 	closed   bool
 }
@@ -172,20 +173,30 @@ func (i *Isolator) publish() error {
 	}
 	i.m.sources = res.Sources
 	i.since = i.version + 1
-	i.problems = append(problems, i.m.problems()...)
-	slices.SortFunc(i.problems, func(a, b translate.Problem) int {
-		return strings.Compare(a.Source.String()+a.Message, b.Source.String()+b.Message)
-	})
+	i.of = problems
 	var err error
 	if i.underway { // what it brings may not be there yet: see pause
 		i.todo = res
 	} else {
 		err = i.advance(res.Stages(i.prev))
 	}
-	if i.o.OnProblems != nil {
-		i.o.OnProblems(slices.Clone(i.problems))
-	}
+	i.tell()
 	return err
+}
+
+// tell brings the problems up to date. With the lock held.
+func (i *Isolator) tell() {
+	all := slices.Concat(i.of, i.m.problems(), i.untried())
+	slices.SortFunc(all, func(a, b translate.Problem) int {
+		return strings.Compare(a.Source.String()+a.Message, b.Source.String()+b.Message)
+	})
+	if slices.Equal(all, i.problems) {
+		return
+	}
+	i.problems = all
+	if i.o.OnProblems != nil {
+		i.o.OnProblems(slices.Clone(all))
+	}
 }
 
 // advance sends the first stage, and the others after it.
@@ -280,7 +291,9 @@ func (i *Isolator) settled(version uint64, w wait) {
 		if err := i.publish(); err != nil {
 			i.o.Logger.Error("waypoint not configured", zap.Error(err))
 		}
+		return
 	}
+	i.tell()
 }
 
 // snapshot versions each resource by its content and, where its type was refused, the number of refusals:

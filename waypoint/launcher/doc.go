@@ -1,9 +1,12 @@
 // Package launcher runs one stock Envoy as a waypoint, and is all that Envoy ever talks to.
 //
-//	controller ◄══TLS, token══ launcher ◄── ads.sock ────── Envoy   configuration, forwarded as it is
+//	controller ◄══TLS, token══ launcher ◄── ads.sock ────── Envoy   configuration; what a patch has changed, after a trial
 //	CA         ◄══TLS, token══ launcher ── launcher.sock ──► Envoy   SDS: certificate and roots, renewed
 //	stdout, :15020/metrics  ◄── launcher ◄─ launcher.sock ── Envoy   access logs, one entry a request
 //	                           launcher ── admin.sock ─────► Envoy   readiness, drain, stop
+//
+// What an EnvoyPatch has changed is tried by an Envoy of its own first (gate, waypoint/trial); refused, Envoy never
+// sees it. All else is forwarded as it is.
 //
 // The token and the roots are read anew at each use, so neither their rotation nor a controller that comes
 // and goes concerns Envoy. When the controller is away Envoy goes on with what it has. When Envoy dies it

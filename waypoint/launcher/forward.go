@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -44,35 +46,28 @@ func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 // Name is the subtype that both ends speak anyway.
 func (rawCodec) Name() string { return "proto" }
 
-// forward hands every stream to the controller; conn adds our token to each. It ends with the first end of
-// either side, so that Envoy notices a controller that went and connects again.
-func forward(conn *grpc.ClientConn, log *zap.Logger) grpc.StreamHandler {
+// forward hands every stream to the controller, and what comes back through the gate; conn adds our token to each. It
+// ends with the first end of either side, so that Envoy notices a controller that went and connects again.
+func forward(conn *grpc.ClientConn, g *gate, log *zap.Logger) grpc.StreamHandler {
 	return func(_ any, down grpc.ServerStream) error {
 		method, ok := grpc.MethodFromServerStream(down)
-		if !ok {
-			return status.Error(codes.Internal, "forward to the controller: a stream without a method")
+		if !ok || method != discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResources_FullMethodName {
+			return status.Errorf(codes.Unimplemented, "forward to the controller: Envoy asks by %q, and nothing is tried there", method)
 		}
-		up, err := conn.NewStream(outgoing(down), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method,
+		ctx, cancel := context.WithCancel(down.Context())
+		defer cancel()
+		// The controller gets our token and nothing of Envoy's own metadata.
+		up, err := conn.NewStream(metadata.NewOutgoingContext(ctx, metadata.MD{}), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method,
 			grpc.ForceCodecV2(rawCodec{}), grpc.MaxCallRecvMsgSize(maxMessage))
 		if err != nil {
 			log.Warn("controller unreachable, Envoy goes on with what it has", zap.Error(err))
 			return err
 		}
-		go func() {
-			for {
-				f := &frame{}
-				if err := down.RecvMsg(f); err != nil {
-					// io.EOF: Envoy closed its half. Anything else ends the handler's context, and up with it.
-					if errors.Is(err, io.EOF) {
-						_ = up.CloseSend()
-					}
-					return
-				}
-				if up.SendMsg(f) != nil {
-					return // the receiving side below learns why
-				}
-			}
-		}()
+		asks := &asker{up: up}
+		go asks.forward(down)
+		p := &passage{gate: g, ctx: ctx, toEnvoy: func(f *frame) error { return down.SendMsg(f) }, toServer: asks.send, waiting: map[string][]*response{}}
+		defer p.trials.Wait()
+		defer cancel() // before that
 		for {
 			f := &frame{}
 			if err := up.RecvMsg(f); err != nil {
@@ -82,14 +77,40 @@ func forward(conn *grpc.ClientConn, log *zap.Logger) grpc.StreamHandler {
 				log.Warn("stream to the controller ended, Envoy goes on with what it has", zap.Error(err))
 				return err
 			}
-			if err := down.SendMsg(f); err != nil {
+			if err := p.take(f); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// outgoing keeps Envoy's own metadata out: the controller gets our token and nothing else.
-func outgoing(down grpc.ServerStream) context.Context {
-	return metadata.NewOutgoingContext(down.Context(), metadata.MD{})
+// asker sends to the controller: what Envoy asks, and what the gate answers in its place.
+type asker struct {
+	up      grpc.ClientStream
+	sending sync.Mutex // held while something is sent
+}
+
+func (a *asker) send(f *frame) error {
+	a.sending.Lock()
+	defer a.sending.Unlock()
+	return a.up.SendMsg(f)
+}
+
+// forward ends with either side.
+func (a *asker) forward(down grpc.ServerStream) {
+	for {
+		f := &frame{}
+		if err := down.RecvMsg(f); err != nil {
+			// io.EOF: Envoy closed its half. Anything else ends the handler's context, and up with it.
+			if errors.Is(err, io.EOF) {
+				a.sending.Lock()
+				defer a.sending.Unlock()
+				_ = a.up.CloseSend()
+			}
+			return
+		}
+		if a.send(f) != nil {
+			return // the receiving side learns why
+		}
+	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/ca"
 	"github.com/weftmesh/weft/waypoint/bootstrap"
+	"github.com/weftmesh/weft/waypoint/trial"
 )
 
 // Run keeps a waypoint going until ctx ends, then drains it. It returns nil after an orderly end.
@@ -42,6 +43,9 @@ func Run(ctx context.Context, o Options) error {
 	l.telemetry = newReporter(o)
 	l.envoy = newEnvoy(o, dir, binary)
 	l.telemetry.watch(l.envoy, l.secrets)
+	l.gate = newGate(func(ctx context.Context, c trial.Candidate) error {
+		return trial.Run(ctx, trial.Options{Binary: binary, Dir: dir}, c)
+	}, l.telemetry, o.Logger)
 	if err := l.writeBootstrap(); err != nil {
 		return fmt.Errorf("waypoint: %w", err)
 	}
@@ -56,6 +60,7 @@ type launcher struct {
 	secrets   *secrets
 	telemetry *reporter
 	envoy     *envoy
+	gate      *gate
 }
 
 // runDir makes a directory of our own, so that several waypoints may share a machine's /run.
@@ -103,7 +108,7 @@ func (l *launcher) run(ctx context.Context) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, serving := errgroup.WithContext(serving)
-	ads := grpc.NewServer(grpc.ForceServerCodecV2(rawCodec{}), grpc.UnknownServiceHandler(forward(l.conn, l.o.Logger)), grpc.MaxRecvMsgSize(maxMessage))
+	ads := grpc.NewServer(grpc.ForceServerCodecV2(rawCodec{}), grpc.UnknownServiceHandler(forward(l.conn, l.gate, l.o.Logger)), grpc.MaxRecvMsgSize(maxMessage))
 	own := grpc.NewServer(grpc.ForceServerCodecV2(reporterCodec{encoding.GetCodecV2("proto")}))
 	l.secrets.register(serving, own)
 	l.telemetry.register(own)

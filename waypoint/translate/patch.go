@@ -3,27 +3,35 @@ package translate
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	jsonpatch "github.com/evanphx/json-patch/v5"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/weftmesh/weft/pkg/model"
 )
 
 // Patches change what translation made of a target, at its very end. One that cannot be applied, or that changes
-// what it may not, is not in force at all; what Envoy refuses, Isolator puts back to the last good one.
+// what it may not, is not in force at all. What has been patched is marked: the launcher gives it to an Envoy of its
+// own first, and what that refuses, Isolator puts back to the last good one.
 
 const (
-	kindPatch  = "EnvoyPatch"
+	// KindPatch is the Source.Kind of patches.
+	KindPatch = "EnvoyPatch"
+	// PatchMark is the key of the metadata of clusters and route configurations that a patch has changed.
+	PatchMark = "weft.dev/patched"
+
 	patchRoute = "RouteConfiguration"
 )
 
 // patchesOf lists the patches that concern a target: the widest is applied first, so that the narrowest wins.
 func (b *builder) patchesOf(t *target) []*model.Attachment {
-	out := slices.Clone(b.attached(kindPatch, t, nil, nil))
+	out := slices.Clone(b.attached(KindPatch, t, nil, nil))
 	slices.Reverse(out)
 	return out
 }
@@ -38,10 +46,11 @@ func (b *builder) patchCluster(t *target, c *clusterv3.Cluster) []Source {
 			owners = append(owners, attachmentSource(a))
 		}
 	}
+	c.Metadata = mark(c.Metadata, owners)
 	return owners
 }
 
-// patchRoutes has to be the last to see the routes.
+// patchRoutes has to be the last to see the routes, with the filters of patches among them.
 func (b *builder) patchRoutes(t *target, rc *routeConfig) {
 	for _, a := range b.patchesOf(t) {
 		if out := patchWith(b, a, patchRoute, rc.config, fixedOfRoutes); out != nil {
@@ -49,6 +58,26 @@ func (b *builder) patchRoutes(t *target, rc *routeConfig) {
 			rc.owners = append(rc.owners, attachmentSource(a))
 		}
 	}
+	rc.config.Metadata = mark(rc.config.Metadata, rc.owners)
+}
+
+// mark names the patches among the owners of something in its metadata, which no patch may change.
+func mark(m *corev3.Metadata, owners []Source) *corev3.Metadata {
+	var by []string
+	for _, o := range owners {
+		if o.Kind == KindPatch {
+			by = append(by, o.Namespace+"/"+o.Name)
+		}
+	}
+	if by == nil {
+		return m
+	}
+	slices.Sort(by)
+	names := structpb.NewStringValue(strings.Join(slices.Compact(by), " "))
+	out := &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{}}
+	proto.Merge(out, m)
+	out.FilterMetadata[PatchMark] = &structpb.Struct{Fields: map[string]*structpb.Value{"by": names}}
+	return out
 }
 
 // patchWith is nil where the attachment has no patch of the type, or one that is not in force. fixed is what of a

@@ -32,6 +32,8 @@ func (s Source) Compare(o Source) int { return strings.Compare(s.String(), o.Str
 type Problem struct {
 	Source  Source `json:"source"`
 	Message string `json:"message"`
+	// Waiting: nothing is wrong with the object so far.
+	Waiting bool `json:"waiting,omitempty"`
 }
 
 // Resources is the whole dynamic configuration of one waypoint. Every list is sorted by name.
