@@ -217,7 +217,7 @@ func TestTrafficZoneShares(t *testing.T) {
 	})
 }
 
-// Slow start and panic are in force: Envoy takes them, and keeps on serving through the change.
+// Algorithms and panic are in force: Envoy takes them, and keeps on serving through the change.
 func TestTrafficAlgorithms(t *testing.T) {
 	m := newMesh(t)
 	for range 2 {

@@ -39,6 +39,8 @@ type Pod struct {
 	Peer atomic.Value
 	// Flaky makes so many next requests to /flaky fail with 503, and gRPC calls with UNAVAILABLE.
 	Flaky atomic.Int64
+	// Every makes each so many-th request to /flaky fail with 503; 0 none.
+	Every atomic.Int64
 	// Hold keeps requests to /hold waiting while it is true.
 	Hold atomic.Bool
 
@@ -172,11 +174,19 @@ func (p *Pod) handler() http.Handler {
 		p.echo(w, r)
 	})
 	mux.HandleFunc("/flaky", func(w http.ResponseWriter, r *http.Request) {
-		p.Requests.Add(1)
+		n, every := p.Requests.Add(1), p.Every.Load()
 		w.Header().Set("X-Pod", p.Name)
-		if p.Flaky.Add(-1) >= 0 {
+		if p.Flaky.Add(-1) >= 0 || every > 0 && n%every == 0 {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
+	})
+	mux.HandleFunc("/headers", func(w http.ResponseWriter, r *http.Request) {
+		for name, values := range r.URL.Query() {
+			if name != "" {
+				w.Header()[http.CanonicalHeaderKey(name)] = values
+			}
+		}
+		p.echo(w, r)
 	})
 	mux.HandleFunc("/abort", func(w http.ResponseWriter, r *http.Request) {
 		p.Requests.Add(1)
