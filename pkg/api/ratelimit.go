@@ -38,7 +38,8 @@ type RateLimitSpec struct {
 	// Global has all waypoints count together, at a rate limit service. Left out, each pod of the waypoint counts what
 	// passes it: n pods let n times as much pass.
 	Global *GlobalRateLimit `json:"global,omitempty"`
-	// Headers tells callers how much is left, by x-ratelimit-limit, -remaining and -reset (draft 03).
+	// Headers tells callers how much is left, by RateLimit-Limit, -Remaining and -Reset (the IETF's draft 03), and by the
+	// same with X- before.
 	Headers bool `json:"headers,omitempty"`
 	// DryRun counts and refuses nothing.
 	DryRun bool `json:"dryRun,omitempty"`

@@ -140,7 +140,7 @@ func TestGlobalRateLimit(t *testing.T) {
 		m.limit("cart", model.RateLimit{Headers: true, Global: together(false), Rules: []model.LimitRule{rule}})
 		m.eventually("the limit is in force", func() error {
 			status, _, h, err := ask(m.http, "GET", "/", "x-user", "probe")
-			if err == nil && h.Get("x-ratelimit-limit") == "" {
+			if err == nil && h.Get("RateLimit-Limit") == "" {
 				err = fmt.Errorf("status %d, headers %v", status, h)
 			}
 			return err
@@ -149,6 +149,11 @@ func TestGlobalRateLimit(t *testing.T) {
 	first, second := one.passed(4, one.http, "GET", "/", "x-user", "alice"), two.passed(4, two.http, "GET", "/", "x-user", "alice")
 	if first != 4 || second != 2 {
 		t.Errorf("%d and %d passed, want 4 and 2 of the 6", first, second)
+	}
+	if status, _, h, err := ask(one.http, "GET", "/", "x-user", "alice"); err != nil || status != 429 {
+		t.Errorf("alice's seventh: %d %v", status, err)
+	} else {
+		budget(t, "alice's seventh", h, h.Get("RateLimit-Limit"), "0")
 	}
 	if got := two.passed(8, two.http, "GET", "/", "x-user", "bob"); got != 6 {
 		t.Errorf("%d of bob's passed, want 6", got)
@@ -176,7 +181,7 @@ func TestGlobalRateLimit(t *testing.T) {
 	one.limit("cart", model.RateLimit{DryRun: true, Headers: true, Global: together(false), Rules: []model.LimitRule{anHour(1)}})
 	one.eventually("the dry run is in force", func() error {
 		_, _, h, err := ask(one.http, "GET", "/")
-		if err == nil && h.Get("x-ratelimit-limit") == "" {
+		if err == nil && h.Get("RateLimit-Limit") == "" {
 			err = fmt.Errorf("headers %v", h)
 		}
 		return err

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -53,7 +54,7 @@ func TestLocalRateLimit(t *testing.T) {
 	inForce := func(header string) {
 		m.eventually("the limit is in force", func() error {
 			_, _, h, err := ask(m.http, "GET", "/probe", "x-probe", "1")
-			if err == nil && h.Get("x-ratelimit-limit") != header {
+			if err == nil && h.Get("RateLimit-Limit") != header {
 				err = fmt.Errorf("headers %v", h)
 			}
 			return err
@@ -126,13 +127,62 @@ func TestLocalRateLimit(t *testing.T) {
 	expect("an address and host", 2, 4, m.http, "GET", "/")
 }
 
+// budget wants that an answer says by the IETF's headers, and by those that Envoy has always had, what is left.
+func budget(t *testing.T, what string, h http.Header, limit, remaining string) {
+	t.Helper()
+	for _, prefix := range []string{"RateLimit-", "X-RateLimit-"} {
+		got := []string{}
+		for _, part := range []string{"Limit", "Remaining", "Reset"} {
+			got = append(got, h.Values(prefix+part)...)
+		}
+		if len(got) != 3 || got[0] != limit || got[1] != remaining {
+			t.Errorf("%s: %s%q, want %s, %s and a time", what, prefix, got, limit, remaining)
+			continue
+		}
+		if reset, err := strconv.Atoi(got[2]); err != nil || remaining == "0" && reset == 0 {
+			t.Errorf("%s: %s%q, want when there is more", what, prefix, got)
+		}
+	}
+}
+
+// Answers say what is left by the headers of the IETF's draft, refusals too; where no limit applies they say nothing,
+// and what the application says of its own limits is left alone.
+func TestRateLimitHeaders(t *testing.T) {
+	m := newMesh(t)
+	rule := anHour(2)
+	rule.Match = &model.RouteMatch{Headers: []model.NameMatch{{Name: "x-counted", Value: "1"}}}
+	m.limit("cart", model.RateLimit{Headers: true, Rules: []model.LimitRule{rule}})
+	var first http.Header
+	m.eventually("the limit is in force", func() error {
+		_, _, h, err := ask(m.http, "GET", "/", "x-counted", "1")
+		if first = h; err == nil && h.Get("RateLimit-Limit") == "" {
+			err = fmt.Errorf("headers %v", h)
+		}
+		return err
+	})
+	budget(t, "the first", first, "2", "1")
+	for i, want := range []int{200, 429, 429} {
+		status, _, h, err := ask(m.http, "GET", "/", "x-counted", "1")
+		if err != nil || status != want {
+			t.Fatalf("request %d: %d %v", i+2, status, err)
+		}
+		budget(t, fmt.Sprint("request ", i+2), h, "2", "0")
+	}
+	for name, value := range map[string]string{"": "", "RateLimit-Limit": "100", "RateLimit-Remaining": "99"} {
+		_, _, h, err := ask(m.http, "GET", "/headers?"+name+"="+value)
+		if err != nil || h.Get("RateLimit-Limit")+h.Get("RateLimit-Remaining")+h.Get("RateLimit-Reset") != value {
+			t.Errorf("of a request that is not counted, where the application says %q: %v %v", name, h, err)
+		}
+	}
+}
+
 // Nothing is refused in dry run, and what would have been is counted.
 func TestDryRunOfLimits(t *testing.T) {
 	m := newMesh(t)
 	m.limit("cart", model.RateLimit{DryRun: true, Headers: true, Rules: []model.LimitRule{anHour(2)}})
 	m.eventually("the limit is in force", func() error {
 		_, _, h, err := ask(m.http, "GET", "/")
-		if err == nil && h.Get("x-ratelimit-limit") != "2" {
+		if err == nil && h.Get("RateLimit-Limit") != "2" {
 			err = fmt.Errorf("headers %v", h)
 		}
 		return err

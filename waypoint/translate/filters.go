@@ -36,6 +36,7 @@ const (
 	filterDeny        = "rbac.deny"
 	filterAllow       = "rbac.allow"
 	filterCaller      = "caller" // takes apart what limits count by
+	filterLimits      = "ratelimit.headers"
 	filterLocalLimit  = "ratelimit.local"
 	filterGlobal      = "ratelimit.global" // asks a service, so after what is decided here
 	filterExtension   = "extension"        // .1 to .8: foreign code, in the order of its priorities
@@ -71,6 +72,7 @@ func (b *builder) httpFilters() []*hcmv3.HttpFilter {
 		httpFilterOff(filterDeny, &rbacv3.RBAC{}),
 		httpFilterOff(filterAllow, &rbacv3.RBAC{}),
 		httpFilterOff(filterCaller, &headermetav3.Config{}),
+		httpFilterOff(filterLimits, &headermutationv3.HeaderMutation{}),
 		httpFilterOff(filterLocalLimit, &localv3.LocalRateLimit{StatPrefix: "local"}),
 		httpFilterOff(filterGlobal, &compositev3.Composite{}),
 	}, extensionFilters(), []*hcmv3.HttpFilter{

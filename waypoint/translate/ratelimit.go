@@ -51,6 +51,9 @@ func (b *builder) limitRequests(t *target, e *entry) []Source {
 		return b.unlimitable(e, a, err.Error())
 	}
 	perFilter(e.route, filterCaller, callerMetadata())
+	if a.RateLimit.Headers {
+		perFilter(e.route, filterLimits, limitHeaders())
+	}
 	return []Source{attachmentSource(a)}
 }
 
