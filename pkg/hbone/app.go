@@ -21,22 +21,26 @@ type app struct {
 	fd   int
 	done func(error)
 
-	up        error // why nothing comes from the application any more, if it has not
-	upEnded   bool  // finished
-	owned     bool
-	readable  bool // there may be something to read
-	failed    bool // epoll saw an error
-	ended     bool // or the end
-	big       bool // its last message was one
-	isStalled bool // in t.stalled
-	isAgain   bool // in the shard's list of that name
-	late      bool // the same
-	gone      bool
-	lent      bool // another process may have a copy of fd
+	up       error // why nothing comes from the application any more, if it has not
+	upEnded  bool  // finished
+	owned    bool
+	readable bool // there may be something to read
+	failed   bool // epoll saw an error
+	ended    bool // or the end
+	big      bool // its last message was one
+	gone     bool
+	lent     bool // another process may have a copy of fd
+
+	waits  bool // in one of t's lines,
+	behind *app // before this one
+	left   int  // of its turn
 }
 
-// small is what is read at first: one record. Whoever fills it has more to say.
-const small = record.MaxPayload - engine.HeaderLen
+const (
+	payload = record.MaxPayload
+	// small is what is read at first: one record. Whoever fills it has more to say.
+	small = payload - engine.HeaderLen
+)
 
 func (a *app) event(ev uint32) {
 	if ev&unix.EPOLLOUT != 0 {
@@ -44,14 +48,10 @@ func (a *app) event(ev uint32) {
 	}
 	a.ended = a.ended || ev&evEnd != 0
 	a.failed = a.failed || ev&unix.EPOLLERR != 0
-	switch {
-	case ev&^unix.EPOLLOUT == 0:
-	case a.big && !a.late:
-		a.readable, a.late = true, true
-		a.t.sh.later = append(a.t.sh.later, a)
-	default:
+	a.t.failing = a.t.failing || a.failed
+	if ev&^unix.EPOLLOUT != 0 {
 		a.readable = true
-		a.read()
+		a.send()
 	}
 	a.check()
 }
@@ -63,8 +63,7 @@ func (a *app) turn() {
 	if !a.owned {
 		a.begin()
 	}
-	a.isAgain = false
-	a.read()
+	a.send()
 	a.check()
 }
 
@@ -79,54 +78,61 @@ func (a *app) begin() {
 	a.s.attach(a)
 }
 
-// read moves what the application has sent into the tunnel's buffer, and gives others a turn after a while.
-func (a *app) read() {
-	for range a.t.reads() {
-		if !a.readOnce() {
-			a.check()
-			return
-		}
+// send moves what the application has sent into the tunnel's buffer: at once what may be small, and else in its turn.
+func (a *app) send() {
+	t := a.t
+	next := more
+	if !a.waits && !a.big {
+		_, next = a.read(small)
 	}
-	a.want()
+	switch {
+	case a.waits: // its turn comes
+	case next == more:
+		t.line.push(a)
+	case next == blocked:
+		t.front.push(a)
+	default:
+		return
+	}
+	t.soil()
 }
 
-// want has a read in the shard's next turn.
-func (a *app) want() {
-	if !a.isAgain {
-		a.isAgain = true
-		a.t.sh.again = append(a.t.sh.again, a)
-	}
-}
+// next is what to do about an application after a read.
+type next uint8
 
-// readOnce reports that there may be more.
-func (a *app) readOnce() bool {
+const (
+	// drained: nothing, until there is news of it.
+	drained next = iota
+	// more: there may be more to be read.
+	more
+	// blocked: the tunnel has no room, or window, for anybody.
+	blocked
+)
+
+// read moves at most want bytes.
+func (a *app) read(want int) (int, next) {
 	t, s, c := a.t, a.s, a.s.c
 	if a.gone || a.upEnded || a.up != nil || !a.readable || t.closed {
-		return false
-	}
-	want := small
-	switch {
-	case a.big && t.holding:
-		want = heldSlots * record.MaxPayload
-	case a.big:
-		want = outSlots * record.MaxPayload
+		return 0, drained
 	}
 	if !t.roomFor(want) {
-		a.stall()
-		return false
+		return 0, blocked
 	}
 	c.mu.Lock()
 	if err := s.broken(); err != nil {
 		c.mu.Unlock()
 		a.up = err
-		return false
+		return 0, drained
 	}
-	want = min(want, c.eng.Sendable(s.es))
-	if want == 0 {
+	if want = min(want, c.eng.Sendable(s.es)); want == 0 {
+		if c.eng.Exhausted() {
+			c.mu.Unlock()
+			return 0, blocked
+		}
 		s.asleep = true
 		c.mu.Unlock()
 		a.mourn()
-		return false
+		return 0, drained
 	}
 	if c.pending() || t.out.Due() {
 		t.sealPending() // the stream's headers may be among it
@@ -135,17 +141,12 @@ func (a *app) readOnce() bool {
 	n, e := t.sh.vec.read(a.fd, segs)
 	if n <= 0 {
 		c.mu.Unlock()
-		return a.nothing(e)
+		a.nothing(e)
+		return 0, drained
 	}
 	c.eng.PutData(t.buf[t.tail+record.HeaderLen:], s.es, n)
-	a.big = n > smallMessage
-	if a.big {
-		s.bigGen = c.bulkGen
-		c.bulky.Add(uint64(n))
-	} else if n < smallMessage && c.calm(s) {
-		c.hold()
-	}
-	t.holding = c.eng.Holding()
+	a.big = c.noteSize(s, n, n == total)
+	t.holding, t.shared = c.eng.Holding(), len(c.waiting) > 0
 	c.mu.Unlock()
 	t.sealFrame(n)
 	t.soil()
@@ -153,13 +154,13 @@ func (a *app) readOnce() bool {
 	s.sent(n)
 	if n < total && !a.ended {
 		a.readable = false
-		return false
+		return n, drained
 	}
-	return true
+	return n, more
 }
 
 // nothing deals with a read that brought none.
-func (a *app) nothing(e unix.Errno) bool {
+func (a *app) nothing(e unix.Errno) {
 	switch {
 	case e == unix.EAGAIN:
 		a.readable = false
@@ -171,16 +172,6 @@ func (a *app) nothing(e unix.Errno) bool {
 			a.upEnded = true
 		}
 	}
-	return false
-}
-
-// stall waits until the tunnel's socket takes more.
-func (a *app) stall() {
-	if !a.isStalled {
-		a.isStalled = true
-		a.t.stalled = append(a.t.stalled, a)
-	}
-	a.mourn()
 }
 
 // mourn notices that the application is gone while nobody reads from it.

@@ -43,7 +43,8 @@ type conn struct {
 	frozen  bool      // exported: nobody may change what another process may go on with
 	writing bool      // output is on its way to the socket,
 	since   time.Time // and has made no progress since
-	waiting []*Stream // for room in bulk
+	waiting []*Stream // for room in bulk, in the order in which they come to it
+	guests  int       // how many of them were asked to come, and have not yet
 	err     error     // final
 	timer   Timer
 	bulky   atomic.Uint64 // bytes of big messages moved lately, for the choice among a pool's connections
@@ -183,7 +184,7 @@ func (c *conn) tick() {
 		c.near = c.d.near()
 		c.letGo(now)
 		if c.eng.Holding() && c.eng.Loosen() {
-			c.wakeAll()
+			c.wakeSendable()
 		}
 		c.drained()
 		c.d.kick()

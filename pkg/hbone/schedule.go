@@ -1,6 +1,7 @@
 package hbone
 
 import (
+	"slices"
 	"time"
 
 	"github.com/weftmesh/weft/pkg/hbone/engine"
@@ -9,7 +10,8 @@ import (
 // Who sends what next. Output leaves in bulks of at most Limits.Batch bytes. While one is encrypted and
 // written, the next is filled:
 //
-//   - streams that want more than there is get equal shares of it;
+//   - streams that want more than there is get equal shares of it; where there are too many, they stand in line, and
+//     only so many at a time are asked for theirs (guests);
 //   - a small message of a stream that has sent only such lately is taken in any case, and goes in front,
 //     unless data of its own stream lies in the bulk already: it waits for the one bulk that is being
 //     written, and no more;
@@ -33,13 +35,26 @@ const (
 	nearPath = time.Millisecond
 )
 
-// first reports that a small message of s may go in front of bulk; mu is held.
+// first reports that a small message of s, which is calm, may go in front of bulk; mu is held.
 func (c *conn) first(s *Stream) bool {
-	return s.inBulk != c.bulkGen && c.calm(s) && c.eng.Pending() < urgentMax-2*smallMessage
+	return s.inBulk != c.bulkGen && c.eng.Pending() < urgentMax-2*smallMessage
 }
 
 // calm reports that s has sent nothing big lately, so that its small messages are no rests of that.
 func (c *conn) calm(s *Stream) bool { return c.bulkGen-s.bigGen > calmBulks }
+
+// noteSize notes how big a message of s was, or a part of one; mu is held.
+func (c *conn) noteSize(s *Stream, n int, part bool) (big bool) {
+	switch {
+	case n > smallMessage || part:
+		s.bigGen = c.bulkGen
+		c.bulky.Add(uint64(n))
+		return true
+	case n < smallMessage && c.calm(s):
+		c.hold()
+	}
+	return false
+}
 
 // room is how much payload of s, at most want, can be taken now; mu is held. 0: wait.
 func (c *conn) room(s *Stream, want int) int {
@@ -51,8 +66,11 @@ func (c *conn) room(s *Stream, want int) int {
 	if s.inBulk == c.bulkGen {
 		left -= s.bulkLen
 	}
+	if len(c.waiting) > 0 && !s.guest {
+		left = 0
+	}
 	left = min(left, c.env.limits.Batch-len(c.bulk)-engine.HeaderLen)
-	if c.first(s) {
+	if c.calm(s) && c.first(s) {
 		left = max(left, smallMessage) // slack has room for one until it is sent in front
 	}
 	if left < smallMessage && left < n {
@@ -70,17 +88,15 @@ func (c *conn) space(n int) []byte {
 	return c.bulk[len(c.bulk) : len(c.bulk)+engine.HeaderLen+n]
 }
 
-// commit makes a DATA frame of the n bytes of payload in the first bytes of frame, which came from space.
-func (c *conn) commit(s *Stream, frame []byte, n int) {
-	if n > smallMessage {
-		s.bigGen = c.bulkGen
-		c.bulky.Add(uint64(n))
-	} else if n < smallMessage && c.calm(s) {
-		c.hold()
-	}
-	if n <= smallMessage && len(c.bulk) > frontRoom && c.first(s) {
+// commit makes a DATA frame of the n bytes of payload in the first bytes of frame, which came from space. part tells
+// that they are of a message for all of which there was no room.
+func (c *conn) commit(s *Stream, frame []byte, n int, part bool) {
+	c.leave(s)
+	calm := c.calm(s)
+	c.noteSize(s, n, part)
+	if calm && n <= smallMessage && len(c.bulk) > frontRoom && c.first(s) {
 		c.eng.Send(s.es, frame[engine.HeaderLen:engine.HeaderLen+n])
-		if n == smallMessage { // there is more: the rest goes the common way
+		if part { // the rest goes the common way
 			s.inBulk, s.bulkLen = c.bulkGen, n
 		}
 		return
@@ -93,8 +109,60 @@ func (c *conn) commit(s *Stream, frame []byte, n int) {
 	s.bulkLen += n
 }
 
-// dropSpace gives back a buffer that stayed empty.
-func (c *conn) dropSpace() {
+// wait makes s be woken when there may be room; mu is held.
+func (c *conn) wait(s *Stream) <-chan struct{} {
+	if s.wake == nil {
+		s.wake = make(chan struct{}, 1)
+	}
+	s.asleep = true
+	switch ready := c.eng.Ready(s.es); {
+	case !ready:
+		c.pass(s) // its window will wake it
+	case s.guest: // too many were asked
+		c.leave(s)
+		s.waits = true
+		c.waiting = slices.Insert(c.waiting, 0, s)
+	case !s.waits:
+		s.waits = true
+		c.waiting = append(c.waiting, s)
+	}
+	return s.wake
+}
+
+// invite wakes as many of those who wait as there is room for in a bulk; mu is held. Each of them takes his share, or
+// lets another have it: see leave and pass.
+func (c *conn) invite() {
+	most, i := c.env.limits.Batch/c.share, 0
+	for ; i < len(c.waiting) && c.guests < most && !c.eng.Exhausted(); i++ {
+		s := c.waiting[i]
+		if s.waits = false; s.asleep { // else it was woken by something else
+			s.guest = true
+			c.guests++
+			s.wakeUp()
+		}
+	}
+	c.waiting = slices.Delete(c.waiting, 0, i)
+}
+
+// leave takes s from among the guests; mu is held.
+func (c *conn) leave(s *Stream) {
+	if s.guest {
+		s.guest = false
+		c.guests--
+	}
+}
+
+// pass has another come in the place of s, which has nothing to send after all; mu is held.
+func (c *conn) pass(s *Stream) {
+	if s.guest {
+		c.leave(s)
+		c.invite()
+	}
+}
+
+// dropSpace gives back a buffer that stayed empty because s had nothing to send after all.
+func (c *conn) dropSpace(s *Stream) {
+	c.pass(s)
 	if len(c.bulk) == 0 && c.bulkBuf != nil {
 		c.env.plain.put(c.bulkBuf)
 		c.bulk, c.bulkBuf = nil, nil
@@ -122,6 +190,6 @@ func (c *conn) hold() {
 func (c *conn) letGo(now time.Time) {
 	if c.eng.Holding() && now.Sub(c.smallAt) >= holdFor {
 		c.eng.Hold(false)
-		c.wakeAll()
+		c.wakeSendable()
 	}
 }

@@ -18,7 +18,7 @@ func (c *conn) offer(s *Stream, n int) (sent int) {
 		if room == 0 {
 			break
 		}
-		c.commit(s, c.space(room), room)
+		c.commit(s, c.space(room), room, room < n)
 		sent += room
 	}
 	return sent

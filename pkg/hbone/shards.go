@@ -108,18 +108,19 @@ type shard struct {
 	inbox  []owned
 	asleep bool
 
-	owns           []owned // by descriptor
-	count          int
-	again          []owned   // had its share of this turn, wants more
-	later          []*app    // had big messages lately: come after the small ones
-	dirty          []*tunnel // to be flushed at the end of the turn
-	spare, spareIn []owned   // empty, for again and inbox
-	in             []byte    // for ciphertext, of all connections
-	outs           lifo      // for records to be sent
-	parts          lifo      // for records that have not arrived in whole
-	vec            vector
-	segs           [maxSegs][]byte
-	plain          [][]byte
+	owns    []owned // by descriptor
+	count   int
+	turn    uint64    // counts them
+	again   []*tunnel // had its share of this turn, wants more
+	dirty   []*tunnel // to be flushed at the end of the turn
+	spare   []*tunnel // empty, for again
+	spareIn []owned   // empty, for inbox
+	in      []byte    // for ciphertext, of all connections
+	outs    lifo      // for records to be sent
+	parts   lifo      // for records that have not arrived in whole
+	vec     vector
+	segs    [maxSegs][]byte
+	plain   [][]byte
 }
 
 const (
@@ -239,17 +240,12 @@ func (s *shard) owner(fd int32) owned {
 
 // turns gives everybody a turn who has something to do, and sends what came of it.
 func (s *shard) turns() {
-	for i, a := range s.later {
-		s.later[i] = nil
-		a.late = false
-		a.read()
-	}
-	s.later = s.later[:0]
+	s.turn++
 	again := s.again
 	s.again, s.spare = s.spare, nil
-	for i, o := range again {
-		again[i] = nil
-		o.turn()
+	for i, t := range again {
+		again[i], t.isListed = nil, false
+		t.turn()
 	}
 	s.spare = again[:0]
 	for range rounds {

@@ -149,19 +149,19 @@ func (p *splice) tryRead(fd uintptr) bool {
 	}
 	switch {
 	case err == unix.EAGAIN:
-		c.dropSpace()
+		c.dropSpace(s)
 		return false
 	case err != nil:
-		c.dropSpace()
+		c.dropSpace(s)
 		p.err = os.NewSyscallError("read", err)
 		return true
 	case n == 0:
-		c.dropSpace()
+		c.dropSpace(s)
 		p.got = gotEOF
 		return true
 	}
 	p.got = n
-	c.commit(s, frame, n)
+	c.commit(s, frame, n, n == room)
 	return true
 }
 

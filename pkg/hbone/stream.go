@@ -23,6 +23,8 @@ type Stream struct {
 	// Under c.mu.
 	wake    chan struct{} // made when somebody first waits
 	asleep  bool
+	waits   bool     // in conn.waiting
+	guest   bool     // or called out of it
 	inBulk  uint32   // the bulk in which data of this stream lies,
 	bulkLen int      // and how much
 	bigGen  uint32   // the bulk that got more than a small message last
@@ -224,6 +226,7 @@ func (s *Stream) Write(p []byte) (n int, err error) {
 	c.mu.Lock()
 	for n < len(p) {
 		if s.broken() != nil {
+			c.pass(s)
 			break
 		}
 		room := c.room(s, len(p)-n)
@@ -236,7 +239,7 @@ func (s *Stream) Write(p []byte) (n int, err error) {
 		}
 		frame := c.space(room)
 		n += copy(frame[engine.HeaderLen:], p[n:n+room])
-		c.commit(s, frame, room)
+		c.commit(s, frame, room, len(p) > room)
 		c.d.flush()
 	}
 	if n < len(p) {

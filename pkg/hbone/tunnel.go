@@ -33,6 +33,7 @@ type tunnel struct {
 	head, tail int    // what of it is still to be written
 	full       bool   // the socket takes nothing
 	holding    bool   // small messages pass: bulk moves in smaller pieces
+	shared     bool   // some stand in line who use Write
 	ended      bool   // epoll saw the end of the input, or an error
 	eof        bool   // the input has been read to its end
 	said       bool   // the last words are in buf
@@ -40,11 +41,17 @@ type tunnel struct {
 	left       int    // input that is still thrown away at the end
 	fault      error  // of the records, for the alert
 	isDirty    bool
-	isAgain    bool
+	isListed   bool // in sh.again
+	unread     bool // there may be more input
 	lent       bool // another process may have a copy of fd
 	closed     bool // under c.mu, too, when it is set
-	stalled    []*app
 	timer      *time.Timer
+
+	front   line   // applications that wait with a small message, or for the first time,
+	line    line   // and those that have more
+	served  uint64 // the shard's turn in which they were served last,
+	quota   int    // and what is left of what they may have in it
+	failing bool   // epoll saw an error of somebody who may be in line
 }
 
 const (
@@ -100,11 +107,19 @@ func (t *tunnel) turn() {
 			t.keep(t.open(s))
 		}
 	}
-	if t.isAgain {
-		t.isAgain = false
+	if t.unread {
+		t.unread = false
 		t.read()
 	}
 	t.soil()
+}
+
+// list has t take a turn after the next events.
+func (t *tunnel) list() {
+	if !t.isListed {
+		t.isListed = true
+		t.sh.again = append(t.sh.again, t)
+	}
 }
 
 // soil has t flushed at the end of the turn.
@@ -135,13 +150,11 @@ func (t *tunnel) read() {
 			return
 		}
 	}
-	if !t.isAgain {
-		t.isAgain = true
-		t.sh.again = append(t.sh.again, t)
-	}
+	t.unread = true
+	t.list()
 }
 
-// reads is how often a descriptor is read in one turn.
+// reads is how often the socket is read in one turn.
 func (t *tunnel) reads() int {
 	if t.holding {
 		return 1
@@ -237,6 +250,7 @@ func (t *tunnel) open(b []byte) (rest []byte) {
 
 // send sends what is pending, and closes in the end.
 func (t *tunnel) send() {
+	t.serve()
 	for !t.full && !t.closed {
 		t.gather()
 		if t.fault != nil && !t.said {
@@ -257,9 +271,7 @@ func (t *tunnel) send() {
 	}
 	if t.said || t.full {
 		t.finish()
-		return
 	}
-	t.unstall()
 }
 
 // sayGoodbye seals the last words; c.mu is held.
@@ -320,22 +332,5 @@ func (t *tunnel) release() {
 		t.sh.outs.put(t.buf)
 	}
 	t.keep(nil)
-	t.buf, t.stalled = nil, nil
-}
-
-// unstall lets those send who waited for the socket, small ones first.
-func (t *tunnel) unstall() {
-	if len(t.stalled) == 0 {
-		return
-	}
-	for _, big := range [2]bool{false, true} {
-		for _, a := range t.stalled {
-			if a.big == big {
-				a.isStalled = false
-				a.want()
-			}
-		}
-	}
-	clear(t.stalled)
-	t.stalled = t.stalled[:0]
+	t.buf, t.front, t.line = nil, line{}, line{}
 }

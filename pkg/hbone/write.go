@@ -13,7 +13,7 @@ func (c *conn) takeOut() (urgent, bulk []byte) {
 	c.bulk, c.bulkBuf = nil, nil
 	c.bulkGen++
 	c.share = max(c.env.limits.Batch/(1+len(c.waiting)), leastShare)
-	c.wakeWaiting()
+	c.invite()
 	c.since = c.env.clock.Now()
 	c.letGo(c.since)
 	return urgent, bulk
@@ -23,48 +23,37 @@ func (c *conn) takeOut() (urgent, bulk []byte) {
 func (c *conn) resetStream(s *Stream, code engine.Code) {
 	if s.inBulk == c.bulkGen {
 		c.bulk = c.eng.AppendReset(c.bulk, s.es, code)
-		return
+	} else {
+		c.eng.Reset(s.es, code)
 	}
-	c.eng.Reset(s.es, code)
-}
-
-// wait makes s be woken when there may be room; mu is held.
-func (c *conn) wait(s *Stream) <-chan struct{} {
-	if s.wake == nil {
-		s.wake = make(chan struct{}, 1)
-	}
-	if !s.asleep {
-		s.asleep = true
-		if c.eng.Sendable(s.es) > 0 {
-			c.waiting = append(c.waiting, s)
-		}
-	}
-	return s.wake
-}
-
-// wakeWaiting wakes those who wait for room; mu is held.
-func (c *conn) wakeWaiting() {
-	for i, s := range c.waiting {
-		s.wakeUp()
-		c.waiting[i] = nil
-	}
-	c.waiting = c.waiting[:0]
+	c.pass(s)
 }
 
 // windowOpened wakes those who wait for a window; mu is held.
 func (c *conn) windowOpened(es *engine.Stream) {
 	if es == nil {
-		c.wakeAll()
+		c.wakeSendable()
 	} else if s, ok := es.User.(*Stream); ok {
 		s.wakeUp()
 	}
 }
 
+// wakeSendable wakes those who can send; mu is held. Whom the connection's window has kept waiting stands in a line.
+func (c *conn) wakeSendable() {
+	c.eng.Each(func(es *engine.Stream) {
+		if s, ok := es.User.(*Stream); ok && s.asleep && !s.waits && c.eng.Sendable(es) > 0 {
+			s.wakeUp()
+		}
+	})
+	c.invite()
+}
+
+// wakeAll wakes everybody, since the connection has ended; mu is held.
 func (c *conn) wakeAll() {
 	c.eng.Each(func(es *engine.Stream) {
 		if s, ok := es.User.(*Stream); ok {
 			s.wakeUp()
 		}
 	})
-	c.wakeWaiting()
+	c.waiting = nil
 }

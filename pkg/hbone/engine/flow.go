@@ -109,6 +109,15 @@ func (c *Conn) Sendable(s *Stream) int {
 	return int(max(0, min(c.allowed(s), c.sendWindow, int64(c.peerFrame), int64(c.o.MaxSend))))
 }
 
+// Exhausted reports that no stream can send before the connection's window opens, of which a Window event without a
+// Stream tells.
+func (c *Conn) Exhausted() bool { return c.sendWindow <= 0 }
+
+// Ready reports that s may send as far as it is concerned itself: only the connection's window could forbid it.
+func (c *Conn) Ready(s *Stream) bool {
+	return !s.has(sentEnd|gone) && s.has(sentHeaders) && c.failed == nil && c.allowed(s) > 0
+}
+
 // PutData writes the header of a DATA frame with n bytes of payload, n <= Sendable, to b[:HeaderLen] and
 // takes them from the windows. The caller puts the payload behind it.
 func (c *Conn) PutData(b []byte, s *Stream, n int) {

@@ -1,0 +1,178 @@
+package hbone
+
+import (
+	"context"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/weftmesh/weft/pkg/hbone/engine"
+)
+
+// carried is where a connection through a tunnel is written and read.
+type carried struct {
+	write func([]byte) (int, error)
+	read  func([]byte) (int, error)
+	close func()
+}
+
+// Many streams whose applications always have something to send share one connection: while 128 KiB of
+// each arrive on average, none is far ahead of the others and none waits.
+func TestManyStreamsProgressEvenly(t *testing.T) {
+	up := func(w *world, l net.Listener) carried {
+		s := w.splice(l, SpliceOptions{})
+		return carried{s.client.Write, s.server.Read, func() { s.client.Close(); s.server.Close() }}
+	}
+	down := func(w *world, l net.Listener) carried {
+		s := w.splice(l, SpliceOptions{})
+		return carried{s.server.Write, s.client.Read, func() { s.client.Close(); s.server.Close() }}
+	}
+	written := func(w *world, l net.Listener) carried {
+		s := w.open()
+		c, err := l.Accept()
+		must(t, err)
+		return carried{s.Write, c.Read, func() { s.Close(); c.Close() }}
+	}
+	for name, kinds := range map[string][2]func(*world, net.Listener) carried{
+		"from clients": {up, up}, "from servers": {down, down}, "by Write": {written, written}, "half by Write": {up, written},
+	} {
+		t.Run(name, func(t *testing.T) { evenly(t, kinds) })
+	}
+}
+
+func evenly(t *testing.T, kinds [2]func(*world, net.Listener) carried) {
+	const each = 128 << 10
+	streams := 1000
+	if raceEnabled {
+		streams = 200
+	}
+	l := listen(t)
+	lim := Limits{Engine: engine.Options{MaxStreams: streams}}
+	w := newWorld(t, setup{handler: toApp(l.Addr().String()), server: lim, client: lim})
+	all := make([]carried, streams)
+	for i := range all {
+		all[i] = kinds[i%2](w, l)
+	}
+	if n := len(w.pool.Conns()); n != 1 {
+		t.Fatalf("%d connections", n)
+	}
+	m := &marks{counts: make([]atomic.Int64, streams), at: [2]int64{int64(streams) * each, int64(streams) * 2 * each}, over: make(chan struct{})}
+	var wg sync.WaitGroup
+	begin := make(chan struct{})
+	for i, e := range all {
+		wg.Go(func() {
+			b := make([]byte, 32<<10)
+			for {
+				n, err := e.read(b)
+				if err != nil {
+					return
+				}
+				m.add(i, int64(n))
+			}
+		})
+		wg.Go(func() {
+			<-begin
+			for msg := make([]byte, 64<<10); ; {
+				if _, err := e.write(msg); err != nil {
+					return
+				}
+			}
+		})
+	}
+	close(begin)
+	<-m.over
+	for _, e := range all {
+		e.close()
+	}
+	wg.Wait()
+	for _, kind := range [2]int{0, 1} {
+		got := m.progress(kind)
+		n := len(got)
+		t.Logf("least %d, a tenth up to %d, median %d, most %d bytes", got[0], got[n/10], got[n/2], got[n-1])
+		mean := int64(0)
+		for _, x := range got {
+			mean += x / int64(n)
+		}
+		if got[0] < mean/4 || got[n-1] > 4*mean {
+			t.Errorf("not within a quarter and four times of %d", mean)
+		}
+		// Goroutines that write must be scheduled first, a shard's applications need not.
+		if mean < each/32 {
+			t.Errorf("%d bytes on average of %d", mean, each)
+		}
+	}
+}
+
+// marks note what all streams have received when their sum passes two marks.
+type marks struct {
+	total  atomic.Int64
+	counts []atomic.Int64
+	at     [2]int64
+	notes  [2][]int64
+	over   chan struct{}
+}
+
+func (m *marks) add(i int, n int64) {
+	m.counts[i].Add(n)
+	now := m.total.Add(n)
+	for k, at := range m.at {
+		if now >= at && now-n < at {
+			m.notes[k] = make([]int64, len(m.counts))
+			for i := range m.counts {
+				m.notes[k][i] = m.counts[i].Load()
+			}
+			if k == 1 {
+				close(m.over)
+			}
+		}
+	}
+}
+
+// progress is what every second stream has received between the marks, sorted.
+func (m *marks) progress(first int) (got []int64) {
+	for i := first; i < len(m.counts); i += 2 {
+		got = append(got, m.notes[1][i]-m.notes[0][i])
+	}
+	slices.Sort(got)
+	return got
+}
+
+// Senders who are called out of the line and end instead leave their place to others: nobody waits for ever.
+func TestPlacesInLineAreLeft(t *testing.T) {
+	const streams, size = 120, 512 << 10
+	lim := Limits{Engine: engine.Options{MaxStreams: streams, StreamWindow: 128 << 10, ConnWindow: 256 << 10}}
+	w := newWorld(t, setup{server: lim, client: lim, handler: func(_ context.Context, r *Request) {
+		s, err := r.Accept(nil)
+		must(t, err)
+		io.Copy(io.Discard, s)
+		s.CloseWrite()
+		s.Close()
+	}})
+	var wg sync.WaitGroup
+	for i := range streams {
+		s := w.open()
+		wg.Go(func() {
+			defer s.Close()
+			if i%2 == 0 {
+				time.AfterFunc(time.Duration(i)*time.Millisecond/10, s.Reset)
+				s.Write(make([]byte, size))
+				return
+			}
+			if n, err := s.Write(make([]byte, size)); n != size {
+				t.Errorf("%d bytes were sent, %v", n, err)
+			}
+			s.CloseWrite()
+			if _, err := s.Read(make([]byte, 1)); err != io.EOF {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(w.pool.Conns()); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+}
