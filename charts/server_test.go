@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
@@ -21,6 +23,7 @@ var foreign = map[string]bool{"PodMonitor": true, "Certificate": true, "Security
 func TestServer(t *testing.T) {
 	s := kubetest.Start(t)
 	t.Run("takes all", func(t *testing.T) { takesAll(t, s) })
+	t.Run("says what the standard channel lacks", func(t *testing.T) { lacks(t, s) })
 	own := withCRDs(t, s)
 	t.Run("refuses", func(t *testing.T) { refused(t, own) })
 	t.Run("agrees with folders", func(t *testing.T) { agree(t, own) })
@@ -63,6 +66,26 @@ func takesAll(t *testing.T, s *kubetest.Server) {
 	for _, kind := range []string{"CustomResourceDefinition", "Deployment", "DaemonSet", "GatewayClass", "ValidatingAdmissionPolicy", "Job", "ConfigMap", "ResourceQuota"} {
 		if seen[kind] == 0 {
 			t.Errorf("no %s was tried", kind)
+		}
+	}
+}
+
+// lacks: who writes a field of Gateway API's experimental channel is told that the standard one has none, as
+// docs/tasks says.
+func lacks(t *testing.T, s *kubetest.Server) {
+	c, err := dynamic.NewForConfig(s.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for field, value := range map[string]any{"retry": map[string]any{"attempts": int64(1)}, "sessionPersistence": map[string]any{"sessionName": "a"}} {
+		u := &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": map[string]any{"name": "a", "namespace": "weft-system"},
+			"spec": map[string]any{"rules": []any{map[string]any{field: value}}},
+		}}
+		routes := c.Resource(schema.GroupVersionResource{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "httproutes"}).Namespace("weft-system")
+		_, err := routes.Create(context.Background(), u, metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict})
+		if want := `unknown field "spec.rules[0].` + field + `"`; err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", field, err, want)
 		}
 	}
 }

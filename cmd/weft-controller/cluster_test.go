@@ -26,8 +26,14 @@ type onCluster struct {
 // newCluster runs an API server with all resources installed.
 func newCluster(t *testing.T) *onCluster {
 	t.Helper()
+	return newClusterOf(t, "standard")
+}
+
+// newClusterOf is one with a channel of Gateway API.
+func newClusterOf(t *testing.T, channel string) *onCluster {
+	t.Helper()
 	s := kubetest.Start(t)
-	s.InstallGatewayAPI("standard")
+	s.InstallGatewayAPI(channel)
 	ours, err := filepath.Glob("../../charts/weft/files/crds/*.yaml")
 	if err != nil || len(ours) == 0 {
 		t.Fatalf("no resource definitions in the chart: %v", err)

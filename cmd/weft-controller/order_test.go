@@ -12,6 +12,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/xds"
 	"github.com/weftmesh/weft/pkg/xds/wire"
+	"google.golang.org/grpc"
 )
 
 // envoy is a subscription to clusters that is answered when the test says so.
@@ -24,8 +25,13 @@ type envoy struct {
 
 func (b *bench) envoy(address string) *envoy {
 	b.t.Helper()
+	return b.envoyBy(b.dial(address, "shop/way", ""))
+}
+
+func (b *bench) envoyBy(conn *grpc.ClientConn) *envoy {
+	b.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	s, err := discoveryv3.NewAggregatedDiscoveryServiceClient(b.dial(address, "shop/way", "")).DeltaAggregatedResources(ctx)
+	s, err := discoveryv3.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(ctx)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -42,14 +42,14 @@ func gatewayAPI(f *Facts) []Result {
 		return []Result{unknown(name, err)}
 	}
 	var missing []string
-	bundle := ""
+	bundle, channel := "", ""
 	for _, crd := range gatewayCRDs {
 		u := f.CRDs[crd]
 		if u == nil {
 			missing = append(missing, crd)
 			continue
 		}
-		bundle = u.GetAnnotations()["gateway.networking.k8s.io/bundle-version"]
+		bundle, channel = u.GetAnnotations()["gateway.networking.k8s.io/bundle-version"], u.GetAnnotations()["gateway.networking.k8s.io/channel"]
 	}
 	switch v, err := utilversion.ParseGeneric(bundle); {
 	case len(missing) == len(gatewayCRDs):
@@ -60,6 +60,9 @@ func gatewayAPI(f *Facts) []Result {
 		return []Result{warn(name, fmt.Sprintf("of unknown version %q", bundle), "use a release of it, "+minGateway+" or later")}
 	case v.LessThan(utilversion.MustParseGeneric(minGateway)):
 		return []Result{fail(name, bundle, "upgrade it to "+minGateway+" or later; "+gatewayHint)}
+	}
+	if channel == "standard" {
+		bundle += ", standard channel: without retry and sessionPersistence of routes"
 	}
 	return []Result{ok(name, bundle)}
 }

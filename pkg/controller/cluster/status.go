@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,6 +21,9 @@ import (
 	"github.com/weftmesh/weft/pkg/source"
 )
 
+// atOnce is how many statuses are under way to the API server together.
+const atOnce = 8
+
 // writeStatus writes the status of every object of which it is not yet as it should be, and tells of what has
 // become wrong with it.
 func (w *Writer) writeStatus(ctx context.Context, want *Wanted) error {
@@ -28,7 +32,8 @@ func (w *Writer) writeStatus(ctx context.Context, want *Wanted) error {
 		r := &want.Reports[i]
 		reports[r.Key()] = r
 	}
-	var failed first
+	var writes errgroup.Group // all are tried; Wait gives the first error
+	writes.SetLimit(atOnce)
 	each(want.Objects, func(kind string, o metav1.Object) {
 		if subjectOf(kind) == nil || ctx.Err() != nil {
 			return
@@ -38,10 +43,11 @@ func (w *Writer) writeStatus(ctx context.Context, want *Wanted) error {
 		if next == nil || same(now, next) {
 			return
 		}
-		failed.add(w.applyStatus(ctx, kind, o, now, next))
+		writes.Go(func() error { return w.applyStatus(ctx, kind, o, now, next) })
 	})
+	err := writes.Wait()
 	w.tellProblems(want)
-	return failed.err
+	return err
 }
 
 // each visits every object, also the policies of which only the target is known.
