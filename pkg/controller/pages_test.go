@@ -17,8 +17,15 @@ import (
 
 var yamlBlock = regexp.MustCompile("(?ms)^```yaml[^\n]*\n(.*?)^```$")
 
+// expectRefused is the first line of a block that is not to be taken.
+var expectRefused = regexp.MustCompile("^# expect: refused: (.+)\n")
+
+// notApplied finds objects that are written by indentation, where no test would apply them.
+var notApplied = regexp.MustCompile(`(?m)^ {4,}(?:kind|apiVersion): \S*`)
+
 // TestPages applies every YAML block of the pages in docs/tasks to the shop of examples, behind its waypoint: what
-// a page tells people to write is understood and in force. A block that begins with "# expect: refused" is not.
+// a page tells people to write is understood and in force. A block that begins with "# expect: refused: WORDS" is not, and
+// WORDS are part of what is said of it: a condition's reason, or a message.
 func TestPages(t *testing.T) {
 	pages, err := filepath.Glob("../../docs/tasks/*.md")
 	if err != nil {
@@ -34,6 +41,9 @@ func TestPages(t *testing.T) {
 		}
 		name := strings.TrimSuffix(filepath.Base(page), ".md")
 		blocks := yamlBlock.FindAllStringSubmatch(string(text), -1)
+		for _, found := range notApplied.FindAllString(yamlBlock.ReplaceAllString(string(text), ""), -1) {
+			t.Errorf("%s: %q is in no block of YAML, so nothing applies it", page, found)
+		}
 		if len(blocks) == 0 {
 			t.Errorf("%s has no block of YAML to apply", page)
 		}
@@ -66,12 +76,14 @@ func applyBlock(t *testing.T, page string, line int, block string) {
 			wrong = append(wrong, notInForce(s)...)
 		}
 	}
-	refused := strings.HasPrefix(block, "# expect: refused")
-	if refused && len(wrong) == 0 {
-		t.Errorf("%s:%d: the page says that this is refused, but it is taken", page, line)
-	}
-	if !refused && len(wrong) > 0 {
-		t.Errorf("%s:%d:\n%s", page, line, strings.Join(wrong, "\n"))
+	said := strings.Join(wrong, "\n")
+	switch why := expectRefused.FindStringSubmatch(block); {
+	case strings.HasPrefix(block, "# expect") && why == nil:
+		t.Errorf("%s:%d: write # expect: refused: and the reason, or a part of the message", page, line)
+	case why != nil && !strings.Contains(said, why[1]):
+		t.Errorf("%s:%d: the page says that this is refused: %s; but what is said is %q", page, line, why[1], said)
+	case why == nil && said != "":
+		t.Errorf("%s:%d:\n%s", page, line, said)
 	}
 }
 
@@ -101,7 +113,7 @@ func notInForce(s *controller.Status) []string {
 	}
 	for _, c := range conditions {
 		if c.Status == metav1.ConditionFalse && c.Reason != "DryRun" {
-			out = append(out, s.Key()+": "+c.Type+": "+c.Message)
+			out = append(out, s.Key()+": "+c.Type+": "+c.Reason+": "+c.Message)
 		}
 	}
 	return out
