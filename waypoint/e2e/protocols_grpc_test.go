@@ -35,6 +35,10 @@ func (grpcApp) StreamingOutputCall(r *testpb.StreamingOutputCallRequest, s grpc.
 			return err
 		}
 	}
+	s.SetTrailer(metadata.Pairs("x-trailer", "yes"))
+	if e := r.GetResponseStatus(); e != nil {
+		return status.Error(codes.Code(e.Code), e.Message)
+	}
 	return nil
 }
 
