@@ -43,6 +43,7 @@ func (c *compiler) requireNowhere(p policyObject, st *Status, t attached) {
 	const why = "tokens are required, and without a waypoint nobody can look at them"
 	deny := &model.Policy{Name: "requestauthentication_" + p.GetName(), Namespace: p.GetNamespace(), Scope: model.ScopeSelector, Action: model.Deny, Unsupported: why}
 	c.snap.Policies[deny.Key()] = deny
+	t.info.fixed = true
 	for _, pod := range t.info.pods {
 		pod.workload.Policies = append(pod.workload.Policies, deny.Key())
 	}

@@ -19,6 +19,19 @@ type authPolicy struct {
 	asks   *model.ExternalAuthorization
 	bad    []string // what is invalid, for Unsupported and the status
 	beyond []field  // what only waypoints can evaluate
+	unread bool     // its status says what is in force instead
+
+	told told // of what depends on pods
+}
+
+// told is what an authPolicy's status says of the pods that it binds.
+type told struct {
+	before   Status // without any of that
+	bad      int    // what was invalid then
+	pods     *tally
+	behind   int      // pods that trust a waypoint which calls them
+	at       string   // the waypoints that they trust
+	refusing []string // warnings of waypoints that the policy refuses
 }
 
 // field of an object, and what is the matter with it.
@@ -48,10 +61,10 @@ func (p *authPolicy) compile(o source.Object[api.AuthorizationPolicy]) {
 	}
 	if len(p.object.Spec.TargetRefs) > 0 && p.object.Spec.Selector == nil {
 		p.targeted()
+		p.accepted()
 	} else {
 		p.atZtunnel()
 	}
-	p.accepted()
 }
 
 // refuse notes what makes a rule, or the policy, unusable.
@@ -95,28 +108,48 @@ func (p *authPolicy) atZtunnel() {
 		}
 	case sel == nil && out.Namespace == api.SystemNamespace:
 		out.Scope = model.ScopeMesh
-		for _, list := range p.pods.all {
-			pods = append(pods, list...)
-		}
+		pods = p.pods.everywhere()
 	default:
 		out.Scope = model.ScopeNamespace
 		pods = p.pods.all[out.Namespace]
 	}
 	p.snap.Policies[out.Key()] = out
 	p.bind(&model.L7Policy{Namespace: out.Namespace, Name: out.Name, Action: out.Action, DryRun: out.DryRun, Rules: p.l7Rules(compiled)}, out.Scope, pods)
-	enforcement(p.status, pods, p.object.Spec.Selector)
-	if p.object.Spec.DryRun {
-		p.status.set(conditionEnforced, false, "DryRun", "only reported, not enforced")
-	}
-	broken := len(p.bad) > 0
-	p.tellBeyond(pods)
-	p.tellWaypoints(out, pods)
+	p.lookAtWaypoints(out, pods)
+	scope := out.Scope
 	switch {
 	case p.action == model.Allow:
 		p.admitWaypoints(pods)
-	case !broken: // a broken DENY policy refuses waypoints as well
+	case len(p.bad) == 0: // a broken DENY policy refuses waypoints as well
 		p.exemptWaypoints(out, pods)
 	}
+	if out.Scope == model.ScopeSelector {
+		p.later.listed.add(scope, out.Namespace, labelsOf(p.object.Spec.Selector), out.Key())
+	}
+	p.told.before, p.told.bad = p.status.clone(), len(p.bad)
+	p.told.pods = p.counting(scope, out.Namespace, p.object.Spec.Selector, pods, p.tellAgain)
+	p.tell()
+}
+
+// tell says in the status what depends on the pods that the policy binds.
+func (p *authPolicy) tell() {
+	enforcement(p.status, p.told.pods, p.object.Spec.Selector)
+	if p.object.Spec.DryRun {
+		p.status.set(conditionEnforced, false, "DryRun", "only reported, not enforced")
+	}
+	p.tellBeyond()
+	p.tellWaypoints()
+	if !p.unread {
+		p.accepted()
+	}
+}
+
+// tellAgain makes the status anew, for other pods.
+func (p *authPolicy) tellAgain() *Status {
+	fresh := p.told.before.clone()
+	p.status, p.bad = &fresh, p.bad[:p.told.bad]
+	p.tell()
+	return p.status
 }
 
 // unsupported is what ztunnels are told of a policy that they cannot evaluate.
@@ -130,46 +163,33 @@ func (p *authPolicy) unsupported() string {
 
 // tellBeyond says what becomes of what ztunnels cannot tell: nothing is lost for workloads that are called
 // through waypoints only.
-func (p *authPolicy) tellBeyond(pods []*podInfo) {
+func (p *authPolicy) tellBeyond() {
 	if len(p.beyond) == 0 {
 		return
 	}
-	alone := 0
-	for _, pod := range pods {
-		if !pod.workload.NativeTunnel && len(p.callers[pod.workload].trusted()) == 0 {
-			alone++
-		}
-	}
+	all := p.told.pods.all
+	alone := p.told.pods.meshed + len(p.told.pods.outside) - p.told.behind
 	effect := "a rule that asks for it matches nothing there"
 	if p.action == model.Deny {
 		effect = "there the policy matches everything"
 	}
 	for _, f := range p.beyond {
-		if alone == 0 && len(pods) > 0 {
+		if alone == 0 && all > 0 {
 			p.status.warn(f.path, f.why+"; for calls that do not pass one "+effect, "have everything call the Service rather than the pods")
 		} else {
-			p.status.fail(f.path, fmt.Sprintf("%s, and %d of the %d workloads have none before them: %s", f.why, alone, len(pods), effect),
+			p.status.fail(f.path, fmt.Sprintf("%s, and %d of the %d workloads have none before them: %s", f.why, alone, all, effect),
 				"give their Service a waypoint, use targetRefs with a Service that has one, or leave the field out")
 		}
 	}
-	if alone > 0 || len(pods) == 0 {
+	if alone > 0 || all == 0 {
 		p.bad = append(p.bad, strings.TrimPrefix(p.beyond[0].path, "spec.")+": "+p.beyond[0].why)
 	}
 }
 
 // enforcement says in a status which of the workloads that a policy binds are in the mesh: nobody
 // enforces anything for the others.
-func enforcement(st *Status, pods []*podInfo, sel *api.Selector) {
-	meshed, outside := 0, []string{}
-	for _, p := range pods {
-		switch {
-		case p.workload.NativeTunnel:
-		case p.workload.Protocol == model.HBONE:
-			meshed++
-		default:
-			outside = append(outside, p.object.Namespace+"/"+p.object.Name)
-		}
-	}
+func enforcement(st *Status, pods *tally, sel *api.Selector) {
+	meshed, outside := pods.meshed, pods.outside
 	switch {
 	case meshed == 0 && len(outside) == 0 && sel != nil && len(sel.MatchLabels) > 0:
 		st.set(conditionEnforced, false, "NoWorkloads", "no pod of the namespace carries the labels of the selector")

@@ -71,6 +71,7 @@ func (p *authPolicy) denyAll(info *serviceInfo, why string) {
 		deny.Unsupported = joinText(had.Unsupported, why)
 	}
 	p.snap.Policies[deny.Key()] = deny
+	info.fixed = true
 	for _, e := range info.pods {
 		e.workload.Policies = append(e.workload.Policies, deny.Key())
 	}

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -122,23 +123,35 @@ func (p *authPolicy) without(deny *model.Policy, ws []*model.Waypoint) string {
 	return out.Key()
 }
 
+// lookAtWaypoints notes which waypoints call the pods, for the status.
+func (p *authPolicy) lookAtWaypoints(l4 *model.Policy, pods []*podInfo) {
+	p.told.at = p.waypointsText(pods, true)
+	refusing := map[string]bool{}
+	for _, pod := range pods {
+		by := p.callers[pod.workload]
+		if !pod.workload.NativeTunnel && len(by.trusted()) > 0 {
+			p.told.behind++
+		}
+		for w, trusted := range by {
+			if !trusted && p.refuses(l4, w) {
+				refusing[fmt.Sprintf("waypoint %s leads here by a route of another namespace, and this policy refuses its principal %s", w.Key(), waypointPrincipal(w))] = true
+			}
+		}
+	}
+	p.told.refusing = slices.Sorted(maps.Keys(refusing))
+}
+
 // tellWaypoints says in the status where else the policy is enforced, and whom it still refuses.
-func (p *authPolicy) tellWaypoints(l4 *model.Policy, pods []*podInfo) {
+func (p *authPolicy) tellWaypoints() {
 	e := p.status.Condition(conditionEnforced)
 	if e == nil || e.Reason == reasonUnreadable || p.object.Spec.DryRun {
 		return
 	}
-	if at := p.waypointsText(pods, true); at != "" {
-		text := "calls through waypoint " + at + " are judged there, by their original caller"
-		e.Message = joinText(e.Message, text)
+	if p.told.at != "" {
+		e.Message = joinText(e.Message, "calls through waypoint "+p.told.at+" are judged there, by their original caller")
 	}
-	for _, pod := range pods {
-		for w, trusted := range p.callers[pod.workload] {
-			if !trusted && p.refuses(l4, w) {
-				text := fmt.Sprintf("waypoint %s leads here by a route of another namespace, and this policy refuses its principal %s", w.Key(), waypointPrincipal(w))
-				p.status.warn("spec", text, "allow that principal here if its callers are to come in")
-			}
-		}
+	for _, text := range p.told.refusing {
+		p.status.warn("spec", text, "allow that principal here if its callers are to come in")
 	}
 }
 

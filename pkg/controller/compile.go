@@ -38,6 +38,7 @@ type compiler struct {
 	callers    map[*model.Workload]callers  // waypoints that call a workload
 	offers     map[string][]*serviceInfo    // services by namespace; empty without waypoints
 	callees    map[string][]*model.Workload // what waypoints could call, by namespace; empty without waypoints
+	later      later                        // for changes of pods alone
 }
 
 // serviceInfo is a service with what compiling it found out.
@@ -47,6 +48,8 @@ type serviceInfo struct {
 	use    *waypointUse // nil: no waypoint is asked for
 	pods   []*podInfo   // its endpoints
 	reach  []reach      // services that its routes lead to
+	called bool         // a waypoint calls its endpoints
+	fixed  bool         // something beyond selectors depends on which its endpoints are
 }
 
 func newCompiler(objs *source.Objects, cfg Config) *compiler {
@@ -57,6 +60,7 @@ func newCompiler(objs *source.Objects, cfg Config) *compiler {
 		gateways: map[string]*gateway{}, services: map[string]*serviceInfo{}, claims: map[string]string{},
 		callers: map[*model.Workload]callers{}, callees: map[string][]*model.Workload{}, offers: map[string][]*serviceInfo{},
 	}
+	c.later = newLater()
 	c.snap.TrustDomain, c.snap.ClusterDomain = cfg.TrustDomain, cfg.ClusterDomain
 	for _, n := range objs.Namespaces {
 		c.namespaces[n.Value.Name] = n.Value

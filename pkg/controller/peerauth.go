@@ -22,6 +22,8 @@ type peerMode struct {
 type peerAuth struct {
 	source.Object[api.PeerAuthentication]
 	status *Status
+	before Status // what it was before it said anything of pods
+	pods   *tally
 }
 
 // compilePeerAuthentications makes DENY policies for callers without identity. The narrowest that applies
@@ -94,23 +96,41 @@ func (c *compiler) namespacesWith(byNamespace map[string]*peerAuth) []string {
 // peerNamespace puts a namespace's mode in force, and those of its selected workloads.
 func (c *compiler) peerNamespace(ns string, mode peerMode, from *peerAuth, selected []*peerAuth, wide bool) {
 	if mode.strict && len(mode.ports) == 0 && !slices.ContainsFunc(selected, (*peerAuth).permissive) {
+		c.later.peers[ns] = peerLists{strict: true}
 		if !wide {
 			c.addPeerPolicy(from, model.ScopeNamespace, ns, mode)
 		}
 		return // every workload is strict
 	}
+	lists := peerLists{mode: mode, from: from, selected: selected}
+	c.later.peers[ns] = lists
 	for _, p := range c.pods.all[ns] {
-		m, f := mode, from
-		if s := peerSelector(p, selected); s != nil {
-			m, f = s.over(mode), s
-		}
-		if f == nil {
-			continue
-		}
-		if key := c.addPeerPolicy(f, model.ScopeSelector, f.Value.Namespace, m); key != "" {
-			p.workload.Policies = append(p.workload.Policies, key)
+		if f, m := lists.of(p); f != nil {
+			if key := c.addPeerPolicy(f, model.ScopeSelector, f.Value.Namespace, m); key != "" {
+				c.later.listers[key]++
+				p.workload.Policies = append(p.workload.Policies, key)
+			}
 		}
 	}
+}
+
+// peerLists is what each workload of a namespace lists.
+type peerLists struct {
+	strict   bool // nothing: a wider policy makes all of them strict
+	mode     peerMode
+	from     *peerAuth // that says mode; nil none
+	selected []*peerAuth
+}
+
+// of finds what counts for a pod; nil: nothing.
+func (l peerLists) of(p *podInfo) (*peerAuth, peerMode) {
+	if l.strict {
+		return nil, peerMode{}
+	}
+	if s := peerSelector(p, l.selected); s != nil {
+		return s, s.over(l.mode)
+	}
+	return l.from, l.mode
 }
 
 // peerSelector is the oldest PeerAuthentication whose selector takes a pod.
@@ -125,6 +145,15 @@ func peerSelector(p *podInfo, selected []*peerAuth) *peerAuth {
 
 // addPeerPolicy makes the policy of a mode and returns its key, "" for a mode that refuses nothing.
 func (c *compiler) addPeerPolicy(from *peerAuth, scope model.PolicyScope, ns string, mode peerMode) string {
+	p := peerPolicy(from, scope, ns, mode)
+	if p == nil {
+		return ""
+	}
+	c.snap.Policies[p.Key()] = p
+	return p.Key()
+}
+
+func peerPolicy(from *peerAuth, scope model.PolicyScope, ns string, mode peerMode) *model.Policy {
 	m := model.Match{NotPrincipals: []model.StringMatch{{Kind: model.Presence}}}
 	var strict, open []uint16
 	for port, s := range mode.ports {
@@ -142,7 +171,7 @@ func (c *compiler) addPeerPolicy(from *peerAuth, scope model.PolicyScope, ns str
 	case len(strict) > 0:
 		m.Ports = strict
 	default:
-		return ""
+		return nil
 	}
 	p := &model.Policy{
 		// An underscore, so that no AuthorizationPolicy can have the name.
@@ -155,8 +184,7 @@ func (c *compiler) addPeerPolicy(from *peerAuth, scope model.PolicyScope, ns str
 	case scope == model.ScopeSelector && from.Value.Spec.Selector == nil:
 		p.Name += "_listed"
 	}
-	c.snap.Policies[p.Key()] = p
-	return p.Key()
+	return p
 }
 
 // over lays this object's modes over those of the wider scope.
@@ -241,17 +269,24 @@ func (p *peerAuth) enforced(c *compiler) {
 		return
 	}
 	var pods []*podInfo
+	scope := model.ScopeNamespace
 	switch sel := p.Value.Spec.Selector; {
 	case sel != nil:
+		scope = model.ScopeSelector
 		pods = c.pods.matching(p.Value.Namespace, sel.MatchLabels)
 	case p.Value.Namespace == api.SystemNamespace:
-		for _, list := range c.pods.all {
-			pods = append(pods, list...)
-		}
+		scope = model.ScopeMesh
+		pods = c.pods.everywhere()
 	default:
 		pods = c.pods.all[p.Value.Namespace]
 	}
-	enforcement(p.status, pods, p.Value.Spec.Selector)
+	p.before = p.status.clone()
+	p.pods = c.counting(scope, p.Value.Namespace, p.Value.Spec.Selector, pods, func() *Status {
+		fresh := p.before.clone()
+		enforcement(&fresh, p.pods, p.Value.Spec.Selector)
+		return &fresh
+	})
+	enforcement(p.status, p.pods, p.Value.Spec.Selector)
 }
 
 // byAge puts older objects first, then the order of names.

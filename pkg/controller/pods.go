@@ -16,6 +16,9 @@ type podInfo struct {
 	waypoint *model.Waypoint // before the workload itself; nil none
 }
 
+// name is namespace/name.
+func (p *podInfo) name() string { return p.object.Namespace + "/" + p.object.Name }
+
 // podIndex finds pods by label.
 type podIndex struct {
 	all     map[string][]*podInfo            // by namespace
@@ -39,6 +42,15 @@ func (x *podIndex) add(p *podInfo) {
 	for k, v := range p.object.Labels {
 		labels[k+"="+v] = append(labels[k+"="+v], p)
 	}
+}
+
+// everywhere lists all pods.
+func (x *podIndex) everywhere() []*podInfo {
+	out := make([]*podInfo, 0, len(x.byName))
+	for _, list := range x.all {
+		out = append(out, list...)
+	}
+	return out
 }
 
 // matching returns the pods of a namespace that carry all labels; all pods for none.

@@ -49,6 +49,7 @@ func (c *compiler) compileReach() {
 	}
 	for _, info := range c.served {
 		w := info.use.waypoint
+		info.called = true
 		for _, p := range info.pods {
 			c.call(p, w, true)
 		}
@@ -57,6 +58,7 @@ func (c *compiler) compileReach() {
 			if other == nil || other == info {
 				continue
 			}
+			other.called = true
 			ns := other.object.Namespace
 			for _, p := range other.pods {
 				c.call(p, w, r.from == ns || w.Namespace == ns)
@@ -91,6 +93,7 @@ func (p *authPolicy) bind(out *model.L7Policy, scope model.PolicyScope, pods []*
 	out.Workloads = true
 	key := out.Key() + "@workloads"
 	p.snap.L7Policies[key] = out
+	p.later.bound.add(scope, p.object.Namespace, labelsOf(p.object.Spec.Selector), key)
 	for _, w := range p.bound(scope, pods) {
 		p.snap.Bindings.Set(w.UID, append(p.snap.Bindings.Get(w.UID), key))
 	}

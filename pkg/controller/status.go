@@ -126,16 +126,35 @@ func (c *compiler) status(kind string, o metav1.Object, at source.Origin) *Statu
 	return s
 }
 
-// finish lists the statuses in a fixed order.
+// finish puts all statuses in order.
 func (c *compiler) finish() []Status {
+	for _, s := range c.statuses {
+		s.finish()
+	}
+	return c.list()
+}
+
+// list are the statuses in a fixed order.
+func (c *compiler) list() []Status {
 	out := make([]Status, 0, len(c.statuses))
 	for _, s := range c.statuses {
-		slices.SortStableFunc(s.Conditions, func(a, b metav1.Condition) int { return cmp.Compare(a.Type, b.Type) })
-		for i, n := range s.Problems {
-			s.Problems[i].Line, _ = s.origin.At(n.Path)
-		}
 		out = append(out, *s)
 	}
 	slices.SortFunc(out, func(a, b Status) int { return cmp.Compare(a.Key(), b.Key()) })
+	return out
+}
+
+// finish puts what a status says in order. It is not changed after that.
+func (s *Status) finish() {
+	slices.SortStableFunc(s.Conditions, func(a, b metav1.Condition) int { return cmp.Compare(a.Type, b.Type) })
+	for i, n := range s.Problems {
+		s.Problems[i].Line, _ = s.origin.At(n.Path)
+	}
+}
+
+// clone shares nothing with s that is changed while a status is made.
+func (s *Status) clone() Status {
+	out := *s
+	out.Conditions, out.Problems = slices.Clone(s.Conditions), slices.Clone(s.Problems)
 	return out
 }

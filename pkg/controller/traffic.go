@@ -60,6 +60,7 @@ func (c *compiler) labelEndpoints(t attached, subset map[string]string) {
 		if info == nil {
 			continue
 		}
+		info.fixed = true
 		for _, p := range info.pods {
 			labelWorkload(p, subset)
 		}

@@ -18,7 +18,7 @@ func (c *compiler) compileUnread() {
 		if o == nil {
 			continue
 		}
-		p := &authPolicy{compiler: c, object: o, status: c.status("AuthorizationPolicy", o, u.Origin), action: model.Deny}
+		p := &authPolicy{compiler: c, object: o, status: c.status("AuthorizationPolicy", o, u.Origin), action: model.Deny, unread: true}
 		effect := "all calls to its target are refused"
 		if o.Spec.DryRun {
 			effect = "in dry run it objects to all calls"

@@ -17,7 +17,7 @@ func (c *compiler) compileWorkloads() {
 	c.pods = newPodIndex()
 	for _, o := range c.objs.Pods {
 		p := o.Value
-		if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+		if ended(p) {
 			continue
 		}
 		w := c.workload(p)
@@ -38,7 +38,7 @@ func (c *compiler) compileWorkloads() {
 
 func (c *compiler) workload(p *corev1.Pod) *model.Workload {
 	w := &model.Workload{
-		UID:  c.cfg.Cluster + "//Pod/" + p.Namespace + "/" + p.Name,
+		UID:  c.uid(p),
 		Name: p.Name, Namespace: p.Namespace, ServiceAccount: cmp.Or(p.Spec.ServiceAccountName, "default"),
 		TrustDomain: c.cfg.TrustDomain, Addresses: podAddresses(p), Network: c.cfg.Network,
 		Node: p.Spec.NodeName, Cluster: c.cfg.Cluster, Locality: c.locality(p.Spec.NodeName),
@@ -53,6 +53,11 @@ func (c *compiler) workload(p *corev1.Pod) *model.Workload {
 		w.Protocol = model.HBONE
 	}
 	return w
+}
+
+// uid is of the pod's workload.
+func (c *compiler) uid(p *corev1.Pod) string {
+	return c.cfg.Cluster + "//Pod/" + p.Namespace + "/" + p.Name
 }
 
 // announced reports whether the pod's traffic is captured, as its node's agent says: in the pod's
