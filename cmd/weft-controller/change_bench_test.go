@@ -48,7 +48,10 @@ func benchOneChange(b *testing.B, pods int) {
 	objs := meshOf(pods)
 	publish := func(o *source.Objects) {
 		p.changed(o, nil)
-		p.publisher.begin(<-p.publisher.next, time.Now())
+		if len(p.publisher.next) > 0 {
+			next := <-p.publisher.next
+			p.publisher.begin(next.Snapshot, next.what, time.Now())
+		}
 	}
 	publish(objs)
 	b.ReportAllocs()

@@ -20,6 +20,7 @@ import (
 type metrics struct {
 	change       prometheus.Histogram
 	build        prometheus.Histogram
+	compilations *prometheus.CounterVec
 	objects      prometheus.Gauge
 	faults       prometheus.Gauge
 	problems     *prometheus.GaugeVec
@@ -47,6 +48,7 @@ func newMetrics(reg prometheus.Registerer) metrics {
 	m := metrics{
 		change:       seconds("change_seconds", "From a change of the objects to its publication."),
 		build:        seconds("snapshot_build_seconds", "Compiling the objects into a snapshot."),
+		compilations: counters("compilations_total", "Compilations: whole, or incremental where only pods had changed, and nothing that concerns more than them.", "way"),
 		objects:      prometheus.NewGauge(prometheus.GaugeOpts(opts("objects", "Objects read from all sources."))),
 		faults:       prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "weft", Name: "faults_active", Help: "Faults that are in force, on requests or connections."}),
 		problems:     gauges("problems", "Problems of files and objects, see /debug/status.", "severity"),
@@ -56,13 +58,26 @@ func newMetrics(reg prometheus.Registerer) metrics {
 		filesPending: gauges("files_pending", "Files of status and deployments that could not be written yet.", "folder"),
 		fileFailures: counters("file_failures_total", "Attempts to write status or deployments that failed.", "folder"),
 	}
-	reg.MustRegister(m.change, m.build, m.objects, m.faults, m.problems, m.pushes, m.certificates, m.strangers, m.filesPending, m.fileFailures)
+	reg.MustRegister(m.change, m.build, m.compilations, m.objects, m.faults, m.problems, m.pushes, m.certificates, m.strangers, m.filesPending, m.fileFailures)
 	return m
 }
 
-func (m metrics) observe(took time.Duration, objects int, entries []objectReport) {
+func (m metrics) observe(took time.Duration, objects int) {
 	m.change.Observe(took.Seconds())
 	m.objects.Set(float64(objects))
+}
+
+func (m metrics) compiled(took time.Duration, incremental bool) {
+	m.build.Observe(took.Seconds())
+	way := "whole"
+	if incremental {
+		way = "incremental"
+	}
+	m.compilations.WithLabelValues(way).Inc()
+}
+
+// found counts what is wrong with objects.
+func (m metrics) found(entries []objectReport) {
 	count := map[source.Severity]int{source.Error: 0, source.Warning: 0}
 	for _, e := range entries {
 		for _, p := range e.Problems {

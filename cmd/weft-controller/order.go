@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -21,7 +22,7 @@ const orderWait = 2 * time.Second
 type publisher struct {
 	p    *pipeline
 	wait time.Duration
-	next chan *model.Snapshot // at most one, the newest
+	next chan publication // at most one, the newest
 
 	want  *model.Snapshot // all that follows belongs to run
 	told  *model.Snapshot // what ztunnels were given last
@@ -32,16 +33,23 @@ type publisher struct {
 }
 
 func newPublisher(p *pipeline) *publisher {
-	return &publisher{p: p, wait: cmp.Or(p.c.orderWait, orderWait), next: make(chan *model.Snapshot, 1), told: model.NewSnapshot(), linger: cmp.Or(p.c.linger, linger), come: map[string]time.Time{}, leave: map[departed]*departure{}}
+	return &publisher{p: p, wait: cmp.Or(p.c.orderWait, orderWait), next: make(chan publication, 1), told: model.NewSnapshot(), linger: cmp.Or(p.c.linger, linger), come: map[string]time.Time{}, leave: map[departed]*departure{}}
+}
+
+// publication is a snapshot to publish, and what differs from the one before; nil: anything may.
+type publication struct {
+	*model.Snapshot
+	what *model.Changes
 }
 
 // set hands over the next snapshot; one that was not taken yet is passed over. For one caller at a time.
-func (u *publisher) set(s *model.Snapshot) {
+func (u *publisher) set(s *model.Snapshot, what *model.Changes) {
 	select {
-	case <-u.next:
+	case over := <-u.next:
+		what = over.what.Join(what)
 	default:
 	}
-	u.next <- s
+	u.next <- publication{s, what}
 }
 
 func (u *publisher) run(ctx context.Context) {
@@ -54,7 +62,7 @@ func (u *publisher) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case s := <-u.next:
-			u.begin(s, time.Now())
+			u.begin(s.Snapshot, s.what, time.Now())
 		case <-again:
 			u.goOn(time.Now())
 		}
@@ -62,7 +70,11 @@ func (u *publisher) run(ctx context.Context) {
 }
 
 // begin publishes a snapshot as far as that can be done at once.
-func (u *publisher) begin(s *model.Snapshot, now time.Time) {
+func (u *publisher) begin(s *model.Snapshot, what *model.Changes, now time.Time) {
+	if what.From(u.want) && u.told == u.want && len(u.come)+len(u.leave) == 0 {
+		u.workloads(s, what)
+		return
+	}
 	u.want = s
 	come := map[string]time.Time{}
 	for key, next := range s.Services {
@@ -82,6 +94,17 @@ func (u *publisher) begin(s *model.Snapshot, now time.Time) {
 	u.p.configureWaypoints(s, u.forEnvoys)
 	u.tell()
 	u.settle()
+}
+
+// workloads publishes workloads that differ, where nothing else does and nobody is waited for.
+func (u *publisher) workloads(s *model.Snapshot, what *model.Changes) {
+	behind := func(w *model.Workload) bool { return w != nil && (len(w.Services) > 0 || w.Waypoint != nil) }
+	concerns := func(uid string) bool { return behind(what.Since.Workloads.Get(uid)) || behind(s.Workloads.Get(uid)) }
+	u.want, u.told = s, s
+	if len(s.Waypoints) > 0 && slices.ContainsFunc(what.Workloads, concerns) {
+		u.p.configureWaypoints(s, u.forEnvoys)
+	}
+	u.p.xds.Update(s, what)
 }
 
 // goOn takes the next step when its time has come.

@@ -44,8 +44,10 @@ type pipeline struct {
 	keys      *jwks.Fetcher      // of token issuers
 	modules   *modules.Fetcher   // of extensions
 
-	changing sync.Mutex  // held while a change goes through; protects wake
+	changing sync.Mutex  // held while a change goes through; protects what follows, but for what is atomic
 	wake     *time.Timer // when the objects mean something else, for a fault expires
+	compile  controller.Incremental
+	restate  *time.Timer // when statuses are brought up to date; nil: they are
 	latest   atomic.Pointer[model.Snapshot]
 	read     atomic.Pointer[source.Objects]
 
@@ -80,7 +82,7 @@ func (p *pipeline) changed(objs *source.Objects, problems []source.Problem) {
 	p.change(objs, problems)
 }
 
-// again compiles what was read last, since something beside the objects has changed.
+// again compiles what was read last, and all of it, since something beside the objects has changed.
 func (p *pipeline) again() {
 	p.changing.Lock()
 	defer p.changing.Unlock()
@@ -88,6 +90,7 @@ func (p *pipeline) again() {
 		p.mu.Lock()
 		problems := p.problems
 		p.mu.Unlock()
+		p.compile.Forget()
 		p.change(objs, problems)
 	}
 }
@@ -111,25 +114,82 @@ func (p *pipeline) change(objs *source.Objects, problems []source.Problem) {
 	if next := controller.NextExpiry(objs, start); !next.IsZero() {
 		p.wake = time.AfterFunc(next.Sub(start), func() { p.changedAgain(objs, problems) })
 	}
-	snap, status := controller.Compile(objs, controller.Config{TrustDomain: p.c.trustDomain, ClusterDomain: p.c.clusterDomain, Ranges: p.c.podRanges, Now: start, Keys: p.keys.States(), Modules: p.modules.Known()})
-	p.health.Apply(snap)
-	p.metrics.build.Observe(time.Since(start).Seconds())
-	p.read.Store(objs)
+	out := p.compile.Compile(objs, controller.Config{TrustDomain: p.c.trustDomain, ClusterDomain: p.c.clusterDomain, Ranges: p.c.podRanges, Now: start, Keys: p.keys.States(), Modules: p.modules.Known()})
+	snap := out.Snapshot
+	p.health.ApplyTo(snap, out.Changes)
+	p.metrics.compiled(time.Since(start), out.Changes != nil)
+	before := p.read.Swap(objs)
 	p.latest.Store(snap)
+	if out.Changes == nil {
+		p.whole(objs, snap, problems)
+	} else {
+		p.pods(before, objs, out, problems)
+	}
+	p.metrics.observe(time.Since(start), objs.Count())
+	p.log.Debug("published", zap.Duration("took", time.Since(start)), zap.Int("objects", objs.Count()), zap.Bool("incremental", out.Changes != nil),
+		zap.Int("workloads", snap.Workloads.Len()), zap.Int("services", len(snap.Services)), zap.Int("problems", len(problems)))
+}
+
+// whole publishes what was compiled from all objects.
+func (p *pipeline) whole(objs *source.Objects, snap *model.Snapshot, problems []source.Problem) {
 	p.nodes.SetSnapshot(snap)
+	deploys := p.deployed(objs, snap)
 	p.mu.Lock()
 	p.logNew(problems)
-	p.compiled, p.problems, p.deploys = status, problems, p.deployed(objs, snap)
+	p.problems, p.deploys = problems, deploys
 	maps.Copy(p.stamps, p.out.known(objs))
 	p.mu.Unlock()
-	p.publisher.set(snap)
-	p.mu.Lock()
-	p.report()
+	p.publisher.set(snap, nil)
 	p.metrics.faults.Set(float64(len(activeFaults(snap))))
-	p.metrics.observe(time.Since(start), objs.Count(), p.reports)
+	p.state()
+}
+
+// restateAfter is how long changes of pods alone are gathered until statuses, which count them, are written.
+const restateAfter = time.Second
+
+// pods publishes what differs where nothing but pods does.
+func (p *pipeline) pods(before, objs *source.Objects, out controller.Compiled, problems []source.Problem) {
+	if len(out.Changes.Workloads) > 0 {
+		p.nodes.Update(out.Snapshot, out.Changes)
+		p.publisher.set(out.Snapshot, out.Changes)
+	}
+	p.mu.Lock()
+	p.logNew(problems)
+	told := len(p.problems)+len(problems) > 0
+	p.problems = problems
+	if !objs.SameButPods(before) { // in what others wrote of it
+		maps.Copy(p.stamps, p.out.known(objs))
+		told = true
+	}
 	p.mu.Unlock()
-	p.log.Debug("published", zap.Duration("took", time.Since(start)), zap.Int("objects", objs.Count()),
-		zap.Int("workloads", snap.Workloads.Len()), zap.Int("services", len(snap.Services)), zap.Int("problems", len(problems)))
+	switch {
+	case slices.ContainsFunc(out.Changes.Workloads, ours):
+		p.state() // the agents' readiness is for more than counting
+	case (told || out.Restated) && p.restate == nil:
+		p.restate = time.AfterFunc(restateAfter, func() {
+			p.changing.Lock()
+			defer p.changing.Unlock()
+			if p.restate != nil {
+				p.state()
+			}
+		})
+	}
+}
+
+// ours reports whether a workload is of Weft itself.
+func ours(uid string) bool { return strings.Contains(uid, "//Pod/"+api.SystemNamespace+"/") }
+
+// state brings all statuses up to date. Call with changing held.
+func (p *pipeline) state() {
+	if p.restate != nil {
+		p.restate.Stop()
+		p.restate = nil
+	}
+	compiled := p.compile.Statuses()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.compiled = compiled
+	p.report()
 }
 
 // activeFaults are the names of the faults in force.
@@ -178,6 +238,7 @@ func (p *pipeline) report() {
 	}
 	p.reports = reports(p.compiled, p.problems, p.refusals)
 	p.stamps = p.stamps.apply(p.reports, metav1.NewTime(time.Now().Truncate(time.Second)))
+	p.metrics.found(p.reports)
 	p.out.set(wanted{objects: objs, reports: p.reports, waypoints: p.deploys})
 }
 
@@ -236,6 +297,12 @@ func waypointOf(nodeID string) (string, bool) {
 }
 
 func (p *pipeline) close() {
+	p.changing.Lock()
+	if p.restate != nil {
+		p.restate.Stop()
+		p.restate = nil
+	}
+	p.changing.Unlock()
 	p.keys.Close()
 	p.modules.Close()
 	p.forgetWaypoints(model.NewSnapshot())

@@ -18,7 +18,6 @@ type batch struct {
 	workloads, pending map[string]*model.Workload // by uid; nil where it is gone
 	bindings           map[string][]string
 	counts             []*counted // whose tally may differ
-	called             bool
 }
 
 func newBatch(c *compiler) *batch {
@@ -64,7 +63,7 @@ func (b *batch) onlyReady(p podChange) bool {
 	next.workload, b.workloads[w.UID] = &w, &w
 	if by := b.callers[info.workload]; len(by) > 0 {
 		delete(b.callers, info.workload)
-		b.callers[&w], b.called = by, true
+		b.callers[&w] = by
 	}
 	return true
 }
@@ -138,9 +137,6 @@ func (b *batch) add(p *corev1.Pod) bool {
 		b.later.listers[key]++
 		w.Policies = append(w.Policies, key)
 	}
-	if b.later.pods[p.Namespace] == 0 && b.namespaces[p.Namespace] == nil {
-		return false // the first of a namespace that nobody knew
-	}
 	b.later.pods[p.Namespace]++
 	w.Policies = append(w.Policies, b.later.listed.of(p.Namespace, p.Labels)...)
 	sortUnique(&w.Policies)
@@ -207,7 +203,7 @@ func (b *batch) count(p *podInfo, by func(*tally, *podInfo)) {
 
 // finish is the outcome.
 func (b *batch) finish() Compiled {
-	out := Compiled{Changes: &model.Changes{Since: b.snap, Called: b.called}}
+	out := Compiled{Changes: &model.Changes{Since: b.snap}}
 	uids := map[string]bool{}
 	next := *b.snap
 	next.Workloads = replaced(next.Workloads, b.workloads, uids)

@@ -52,7 +52,7 @@ func (k *Incremental) Forget() { k.last = nil }
 // podsOnly compiles the pods that differ; false where that does not do. Then the last compilation is not used again.
 func (k *Incremental) podsOnly(objs *source.Objects, cfg Config) (Compiled, bool) {
 	c := k.last
-	if c == nil || !sameConfig(c.cfg, cfg) || !objs.SameButPods(c.objs) || !maps.Equal(objs.Announcements, c.objs.Announcements) {
+	if c == nil || !sameConfig(c.cfg, cfg) || !objs.SameSpecsButPods(c.objs) || !maps.Equal(objs.Announcements, c.objs.Announcements) {
 		return Compiled{}, false
 	}
 	c.prepare()

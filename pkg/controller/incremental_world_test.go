@@ -57,7 +57,9 @@ func replace[T any, P interface {
 // one in n.
 func (c *changing) one(n int) bool { return c.IntN(n) == 0 }
 
-func (c *changing) namespace() string { return oneOf(c.dice, "shop", "shop", "other", api.SystemNamespace) }
+func (c *changing) namespace() string {
+	return oneOf(c.dice, "shop", "shop", "other", api.SystemNamespace)
+}
 
 // edit gives the objects a new value, so that the old one stays.
 func (c *changing) edit() *source.Objects {
@@ -76,6 +78,9 @@ func (c *changing) pod() {
 			now.DeletionTimestamp = &metav1.Time{Time: c.now}
 		}
 		now.Status.Conditions = c.ready()
+		if c.one(5) {
+			now.Labels["stage"] = oneOf(c.dice, "one", "two")
+		}
 		if c.one(5) {
 			now.Status.PodIPs, now.Status.PodIP = nil, oneOf(c.dice, "", "10.9.9.9", "10.1.0.7")
 		}
@@ -120,7 +125,7 @@ func (c *changing) newPod(ns string, i int) *corev1.Pod {
 	if c.one(8) {
 		p.Status.PodIP = oneOf(c.dice, "", "10.9.9.9", "10.1.0.7")
 	}
-	if c.waypoints && c.one(12) {
+	if c.waypoints && c.one(6) {
 		p.Labels[api.LabelUseWaypoint] = oneOf(c.dice, "wp", "none", "missing")
 	}
 	if c.waypoints && c.one(12) {
@@ -134,13 +139,13 @@ func (c *changing) other() {
 	ns, gone := c.namespace(), c.one(3)
 	objs := c.edit()
 	service := oneOf(c.dice, "pay", "cart", "all", "hand", "wp")
-	switch name := oneOf(c.dice, "x", "y"); c.IntN(13) {
+	switch name := oneOf(c.dice, "x", "y"); c.IntN(14) {
 	case 0:
 		replace(&objs.Namespaces, "", ns, unless(gone, c.newNamespace))
 	case 1, 2:
 		replace(&objs.Services, ns, service, unless(gone, func() *corev1.Service { return c.newService(service) }))
 	case 3:
-		replace(&objs.EndpointSlices, ns, name, unless(gone || c.one(2), c.newSlice))
+		replace(&objs.EndpointSlices, ns, name, unless(gone, c.newSlice))
 	case 4, 5, 6:
 		p := c.policy(name)
 		c.target(p)
@@ -155,7 +160,7 @@ func (c *changing) other() {
 		replace(&objs.RequestAuthentications, ns, name, unless(gone || c.one(2), func() *api.RequestAuthentication {
 			return &api.RequestAuthentication{Spec: api.RequestAuthenticationSpec{Required: true, TargetRefs: []api.TargetRef{{Kind: "Service", Name: service}}}}
 		}))
-	case 11:
+	case 11, 13:
 		c.waypoint(objs, ns, gone)
 	case 12:
 		at := metav1.NewTime(c.now.Add(time.Duration(c.IntN(5)) * time.Minute))
@@ -211,8 +216,8 @@ func (c *changing) newService(name string) *corev1.Service {
 func (c *changing) newSlice() *discoveryv1.EndpointSlice {
 	port, ready := int32(80), c.one(2)
 	name := "http"
-	e := discoveryv1.Endpoint{Addresses: []string{oneOf(c.dice, "10.9.9.9", "10.1.0.7", "10.0.4.3", "192.0.2.1")}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}
-	if c.one(3) {
+	e := discoveryv1.Endpoint{Addresses: []string{oneOf(c.dice, "10.9.9.9", "10.1.0.7", "10.0.4.3", "192.0.2.1", "192.0.2.2")}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}
+	if c.one(2) {
 		e.TargetRef = &corev1.ObjectReference{Kind: "Pod", Name: fmt.Sprintf("p%d", c.IntN(12))}
 	}
 	return &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{discoveryv1.LabelServiceName: "hand"}}, AddressType: discoveryv1.AddressTypeIPv4,
@@ -251,7 +256,7 @@ func (c *changing) waypoint(objs *source.Objects, ns string, gone bool) {
 	switch c.IntN(3) {
 	case 0:
 		replace(&objs.Gateways, ns, "wp", unless(gone, func() *gatewayv1.Gateway {
-			return &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{api.LabelWaypointFor: oneOf(c.dice, "service", "all", "nonsense")}},
+			return &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{api.LabelWaypointFor: oneOf(c.dice, "service", "all", "workload", "nonsense")}},
 				Spec: gatewayv1.GatewaySpec{GatewayClassName: api.WaypointClass}}
 		}))
 	case 1:

@@ -7,8 +7,6 @@ type Changes struct {
 	Since *Snapshot
 	// Workloads are the uids of those that are new, different or gone.
 	Workloads []string
-	// Called reports that a waypoint calls one of them.
-	Called bool
 }
 
 // Join is what two changes come to, one after the other; nil where that cannot be told.
@@ -16,7 +14,7 @@ func (c *Changes) Join(next *Changes) *Changes {
 	if c == nil || next == nil {
 		return nil
 	}
-	return &Changes{Since: c.Since, Workloads: append(c.Workloads[:len(c.Workloads):len(c.Workloads)], next.Workloads...), Called: c.Called || next.Called}
+	return &Changes{Since: c.Since, Workloads: append(c.Workloads[:len(c.Workloads):len(c.Workloads)], next.Workloads...)}
 }
 
 // From reports whether c says what differs from a snapshot.

@@ -26,7 +26,7 @@ type kind struct {
 	sort       func(*Objects)
 	count      func(*Objects) int
 	each       func(*Objects, func(metav1.Object, Origin))
-	same       func(a, b *Objects) bool // the very same objects
+	same       func(a, b *Objects, statusAside bool) bool
 	validate   func(*inspection, metav1.Object)
 	schema     func() (*schema, error) // nil for others' kinds
 }
@@ -96,7 +96,7 @@ func newKind[T any, P interface {
 				visit(P(v.Value), v.Origin)
 			}
 		},
-		same:     func(a, b *Objects) bool { return slices.Equal(*list(a), *list(b)) },
+		same:     func(a, b *Objects, statusAside bool) bool { return sameList[T, P](*list(a), *list(b), statusAside) },
 		validate: validators[name],
 		schema:   schemaOf(group, name),
 	}

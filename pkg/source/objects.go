@@ -1,8 +1,6 @@
 package source
 
 import (
-	"slices"
-
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -86,15 +84,4 @@ func (o *Objects) Counts() map[string]int {
 		out[k.name] = k.count(o)
 	}
 	return out
-}
-
-// SameButPods reports whether two hold the same objects of all kinds but pods, written at the same places. Objects that
-// were handed out are not changed, so the same pointer is the same object.
-func (o *Objects) SameButPods(p *Objects) bool {
-	for _, k := range kinds {
-		if k.name != "Pod" && !k.same(o, p) {
-			return false
-		}
-	}
-	return slices.Equal(o.Unread, p.Unread)
 }

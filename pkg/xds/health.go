@@ -115,13 +115,30 @@ func (h *HealthReports) Expire() {
 
 // Apply marks the workloads that fail a health check as unhealthy, in a snapshot that nobody else has yet. Of what a
 // node says only its own workloads count, and of these those that a service checks.
-func (h *HealthReports) Apply(s *model.Snapshot) {
+func (h *HealthReports) Apply(s *model.Snapshot) { h.ApplyTo(s, nil) }
+
+// ApplyTo is Apply where workloads of a snapshot are new, by uid, and others have the rest already: in it nothing is
+// changed. With nil all are new.
+func (h *HealthReports) ApplyTo(s *model.Snapshot, what *model.Changes) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for node, n := range h.nodes {
-		for _, uid := range n.unhealthy {
-			if w := s.Workloads.Get(uid); w != nil && w.Node == node && probed(s, w) {
-				w.Unhealthy = true
+	mark := func(uid, node string) {
+		if w := s.Workloads.Get(uid); w != nil && w.Node == node && probed(s, w) {
+			w.Unhealthy = true
+		}
+	}
+	if what == nil {
+		for node, n := range h.nodes {
+			for _, uid := range n.unhealthy {
+				mark(uid, node)
+			}
+		}
+		return
+	}
+	for _, uid := range what.Workloads {
+		if w := s.Workloads.Get(uid); w != nil {
+			if _, ill := slices.BinarySearch(h.nodes[w.Node].unhealthy, uid); ill {
+				mark(uid, w.Node)
 			}
 		}
 	}
