@@ -2,6 +2,13 @@ package testmesh
 
 import "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 
+// Connected reports whether Envoy has asked for anything yet.
+func (e *Envoy) Connected() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.asked) > 0
+}
+
 // Current reports whether Envoy has answered what was published last, and has got the endpoints of all clusters in
 // it: an answered subscription waits for more.
 func (e *Envoy) Current() bool {
