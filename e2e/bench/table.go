@@ -175,6 +175,13 @@ func (r *report) rewrite(file string) error {
 	for _, row := range rows {
 		fmt.Fprintln(&b, "| "+strings.Join(row, " | ")+" |")
 	}
+	shown, err := r.drawAll(file)
+	if err != nil {
+		return err
+	}
+	if len(shown) > 0 {
+		fmt.Fprintf(&b, "\n%s\n", strings.Join(shown, "\n"))
+	}
 	b.WriteString(markdown(r.hopRows()))
 	b.WriteString(markdown(r.nearRows()))
 	if len(r.Scale)+len(r.Fleet) > 0 {
