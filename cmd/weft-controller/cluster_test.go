@@ -211,6 +211,7 @@ func TestOnACluster(t *testing.T) {
 		z := b.dialToken(address, b.token("weft-system", "weft-ztunnel", ca.TokenAudience))
 		eventually(t, "the service arrives", func() bool { return z.service("cart") != nil })
 	})
+	t.Run("keys of token issuers", func(t *testing.T) { keysOnCluster(t, b) })
 }
 
 const (

@@ -68,7 +68,7 @@ func newPipeline(c config, nodes *ca.NodePolicy, m metrics, out output, log *zap
 		waypoints: map[string]*isolate.Isolator{}, refusals: map[string][]translate.Problem{},
 	}
 	p.publisher = newPublisher(p)
-	p.keys = jwks.NewFetcher(jwks.Options{OnChange: p.again, Logger: log})
+	p.keys = jwks.NewFetcher(jwks.Options{OnChange: p.again, Logger: log}) // run gives it a memory
 	p.modules = modules.NewFetcher(modules.Options{OnChange: p.again, Client: c.modules, Logger: log})
 	return p
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/weftmesh/weft/pkg/api"
 	"github.com/weftmesh/weft/pkg/ca"
 	"github.com/weftmesh/weft/pkg/identity"
+	"github.com/weftmesh/weft/pkg/jwks"
 	"github.com/weftmesh/weft/pkg/xds"
 )
 
@@ -50,6 +51,7 @@ func run(ctx context.Context, c config) error {
 	}
 	nodes := ca.NewNodePolicy(api.SystemNamespace + "/weft-ztunnel")
 	p := newPipeline(c, nodes, m, out, log)
+	p.keys = jwks.NewFetcher(keeping(ctx, b.keeper(), jwks.Options{OnChange: p.again, Logger: log}))
 	server, err := newServer(c, authority, tokens, p, reg, log)
 	if err != nil {
 		return err

@@ -30,12 +30,20 @@ type Options struct {
 	OnChange func()
 	// After is the clock. Default time.After.
 	After func(time.Duration) <-chan time.Time
+	// Now is the clock for the age of sets. Default time.Now.
+	Now func() time.Time
+	// Kept are sets of an earlier run, by Location.Name. One that is not older than MaxAge is in force until the first
+	// success. Default none.
+	Kept map[string]Kept
+	// Keep is given each set that was fetched and is new, by Location.Name, and once an hour those that are not. It may
+	// take its time, and is called from several goroutines. Default: nothing is kept.
+	Keep func(name string, k Kept)
 	// Logger, default none.
 	Logger *zap.Logger
 }
 
 // A Fetcher keeps the key sets of the locations that it is told to watch. The last good set of each stays
-// through failures, which are retried after 1 s, then ever later, up to a minute. Safe for concurrent use.
+// through failures, and through restarts if somebody keeps it; failures are retried after 1 s, then ever later, up to a minute. Safe for concurrent use.
 type Fetcher struct {
 	o Options
 
@@ -52,6 +60,9 @@ type Fetcher struct {
 func NewFetcher(o Options) *Fetcher {
 	if o.After == nil {
 		o.After = time.After
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
@@ -92,6 +103,11 @@ func (f *Fetcher) Watch(list []Location) {
 		if f.stop[id] != nil {
 			continue
 		}
+		if _, known := f.states[id]; !known {
+			if keys := f.restore(l); keys != "" {
+				f.states[id] = State{Keys: keys}
+			}
+		}
 		ctx, cancel := context.WithCancel(context.Background())
 		f.stop[id], f.refresh[id] = cancel, l.Refresh
 		go f.watch(ctx, l)
@@ -109,7 +125,7 @@ func (f *Fetcher) Close() {
 }
 
 func (f *Fetcher) watch(ctx context.Context, l Location) {
-	retry := firstRetry
+	retry, last := firstRetry, keeping{}
 	for {
 		keys, err := fetch(ctx, l)
 		if ctx.Err() != nil {
@@ -123,6 +139,9 @@ func (f *Fetcher) watch(ctx context.Context, l Location) {
 			retry = firstRetry
 		}
 		f.store(ctx, l.ID(), keys, err)
+		if err == nil {
+			f.keep(l, keys, &last)
+		}
 		select {
 		case <-ctx.Done():
 			return

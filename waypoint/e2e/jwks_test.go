@@ -67,7 +67,7 @@ func published(t *testing.T, signers ...*signer) []byte {
 
 // Keys at an address, by the programs as they are shipped: an HTTPS server, weft-controller that fetches, a waypoint's
 // Envoy. Before the first fetch nobody is let in; keys rotate without a restart; a server that is down or talks
-// nonsense takes nothing away, and the status says so.
+// nonsense takes nothing away, nor does a restart of the controller meanwhile, and the status says so.
 func TestKeysAreFetched(t *testing.T) {
 	if !inOwnNetwork(t) {
 		return
@@ -82,7 +82,7 @@ func TestKeysAreFetched(t *testing.T) {
 	hc := p.client.HTTP(t, "10.96.0.7:80")
 	p.answers(hc, 200)
 	roots := strings.ReplaceAll(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})), "\n", "\n        ")
-	p.write("login", fmt.Sprintf(`
+	login := fmt.Sprintf(`
 apiVersion: weft.dev/v1alpha1
 kind: RequestAuthentication
 metadata: {name: login, namespace: shop}
@@ -97,7 +97,8 @@ spec:
       refresh: 10s
       caCertificates: |
         %s
-`, idp, srv.URL, roots))
+`, idp, srv.URL, roots)
+	p.write("login", login)
 
 	p.answers(hc, 401, bearer(first.token(nil))...) // never fetched
 	p.saysOf("RequestAuthentication", "shop/login", "NoKeys")
@@ -131,4 +132,13 @@ spec:
 	keys.serve(published(t, second)) // the old one is withdrawn
 	p.answers(hc, 401, bearer(first.token(nil))...)
 	p.answers(hc, 200, bearer(second.token(nil))...)
+
+	// Another controller, while the server is down: what this one fetched is in force there, also in what is new.
+	keys.serve(nil)
+	p.stop()
+	p.write("login", strings.Replace(login, "[shop]", "[shop, other]", 1))
+	p.controller()
+	p.saysOf("RequestAuthentication", "shop/login", "the last keys stay in force")
+	p.answers(hc, 200, bearer(second.token(map[string]any{"aud": "other"}))...)
+	p.answers(hc, 401, bearer(first.token(nil))...)
 }

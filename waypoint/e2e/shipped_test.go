@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -71,6 +72,7 @@ type shipped struct {
 	debug   string // address of its pages
 	client  *testmesh.Client
 	caller  *ca.Manager
+	stop    func() // ends the controller
 }
 
 // startShipped has a caller frontend. Manifests come by write.
@@ -87,9 +89,7 @@ func startShipped(t *testing.T) *shipped {
 		t.Fatal(err)
 	}
 	p.write("gateway", gatewayManifests)
-	p.run("weft-controller", "--source=dir:"+filepath.Join(dir, "src"), "--state-dir="+filepath.Join(dir, "state"), "--ca-dir="+filepath.Join(dir, "ca"),
-		"--token-public-key="+filepath.Join(dir, "token-key.pub"), "--listen="+p.control, "--debug-listen="+p.debug)
-	testmesh.Eventually(t, 30*time.Second, "the controller is ready", func() error { _, err := p.page("/ready"); return err })
+	p.controller()
 	p.waypoint(binary)
 	auth, err := ca.OpenAuthority(ca.AuthorityOptions{Dir: filepath.Join(dir, "ca")})
 	if err != nil {
@@ -107,14 +107,22 @@ func startShipped(t *testing.T) *shipped {
 	return p
 }
 
+// controller starts weft-controller, and waits until it is ready.
+func (p *shipped) controller() {
+	p.t.Helper()
+	p.stop = p.run("weft-controller", "--source=dir:"+filepath.Join(p.dir, "src"), "--state-dir="+filepath.Join(p.dir, "state"), "--ca-dir="+filepath.Join(p.dir, "ca"),
+		"--token-public-key="+filepath.Join(p.dir, "token-key.pub"), "--listen="+p.control, "--debug-listen="+p.debug)
+	testmesh.Eventually(p.t, 30*time.Second, "the controller is ready", func() error { _, err := p.page("/ready"); return err })
+}
+
 func (p *shipped) callerTLS(own, expect identity.Identity) *tls.Config {
 	return p.caller.ClientTLS(own, []identity.Identity{expect})
 }
 
-// run starts a program that ends with the test.
-func (p *shipped) run(program string, args ...string) {
+// run starts a program that ends with the test, or when stop is called.
+func (p *shipped) run(program string, args ...string) (stop func()) {
 	p.t.Helper()
-	log, err := os.Create(filepath.Join(p.dir, program+".log"))
+	log, err := os.OpenFile(filepath.Join(p.dir, program+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -124,14 +132,18 @@ func (p *shipped) run(program string, args ...string) {
 	if err := cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
-	p.t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
 		log.Close()
+	})
+	p.t.Cleanup(func() {
+		stop()
 		if text, err := os.ReadFile(log.Name()); err == nil && p.t.Failed() {
 			p.t.Logf("%s:\n%s", program, text)
 		}
 	})
+	return stop
 }
 
 // waypoint starts the launcher with its Envoy.
