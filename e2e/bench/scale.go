@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// scale is what a controller and a ztunnel need for a mesh of a size: no traffic, one workload in ten a
-// Service of its own.
+// scale is what a controller and a ztunnel need for a mesh of a size: no traffic, a Service for each ten workloads, a
+// policy for each hundred.
 type scale struct {
 	Workloads int     `json:"workloads"`
 	Services  int     `json:"services"`
@@ -113,6 +113,9 @@ func generate(dir string, workloads int) error {
 			if app := i / 10; i%10 == 0 {
 				fmt.Fprintf(w, "---\napiVersion: v1\nkind: Service\nmetadata: {name: app-%d, namespace: %s}\nspec: {clusterIP: 10.%d.%d.%d, clusterIPs: [10.%d.%d.%d], selector: {app: app-%d}, ports: [{name: http, port: 80, targetPort: 8080}]}\n",
 					app, ns, 100+app>>16, app>>8&255, app&255, 100+app>>16, app>>8&255, app&255, app)
+			}
+			if i%100 == 0 {
+				fmt.Fprintf(w, "---\napiVersion: weft.dev/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {name: app-%d, namespace: %s}\nspec: {selector: {matchLabels: {app: app-%d}}, rules: [{from: [{source: {principals: [cluster.local/ns/x/sa/y]}}]}]}\n", i/10, ns, i/10)
 			}
 			ip := fmt.Sprintf("10.%d.%d.%d", 200+i>>16, i>>8&255, i&255)
 			fmt.Fprintf(w, "---\napiVersion: v1\nkind: Pod\nmetadata: {name: app-%d-%d, namespace: %s, uid: u%d, labels: {app: app-%d}, annotations: {weft.dev/redirection: enabled}}\nspec: {nodeName: node-%d, serviceAccountName: app-%d, containers: [{name: app, image: app}]}\nstatus: {phase: Running, podIP: %s, podIPs: [{ip: %s}], conditions: [{type: Ready, status: \"True\"}]}\n",

@@ -41,6 +41,7 @@ type Dir struct {
 	said  map[string]announced // by path
 	reads int                  // grows whenever something was read, removed or found unreadable
 	short bool                 // the last Load lacked descriptors or memory
+	last  merged               // what merge made last
 
 	mu    sync.Mutex      // protects dirty
 	dirty map[string]bool // paths to be read again whatever their stamp says
@@ -106,7 +107,7 @@ func (d *Dir) Load() (*Objects, []Problem) {
 	for i, dir := range d.o.Dirs {
 		problems = append(problems, d.scan(dir, d.files[i], dirty)...)
 	}
-	objects, more := d.merge()
+	objects, more := d.join()
 	problems = append(problems, more...)
 	objects.Announcements, more = d.announcements(dirty)
 	problems = append(problems, more...)
@@ -140,6 +141,7 @@ func (d *Dir) scan(dir string, files map[string]*file, dirty map[string]bool) []
 		}
 		if len(f.entries) == 0 || d.believed(f, false) {
 			delete(files, path)
+			d.last.replace(f, nil)
 			d.reads++
 		}
 	}
@@ -183,6 +185,7 @@ func (d *Dir) refresh(path string, info fs.FileInfo, files map[string]*file, for
 	f.stamp = now
 	d.reads++
 	d.number(f)
+	d.last.replace(before, f)
 	files[path] = f
 }
 

@@ -27,6 +27,8 @@ type kind struct {
 	count      func(*Objects) int
 	each       func(*Objects, func(metav1.Object, Origin))
 	same       func(a, b *Objects, statusAside bool) bool
+	patch      func(*Objects, []Edit)
+	take       func(to, from *Objects)
 	validate   func(*inspection, metav1.Object)
 	schema     func() (*schema, error) // nil for others' kinds
 }
@@ -97,6 +99,8 @@ func newKind[T any, P interface {
 			}
 		},
 		same:     func(a, b *Objects, statusAside bool) bool { return sameList[T, P](*list(a), *list(b), statusAside) },
+		patch:    func(o *Objects, edits []Edit) { *list(o) = patched[T, P](*list(o), edits) },
+		take:     func(to, from *Objects) { *list(to) = joined(*list(to), *list(from)) },
 		validate: validators[name],
 		schema:   schemaOf(group, name),
 	}

@@ -49,7 +49,7 @@ type Objects struct {
 	// Unread are policies that never were good: nothing but their name and target is certain.
 	Unread []Unread
 
-	// Announcements are what the nodes' agents said of pods, by namespace/name.
+	// Announcements are what the nodes' agents said of pods beside their annotations, by namespace/name.
 	Announcements map[string]Announcement
 }
 

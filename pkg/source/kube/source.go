@@ -14,7 +14,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"github.com/weftmesh/weft/pkg/api"
 	"github.com/weftmesh/weft/pkg/source"
 )
 
@@ -156,12 +155,6 @@ func (s *Source) objects() (*source.Objects, []source.Problem) {
 	out := &source.Objects{}
 	for _, st := range stores {
 		problems = append(problems, st.fill(out)...)
-	}
-	out.Announcements = map[string]source.Announcement{}
-	for _, p := range out.Pods {
-		if said := p.Value.Annotations[api.AnnotationRedirection]; said != "" {
-			out.Announcements[p.Value.Namespace+"/"+p.Value.Name] = source.Announcement{Redirection: said, UID: string(p.Value.UID)}
-		}
 	}
 	return out, problems
 }

@@ -176,9 +176,8 @@ func TestReadsACluster(t *testing.T) {
 	t.Run("a pod changes", func(t *testing.T) {
 		s.Apply(strings.Replace(pod(podStatusYAML, "cart-1", "n1"), "annotations: {", "annotations: {weft.dev/redirection: enabled, ", 1))
 		r.eventually("its address and announcement arrive", func(o *source.Objects, _ []source.Problem) bool {
-			a := o.Announcements["shop/cart-1"]
-			return a.Redirection == "enabled" && a.UID != "" && has(o.Pods, "shop/cart-1", func(p *corev1.Pod) bool {
-				return p.Status.PodIP == "10.1.0.9" && len(p.Status.Conditions) == 1 && string(p.UID) == a.UID
+			return has(o.Pods, "shop/cart-1", func(p *corev1.Pod) bool {
+				return p.Status.PodIP == "10.1.0.9" && len(p.Status.Conditions) == 1 && p.Annotations[api.AnnotationRedirection] == api.RedirectionEnabled
 			})
 		})
 	})

@@ -36,8 +36,15 @@ type store struct {
 
 	mu     sync.Mutex // protects what follows
 	all    map[string]entry
-	sorted []entry // of all; nil after a change
 	ready  bool
+	filled *filled           // nil before the first fill
+	stale  map[string]source.Edit // what has changed since, by key; nil: anything
+}
+
+// filled is what fill last added.
+type filled struct {
+	objects  source.Objects
+	problems []source.Problem
 }
 
 // entry is one object.
@@ -87,7 +94,9 @@ func (s *store) Update(o any) error {
 	if before, known := s.all[key]; known && reflect.DeepEqual(before.raw, raw) {
 		return nil
 	}
-	s.all[key] = s.made(raw, s.all[key])
+	e := s.made(raw, s.all[key])
+	s.all[key] = e
+	s.edit(key, source.Edit{Namespace: raw.GetNamespace(), Name: raw.GetName(), Object: e.object, Origin: e.origin})
 	s.touched()
 	return nil
 }
@@ -101,6 +110,7 @@ func (s *store) Delete(o any) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.all, keyOf(m))
+	s.edit(keyOf(m), source.Edit{Namespace: m.GetNamespace(), Name: m.GetName()})
 	s.touched()
 	return nil
 }
@@ -122,7 +132,7 @@ func (s *store) Replace(list []any, _ string) error {
 		}
 		next[key] = s.made(raw, s.all[key])
 	}
-	s.all, s.ready = next, true
+	s.all, s.ready, s.stale = next, true, nil
 	s.touched()
 	return nil
 }
@@ -130,9 +140,21 @@ func (s *store) Replace(list []any, _ string) error {
 // Resync does nothing: nothing is forgotten here.
 func (s *store) Resync() error { return nil }
 
-// touched forgets the order and tells. Call with mu held.
+// manyEdits is from how many edits on a list is made anew.
+const manyEdits = 1000
+
+// edit notes a change for fill. Call with mu held.
+func (s *store) edit(key string, e source.Edit) {
+	if s.stale == nil {
+		return
+	}
+	if s.stale[key] = e; s.decode != nil || len(s.stale) > manyEdits {
+		s.stale = nil
+	}
+}
+
+// touched tells of a change. Call with mu held.
 func (s *store) touched() {
-	s.sorted = nil
 	if s.ready {
 		s.changed()
 	}
@@ -166,26 +188,38 @@ func (s *store) read() bool {
 	return s.ready
 }
 
-// fill adds all objects, sorted by namespace and name.
+// fill adds all objects, sorted by namespace and name. As long as none changes it adds the same list, and after a few
+// edits a copy with these.
 func (s *store) fill(out *source.Objects) []source.Problem {
 	s.mu.Lock()
-	if s.sorted == nil {
-		s.sorted = slices.SortedFunc(maps.Values(s.all), func(a, b entry) int {
-			return cmp.Or(cmp.Compare(a.raw.GetNamespace(), b.raw.GetNamespace()), cmp.Compare(a.raw.GetName(), b.raw.GetName()))
-		})
+	defer s.mu.Unlock()
+	switch {
+	case s.filled == nil || s.stale == nil:
+		s.filled = s.whole()
+	case len(s.stale) > 0:
+		next := *s.filled
+		next.objects.Patch(s.kind, slices.Collect(maps.Values(s.stale)))
+		s.filled = &next
 	}
-	sorted := s.sorted
-	s.mu.Unlock()
-	var problems []source.Problem
-	for _, e := range sorted {
+	s.stale = map[string]source.Edit{}
+	out.Take(&s.filled.objects)
+	return s.filled.problems
+}
+
+// whole is everything. Call with mu held.
+func (s *store) whole() *filled {
+	out := &filled{}
+	for _, e := range slices.SortedFunc(maps.Values(s.all), func(a, b entry) int {
+		return cmp.Or(cmp.Compare(a.raw.GetNamespace(), b.raw.GetNamespace()), cmp.Compare(a.raw.GetName(), b.raw.GetName()))
+	}) {
 		if e.object != nil {
-			out.Add(e.object, e.origin)
+			out.objects.Add(e.object, e.origin)
 		} else if e.unread != nil {
-			out.Unread = append(out.Unread, *e.unread)
+			out.objects.Unread = append(out.objects.Unread, *e.unread)
 		}
-		problems = append(problems, e.problems...)
+		out.problems = append(out.problems, e.problems...)
 	}
-	return problems
+	return out
 }
 
 // keyOf is namespace/name, or the name alone.
