@@ -17,11 +17,11 @@ import (
 
 // TestIncrementalIsCompile changes random meshes at random and compares: what Incremental makes of each state is what
 // Compile makes of it, it names all that differs from the state before, and what was handed out stays as it
-// was. WEFT_SEQUENCES are how many meshes, 200 if not set.
+// was. WEFT_SEQUENCES are how many meshes, 60 if not set.
 func TestIncrementalIsCompile(t *testing.T) {
 	sequences, err := strconv.Atoi(os.Getenv("WEFT_SEQUENCES"))
 	if err != nil {
-		sequences = 200
+		sequences = 60
 	}
 	short, all, whole := 0, 0, 0
 	for seed := range sequences {
