@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -119,9 +120,12 @@ func appServe(c net.Conn) {
 func send(c net.Conn, n int64) (err error) {
 	for b := make([]byte, loadBuf); n > 0 && err == nil; n -= loadBuf {
 		_, err = c.Write(b[:min(n, loadBuf)])
+		sent.Add(min(n, loadBuf))
 	}
 	return err
 }
+
+var sent atomic.Int64
 
 type worker struct{ ends []net.Conn }
 
@@ -155,6 +159,8 @@ func (w *worker) handle(f []string) (string, error) {
 		return "", nil
 	case "ask":
 		return w.ask(num(1))
+	case "sent":
+		return fmt.Sprint(sent.Swap(0)), nil
 	}
 	return "", fmt.Errorf("unknown command")
 }

@@ -134,7 +134,7 @@ const (
 	// inSize is what is read from a tunnel at once.
 	inSize = 1 << 20
 	// heldIn is the same while small messages pass.
-	heldIn = 256 << 10
+	heldIn = 128 << 10
 	// rounds of the inbox before other events are looked at.
 	rounds = 8
 )

@@ -58,7 +58,7 @@ const (
 	// outSlots is how many records of applications' bytes are written at once.
 	outSlots = 64
 	// heldSlots is the same while small messages pass, which wait behind it.
-	heldSlots = 16
+	heldSlots = 8
 	stride    = record.MaxPayload + record.Overhead
 	// outReserve behind them takes what the connection itself has to say.
 	outReserve = 24 * stride
