@@ -42,6 +42,9 @@ func (p *Pool) await(ctx context.Context, s *Stream) error {
 	defer t.Stop()
 	select {
 	case err := <-s.answer:
+		s.rmu.Lock()
+		s.answer = nil // a stream may live long, and be one of many
+		s.rmu.Unlock()
 		return err
 	case <-ctx.Done():
 		s.Reset()
@@ -54,14 +57,21 @@ func (p *Pool) await(ctx context.Context, s *Stream) error {
 
 // answered takes the response to a CONNECT; called by the reader.
 func (s *Stream) answered(status int, h []Field) {
-	if s.answer == nil {
-		return
-	}
 	if status >= 200 && status < 300 {
 		s.header, s.agreed = h, true
-		s.answer <- nil
+		s.tell(nil)
 		return
 	}
-	s.answer <- &RefusedError{Status: status, Reason: Header(h).Get(ReasonHeader), Header: h}
+	s.tell(&RefusedError{Status: status, Reason: Header(h).Get(ReasonHeader), Header: h})
 	s.abort(engine.Cancel)
+}
+
+// tell answers whoever has opened the stream, if nobody has yet.
+func (s *Stream) tell(err error) {
+	s.rmu.Lock()
+	defer s.rmu.Unlock()
+	select {
+	case s.answer <- err:
+	default: // on a server, there is nobody
+	}
 }

@@ -17,7 +17,7 @@ type Stream struct {
 	c      *conn
 	es     *engine.Stream
 	header Header
-	answer chan error // client: until the response came
+	answer chan error // client: until the response came; set under rmu, but for its making
 	agreed bool       // client: it said yes; the reader's
 
 	// Under c.mu.
@@ -146,11 +146,8 @@ func (s *Stream) notify() {
 // end notes how the input ended. A reset throws away what was not read, unless it was all there.
 func (s *Stream) end(err error) {
 	eof := errors.Is(err, io.EOF)
-	if !eof && s.answer != nil {
-		select {
-		case s.answer <- err:
-		default:
-		}
+	if !eof {
+		s.tell(err)
 	}
 	s.rmu.Lock()
 	if s.reset != nil {

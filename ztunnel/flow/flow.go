@@ -52,15 +52,15 @@ type Flow struct {
 	table      *Table
 	id         uint64
 	labels     unique.Handle[telemetry.Labels] // since Established, one for all flows with the same; under flushMu when it is set
-	since      time.Time                       // when it was established, if its trace is recorded
+	since      *time.Time                      // when it was established; nil unless its trace is recorded
 	series     *telemetry.Series               // nil until Established
 	mu         sync.Mutex                      // protects reset, cause, ended, decided
 	reset      func()                          // cuts both sides at once
 	cause      *Failure
 	ended      bool
-	decided    policy.Conn // zero: no policy of a pod here governs this flow
-	flushMu    sync.Mutex  // protects what follows
-	sentTold   uint64      // bytes that series has counted
+	decided    *policy.Conn // nil: no policy of a pod here governs this flow
+	flushMu    sync.Mutex   // protects what follows
+	sentTold   uint64       // bytes that series has counted
 	recvTold   uint64
 	prev, next *Flow // list of the table, under its lock
 }
@@ -95,7 +95,7 @@ func (f *Flow) Kill(cause *Failure) {
 // policy at the same moment either is part of the answer or finds the flow here.
 func (f *Flow) Govern(c policy.Conn) {
 	f.mu.Lock()
-	f.decided = c
+	f.decided = &c
 	f.mu.Unlock()
 }
 
@@ -103,7 +103,10 @@ func (f *Flow) Govern(c policy.Conn) {
 func (f *Flow) Governed() (c policy.Conn, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.decided, f.decided.Dest.IsValid()
+	if f.decided == nil {
+		return c, false
+	}
+	return *f.decided, f.decided.Dest.IsValid()
 }
 
 // Killed returns the cause given to Kill, nil while the flow may go on.
@@ -119,7 +122,8 @@ func (f *Flow) Established() {
 	f.settle(*f.Labels)
 	f.series.Opened()
 	if f.traced() {
-		f.since = f.table.now()
+		now := f.table.now()
+		f.since = &now
 		f.table.spans.Add(f.opening(f.record(nil)))
 	}
 }
@@ -153,7 +157,7 @@ func (f *Flow) End(cause *Failure) {
 	f.table.log.Write(r)
 	switch {
 	case !f.traced():
-	case f.since.IsZero():
+	case f.since == nil:
 		f.table.spans.Add(f.opening(r))
 	default:
 		f.table.spans.Add(f.carrying(r))

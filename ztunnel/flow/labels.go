@@ -75,6 +75,7 @@ func (f *Flow) settle(l telemetry.Labels) {
 	share(&f.Source.Identity, l.Source.Principal)
 	share(&f.Dest.Identity, l.Destination.Principal)
 	share(&f.Service, l.Service)
+	f.Source.Workload, f.Dest.Workload = unique.Make(f.Source.Workload).Value(), unique.Make(f.Dest.Workload).Value()
 	f.labels, f.Labels = shared, nil
 	f.series = f.table.metrics.Acquire(l)
 }

@@ -58,11 +58,15 @@ func (t *Table) States(pick func(key uint64) bool) (out []State) {
 
 func (f *Flow) state() State {
 	c, _ := f.Governed()
-	return State{
+	st := State{
 		Key: f.id, Pod: f.Pod, PodUID: f.PodUID, Direction: f.Direction, Start: f.Start, Source: f.Source, Dest: f.Dest, Host: f.Host, Service: f.Service,
-		Via: f.Via, Carrier: f.Carrier, Labels: f.labelled(), DryRun: f.DryRun, Retries: f.Retries, Fault: f.Fault, Trace: f.Trace, Since: f.since,
+		Via: f.Via, Carrier: f.Carrier, Labels: f.labelled(), DryRun: f.DryRun, Retries: f.Retries, Fault: f.Fault, Trace: f.Trace,
 		Governed: c, Sent: f.Sent.Load(), Received: f.Received.Load(),
 	}
+	if f.since != nil {
+		st.Since = *f.since
+	}
+	return st
 }
 
 // Adopt puts a flow into the table that has come from another process, which has counted its opening and all that
@@ -70,8 +74,14 @@ func (f *Flow) state() State {
 func (t *Table) Adopt(s *State) *Flow {
 	f := &Flow{
 		Pod: s.Pod, PodUID: s.PodUID, Direction: s.Direction, Start: s.Start, Source: s.Source, Dest: s.Dest, Host: s.Host, Service: s.Service,
-		Via: s.Via, Carrier: s.Carrier, DryRun: s.DryRun, Retries: s.Retries, Fault: s.Fault, Trace: s.Trace, since: s.Since,
-		decided: s.Governed, sentTold: s.Sent, recvTold: s.Received,
+		Via: s.Via, Carrier: s.Carrier, DryRun: s.DryRun, Retries: s.Retries, Fault: s.Fault, Trace: s.Trace,
+		sentTold: s.Sent, recvTold: s.Received,
+	}
+	if !s.Since.IsZero() {
+		f.since = &s.Since
+	}
+	if s.Governed.Dest.IsValid() {
+		f.decided = &s.Governed
 	}
 	f.table = t
 	f.settle(s.Labels)

@@ -42,7 +42,7 @@ func (f *Flow) opening(r *telemetry.Record) *tracev1.Span {
 }
 
 func (f *Flow) carrying(r *telemetry.Record) *tracev1.Span {
-	s := f.span(r, "carry ", f.since)
+	s := f.span(r, "carry ", *f.since)
 	id := f.Trace.Next()
 	s.SpanId, s.ParentSpanId = id[:], f.Trace.Span[:]
 	s.Attributes = append(s.Attributes, spans.Number("weft.bytes.sent", int64(r.Sent)), spans.Number("weft.bytes.received", int64(r.Received)))

@@ -5,6 +5,8 @@
 // it, which costs more CPU the nearer it gets. When what is in use, and no garbage, reaches three quarters, new
 // connections are refused, with words in the access log, a counter and a line in the log; when it is
 // below two thirds again they are taken. Connections that live are not touched.
+//
+// What a burst leaves behind is collected and given back to the machine as soon as it is quiet.
 package memory
 
 import (
@@ -49,10 +51,11 @@ type Options struct {
 
 // Budget decides whether there is room for one more. A nil one always has.
 type Budget struct {
-	o       Options
-	full    atomic.Bool
-	used    atomic.Int64
-	refused atomic.Int64
+	o        Options
+	collects bool // Run says how much garbage there may be
+	full     atomic.Bool
+	used     atomic.Int64
+	refused  atomic.Int64
 }
 
 // New makes a budget; Run watches it.
@@ -72,19 +75,25 @@ func New(o Options) *Budget {
 	return b
 }
 
-// Collector has Go's collector keep below the limit, unless GOMEMLIMIT says something else.
+// Collector has Go's collector keep below the limit, unless GOMEMLIMIT says something else, and has Run keep garbage
+// small, unless GOGC does.
 func (b *Budget) Collector() {
+	b.collects = os.Getenv("GOGC") == ""
 	if b.o.Limit > 0 && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(int64(float64(b.o.Limit) * collectAt))
 	}
 }
 
-// Run looks at what is in use until ctx ends.
+// Run looks at what is in use until ctx ends, and gives back what is not.
 func (b *Budget) Run(ctx context.Context) {
 	t := time.NewTicker(lookEvery)
 	defer t.Stop()
+	q := quiet{share: 100}
 	for {
 		b.look()
+		if b.collects {
+			q.tidy()
+		}
 		select {
 		case <-ctx.Done():
 			return

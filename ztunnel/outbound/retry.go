@@ -35,10 +35,14 @@ func (t *tries) atEnd(f func()) { t.ends = append(t.ends, f) }
 
 // release does what was put off, the last first, down to the first n.
 func (t *tries) release(n int) {
-	for i := len(t.ends) - 1; i >= n; i-- {
-		t.ends[i]()
-	}
+	lastFirst(t.ends[n:])
 	t.ends = t.ends[:n]
+}
+
+func lastFirst(ends []func()) {
+	for i := len(ends) - 1; i >= 0; i-- {
+		ends[i]()
+	}
 }
 
 // end is the end of the connection.
@@ -48,12 +52,14 @@ func (t *tries) end(f *flow.Flow, failure *flow.Failure) {
 	t.over()
 }
 
-// whenOver is what a tunnel calls at the end of the connection that it moves.
+// whenOver is what a tunnel calls at the end of the connection that it moves. It keeps nothing else of t, for it may be
+// long until then.
 func (t *tries) whenOver(f *flow.Flow) func(error) {
+	ends, over := slices.Clone(t.ends), t.over
 	return func(err error) {
-		t.release(0)
+		lastFirst(ends)
 		f.Over(err)
-		t.over()
+		over()
 	}
 }
 
