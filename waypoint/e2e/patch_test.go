@@ -36,7 +36,10 @@ const addHeader = `[{"op": "add", "path": "/virtual_hosts/0/response_headers_to_
 func fragile(t *testing.T) string {
 	path := filepath.Join(t.TempDir(), "envoy")
 	text := fmt.Sprintf(`#!/bin/sh
-if [ "$1 $2" = "--mode validate" ] && grep -q crash-me "$4"; then kill -SEGV $$; fi
+if [ "$1 $2" = "--mode validate" ]; then
+  if grep -q crash-me "$4"; then kill -SEGV $$; fi
+  if grep -q hang-me "$4"; then exec sleep 1000; fi
+fi
 exec %s "$@"
 `, testmesh.Binary(t))
 	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
@@ -111,7 +114,7 @@ func (l *launched) trials(outcome string, n int) {
 // problem waits until the patch's only problem says something; "" is none.
 func (l *launched) problem(want string) {
 	l.t.Helper()
-	testmesh.Eventually(l.t, 10*time.Second, fmt.Sprintf("the patch's problem: %q", want), func() error {
+	testmesh.Eventually(l.t, 30*time.Second, fmt.Sprintf("the patch's problem: %q", want), func() error {
 		p := l.iso.Problems()
 		switch {
 		case want == "" && len(p) == 0:
@@ -123,8 +126,8 @@ func (l *launched) problem(want string) {
 	})
 }
 
-// A patch is tried by an Envoy of its own; what is refused there, or crashes it, the Envoy that serves never sees: the
-// last good patch stays in force, without a request that fails.
+// A patch is tried by an Envoy of its own; what is refused there, or crashes or hangs it, the Envoy that serves never sees:
+// the last good patch stays in force, without a request that fails.
 func TestEnvoyPatch(t *testing.T) {
 	l := launch(t, fragile(t))
 	l.answers("/", 200)
@@ -141,6 +144,9 @@ func TestEnvoyPatch(t *testing.T) {
 	l.patch(routePatch(fmt.Sprintf(addHeader, "crash-me")))
 	l.problem("Envoy crashes")
 	l.trials("crashed", 1)
+	l.patch(routePatch(fmt.Sprintf(addHeader, "hang-me")))
+	l.problem("Envoy hangs: no verdict within")
+	l.trials("hung", 1)
 	l.says("X-Patched", "yes")
 	if n, failed := stop(); failed > 0 || n == 0 {
 		t.Errorf("%d of %d requests failed", failed, n)
@@ -149,7 +155,7 @@ func TestEnvoyPatch(t *testing.T) {
 	if !strings.Contains(dump, "x-patched") {
 		t.Error("the dump has nothing of patches")
 	}
-	for _, bad := range []string{"NOSUCH", "crash-me"} {
+	for _, bad := range []string{"NOSUCH", "crash-me", "hang-me"} {
 		if strings.Contains(dump, bad) {
 			t.Errorf("the Envoy that serves has heard of %s", bad)
 		}
