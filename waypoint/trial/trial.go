@@ -10,6 +10,7 @@ package trial
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ import (
 // Limit is how long a trial may take: less than the controller waits for a waypoint's answer.
 const Limit = 6 * time.Second
 
-// maxMemory is what a trial may allocate; it takes some 100 MiB.
+// maxMemory is what a trial may allocate, in bytes; it takes some 100 MiB.
 const maxMemory = 1 << 30
 
 // Outcome of a trial, a label of metrics.
@@ -82,13 +83,13 @@ type Options struct {
 	Dir string
 	// Limit is how long a trial may take. Default Limit.
 	Limit time.Duration
+	// Memory is how many bytes a trial may allocate. Default 1 GiB.
+	Memory uint64
 }
 
 // Run tries a candidate; nil accepts it, any other error is a *Refusal but for the end of ctx. Safe for concurrent use.
 func Run(ctx context.Context, o Options, c Candidate) error {
-	if o.Limit == 0 {
-		o.Limit = Limit
-	}
+	o.Limit, o.Memory = cmp.Or(o.Limit, Limit), cmp.Or(o.Memory, maxMemory)
 	file, err := c.write(o.Dir)
 	if err != nil {
 		return &Refusal{NotRun, err.Error()}
@@ -96,7 +97,7 @@ func Run(ctx context.Context, o Options, c Candidate) error {
 	defer os.Remove(file)
 	limited, cancel := context.WithTimeout(ctx, o.Limit)
 	defer cancel()
-	said, err := validate(limited, o.Binary, file)
+	said, err := validate(limited, o, file)
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
@@ -114,12 +115,12 @@ func Run(ctx context.Context, o Options, c Candidate) error {
 }
 
 // validate runs Envoy to its end and returns what it said.
-func validate(ctx context.Context, binary, file string) (string, error) {
+func validate(ctx context.Context, o Options, file string) (string, error) {
 	// The kernel sends Pdeathsig when the thread that started the child ends, so it must not end early.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var out tail
-	cmd := exec.CommandContext(ctx, binary, "--mode", "validate", "-c", file, "--concurrency", "1", "--log-level", "warning")
+	cmd := exec.CommandContext(ctx, o.Binary, "--mode", "validate", "-c", file, "--concurrency", "1", "--log-level", "warning")
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -127,15 +128,15 @@ func validate(ctx context.Context, binary, file string) (string, error) {
 	if err := cmd.Start(); err != nil {
 		return "", err
 	}
-	confine(cmd.Process.Pid)
+	confine(cmd.Process.Pid, o.Memory)
 	err := cmd.Wait()
 	return out.b.String(), err
 }
 
 // confine bounds what a trial may take from those beside it. Where the kernel does not let us, it runs all the same:
 // its time is bounded.
-func confine(pid int) {
-	for resource, limit := range map[int]uint64{unix.RLIMIT_DATA: maxMemory, unix.RLIMIT_CORE: 0} {
+func confine(pid int, memory uint64) {
+	for resource, limit := range map[int]uint64{unix.RLIMIT_DATA: memory, unix.RLIMIT_CORE: 0} {
 		_ = unix.Prlimit(pid, resource, &unix.Rlimit{Cur: limit, Max: limit}, nil)
 	}
 	// Out of memory, the trial goes first and not the Envoy that serves.

@@ -73,12 +73,12 @@ func TestRun(t *testing.T) {
 		{"what Envoy refuses", envoy, saying("%NOSUCH(x)%"), time.Minute, trial.Refused, "NOSUCH"},
 		{"what Envoy crashes at", envoy, crashing(), time.Minute, trial.Crashed, "not implemented"},
 		{"what Envoy hangs at", script(t, "sleep 1000 & wait"), saying("hello"), time.Second / 10, trial.Hung, "no verdict within 100ms"},
-		{"what eats all memory", script(t, `until [ "$(ulimit -d)" = 1048576 ]; do sleep 0.01; done; exec tail /dev/zero`), saying("hello"), time.Minute, trial.Refused, "memory"},
+		{"what eats all memory", script(t, `until [ "$(ulimit -d)" = 262144 ]; do sleep 0.01; done; exec tail /dev/zero`), saying("hello"), time.Minute, trial.Refused, "memory"},
 		{"an Envoy that is not there", "/nowhere/envoy", saying("hello"), time.Minute, trial.NotRun, "/nowhere/envoy"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			dir := t.TempDir()
-			err := trial.Run(t.Context(), trial.Options{Binary: c.binary, Dir: dir, Limit: c.limit}, c.candidate)
+			err := trial.Run(t.Context(), trial.Options{Binary: c.binary, Dir: dir, Limit: c.limit, Memory: 256 << 20}, c.candidate)
 			got, words := trial.Accepted, ""
 			if r := (*trial.Refusal)(nil); errors.As(err, &r) {
 				got, words = r.Outcome, r.Words
