@@ -37,7 +37,8 @@ func (c *control) watch(ctx context.Context, node string) (*watcher, error) {
 		return nil, err
 	}
 	desc := &grpc.StreamDesc{StreamName: "DeltaAggregatedResources", ClientStreams: true, ServerStreams: true}
-	s, err := conn.NewStream(ctx, desc, discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResources_FullMethodName, grpc.ForceCodecV2(headsOnly{}))
+	s, err := conn.NewStream(ctx, desc, discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResources_FullMethodName, grpc.ForceCodecV2(headsOnly{}),
+		grpc.WaitForReady(true)) // as a ztunnel tries again, when a thousand handshakes at once take too long
 	if err != nil {
 		conn.Close()
 		return nil, err
