@@ -60,7 +60,7 @@ func command(ctx context.Context, args []string) error {
 	paths := fs.String("paths", "", "paths to measure, separated by commas (default all: direct,l4,l7 and every peer)")
 	fs.Int64Var(&o.bytes, "bytes", 1<<30, "bytes of one bulk transfer")
 	fs.Float64Var(&o.seconds, "seconds", 3, "length of one timed test")
-	fs.IntVar(&o.idle, "idle", 5000, "connections of the test of idle ones")
+	fs.IntVar(&o.idle, "idle", 10000, "connections of the test of idle ones")
 	quick := fs.Bool("quick", false, "2 short rounds, small scale: says only that everything runs")
 	fs.StringVar(&o.bin, "bin", "", "folder of the programs (default: where this one is)")
 	fs.StringVar(&o.tunnelTLS, "tunnel-tls", os.Getenv("WEFT_TUNNEL_TLS"), "what drives ztunnels' tunnels: stdlib or records (default: weft-ztunnel's)")
