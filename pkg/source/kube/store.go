@@ -37,7 +37,7 @@ type store struct {
 	mu     sync.Mutex // protects what follows
 	all    map[string]entry
 	ready  bool
-	filled *filled           // nil before the first fill
+	filled *filled                // nil before the first fill
 	stale  map[string]source.Edit // what has changed since, by key; nil: anything
 }
 
