@@ -6,6 +6,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/waypoint/translate"
+	"github.com/weftmesh/weft/waypoint/trial"
 )
 
 // phase is what the last publication is to find out.
@@ -86,6 +87,9 @@ func (m *machine) nack(typeURL, detail string) (publish bool) {
 		m.detail, m.typeURL, m.level, m.suspects = detail, typeURL, -1, nil
 		return m.widen()
 	case holding:
+		if trial.Said(m.detail) && !trial.Said(detail) { // it was not for the patches alone: Envoy itself has seen the rest
+			m.detail, m.typeURL, m.level = detail, typeURL, -1
+		}
 		return m.widen()
 	case releasing:
 		m.judgeBad(detail)
@@ -138,7 +142,8 @@ func (m *machine) distrust() bool {
 
 // candidates lists what is not held yet: first what changed and is quoted, or just changed; then all of
 // the type; then everything. Of a type that people's routes, policies and faults go into, services and
-// workloads are blamed only in the end.
+// workloads are blamed only in the end. A trial says nothing of what no patch has changed, and may fail for want of time
+// or memory: for its words patches alone are held.
 func (m *machine) candidates(level int) []translate.Source {
 	var out, quoted []translate.Source
 	typeURL := m.typeURL
@@ -146,11 +151,12 @@ func (m *machine) candidates(level int) []translate.Source {
 		typeURL = ""
 	}
 	sources := m.sources(typeURL)
+	patches := trial.Said(m.detail)
 	people := level < 2 && slices.ContainsFunc(sources, func(s translate.Source) bool { return !infrastructure(s) })
 	objects := objectsOf(m.desired)
 	for _, src := range sources {
 		o := objects[src]
-		if _, held := m.held[src]; held || o == nil || people && infrastructure(src) {
+		if _, held := m.held[src]; held || o == nil || people && infrastructure(src) || patches && src.Kind != translate.KindPatch {
 			continue
 		}
 		if level == 0 && o.equal(m.good.of(src)) {

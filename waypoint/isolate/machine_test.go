@@ -23,8 +23,9 @@ type fakeEnvoy struct {
 	t       *testing.T
 	iso     *Isolator
 	bad     []string
-	quotes  bool // its refusals name the bad word
-	off     bool // not connected
+	quotes  bool   // its refusals name the bad word
+	off     bool   // not connected
+	trial   string // how what a patch has changed is refused before Envoy sees it
 	offered *cache.Snapshot
 	running *cache.Snapshot
 	timer   func()
@@ -70,7 +71,10 @@ func (f *fakeEnvoy) run() {
 			f.offered = nil
 			if word := f.finds(offered); word != "" {
 				detail := "regex refused"
-				if f.quotes {
+				switch {
+				case word == translate.PatchMark:
+					detail = f.trial
+				case f.quotes:
 					detail += ": " + word
 				}
 				if err := f.iso.Nack(resource.RouteType, offered.GetVersion(resource.RouteType), detail); err != nil {
@@ -92,6 +96,9 @@ func (f *fakeEnvoy) run() {
 
 func (f *fakeEnvoy) finds(s *cache.Snapshot) string {
 	all := text(s)
+	if f.trial != "" && strings.Contains(all, translate.PatchMark) {
+		return translate.PatchMark
+	}
 	for _, w := range f.bad {
 		if strings.Contains(all, w) {
 			return w

@@ -1,11 +1,13 @@
 package isolate
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/waypoint/translate"
+	"github.com/weftmesh/weft/waypoint/trial"
 )
 
 func patched(s *model.Snapshot, header string) *model.Snapshot {
@@ -56,4 +58,43 @@ func TestPatchesWaitForEnvoy(t *testing.T) {
 	said("accepted again", "")
 	f.set(patched(world("/a", "/b"), "bad-word"))
 	said("refused", "the last good version stays in force")
+}
+
+// A trial that comes to no verdict is held against patches alone: every route stays in force. What Envoy itself refuses
+// then is found among the rest.
+func TestTrialsBlamePatchesAlone(t *testing.T) {
+	f := newFake(t, false, "/bad-word")
+	all := words(8, nil)
+	f.set(patched(world(all...), "one"))
+	f.check(all)
+	f.trial = (&trial.Refusal{Outcome: trial.Hung, Words: "no verdict within 6s"}).Error()
+	names := func(want ...string) {
+		t.Helper()
+		var got []string
+		for _, p := range f.iso.Problems() {
+			got = append(got, p.Source.Name)
+		}
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("problems name %v, want %v", got, want)
+		}
+	}
+	for i, w := range []string{"/newer-word", "/bad-word"} {
+		all[3] = w
+		f.set(patched(world(all...), "one"))
+		running := text(f.running)
+		if i == 0 {
+			names("patch")
+		} else {
+			names("patch", "route-003")
+			all[3] = "/newer-word" // the last good one
+		}
+		for _, w := range all {
+			if !strings.Contains(running, w) {
+				t.Errorf("%s is not in force", w)
+			}
+		}
+	}
+	f.trial, all[3] = "", "/newest-word"
+	f.set(patched(world(all...), "two"))
+	f.check(all)
 }

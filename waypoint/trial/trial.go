@@ -51,16 +51,27 @@ type Refusal struct {
 	Words   string // Envoy's, or our own
 }
 
+// How a Refusal begins.
+const (
+	tried    = "tried before it is served"
+	notTried = "not tried, and therefore not served"
+)
+
 func (r *Refusal) Error() string {
 	switch r.Outcome {
 	case Refused:
-		return "tried before it is served: " + r.Words
+		return tried + ": " + r.Words
 	case Crashed:
-		return "tried before it is served, and Envoy crashes: " + r.Words
+		return tried + ", and Envoy crashes: " + r.Words
 	case Hung:
-		return "tried before it is served, and Envoy hangs: " + r.Words
+		return tried + ", and Envoy hangs: " + r.Words
 	}
-	return "not tried, and therefore not served: " + r.Words
+	return notTried + ": " + r.Words
+}
+
+// Said reports that a text is a Refusal's.
+func Said(detail string) bool {
+	return strings.HasPrefix(detail, tried) || strings.HasPrefix(detail, notTried)
 }
 
 // OutcomeOf reads what Run returns.
