@@ -134,7 +134,7 @@ func (p *NodePolicy) runsThere(node string, id identity.Identity) (<-chan struct
 	if p.pods == nil {
 		return p.changed, errors.New("the controller has not read its objects yet; try again")
 	}
-	if p.pods[node][id] == 0 {
+	if p.pods[node][id] <= 0 {
 		return p.changed, fmt.Errorf("no pod of service account %s/%s runs on node %s (a pod that was just made is known a moment later)",
 			id.Namespace, id.ServiceAccount, node)
 	}

@@ -96,6 +96,7 @@ func (b *batch) remove(p *corev1.Pod) bool {
 	}
 	b.count(info, (*tally).remove)
 	b.workloads[uid] = nil
+	delete(b.pods.byName, name)
 	if _, bound := b.snap.Bindings.Find(uid); bound {
 		b.bindings[uid] = nil
 	}

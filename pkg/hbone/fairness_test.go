@@ -97,7 +97,8 @@ func evenly(t *testing.T, kinds [2]func(*world, net.Listener) carried) {
 		for _, x := range got {
 			mean += x / int64(n)
 		}
-		if got[0] < mean/4 || got[n-1] > 4*mean {
+		// One in a hundred may not have been scheduled, of thousands of goroutines on a few processors.
+		if low, high := got[n/100], got[n-1-n/100]; got[0] == 0 || low < mean/4 || high > 4*mean {
 			t.Errorf("not within a quarter and four times of %d", mean)
 		}
 		// Goroutines that write must be scheduled first, a shard's applications need not.
@@ -172,6 +173,38 @@ func TestPlacesInLineAreLeft(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	if n := len(w.pool.Conns()); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+// The same where peers cut the streams of applications.
+func TestPlacesOfWhoIsCutAreLeft(t *testing.T) {
+	const streams, size, rounds = 80, 512 << 10, 4
+	lim := Limits{Engine: engine.Options{MaxStreams: streams, StreamWindow: 128 << 10, ConnWindow: 256 << 10}}
+	l := listen(t)
+	w := newWorld(t, setup{server: lim, client: lim, handler: toApp(l.Addr().String())})
+	for range rounds {
+		var wg sync.WaitGroup
+		for i := range streams {
+			s := w.splice(l, SpliceOptions{})
+			wg.Go(func() { _, _ = s.client.Write(make([]byte, size)) })
+			wg.Go(func() {
+				defer s.client.Close()
+				if i%4 != 0 {
+					_, _ = io.CopyN(io.Discard, s.server, int64(i)<<10)
+					must(t, s.server.SetLinger(0))
+					s.server.Close()
+					return
+				}
+				defer s.server.Close()
+				if n, err := io.CopyN(io.Discard, s.server, size); err != nil {
+					t.Errorf("%d bytes arrived: %v", n, err)
+				}
+			})
+		}
+		wg.Wait()
+	}
 	if n := len(w.pool.Conns()); n != 1 {
 		t.Errorf("%d connections", n)
 	}

@@ -135,11 +135,14 @@ func (c *conn) invite() {
 	most, i := c.env.limits.Batch/c.share, 0
 	for ; i < len(c.waiting) && c.guests < most && !c.eng.Exhausted(); i++ {
 		s := c.waiting[i]
-		if s.waits = false; s.asleep { // else it was woken by something else
+		if s.waits = false; !s.asleep {
+			continue // it was woken by something else
+		}
+		if s.app == nil { // a shard's has a line of its own
 			s.guest = true
 			c.guests++
-			s.wakeUp()
 		}
+		s.wakeUp()
 	}
 	c.waiting = slices.Delete(c.waiting, 0, i)
 }

@@ -173,6 +173,7 @@ func (s *Stream) end(err error) {
 	}
 	s.c.mu.Lock()
 	s.wakeUp()
+	s.c.pass(s) // whoever sends for it may never look again
 	s.c.mu.Unlock()
 }
 

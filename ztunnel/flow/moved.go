@@ -78,10 +78,12 @@ func (t *Table) Adopt(s *State) *Flow {
 		sentTold: s.Sent, recvTold: s.Received,
 	}
 	if !s.Since.IsZero() {
-		f.since = &s.Since
+		since := s.Since // pointers into s would keep all that came with it
+		f.since = &since
 	}
 	if s.Governed.Dest.IsValid() {
-		f.decided = &s.Governed
+		decided := s.Governed
+		f.decided = &decided
 	}
 	f.table = t
 	f.settle(s.Labels)

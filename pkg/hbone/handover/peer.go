@@ -65,7 +65,11 @@ func whoIs(socket int, judge func(Peer) error) error {
 	}
 	err = judge(p)
 	if alive >= 0 {
-		if n, failed := unix.Poll([]unix.PollFd{{Fd: int32(alive), Events: unix.POLLIN}}, 0); n != 0 || failed != nil {
+		n, failed := poll(alive)
+		for errors.Is(failed, unix.EINTR) {
+			n, failed = poll(alive)
+		}
+		if n != 0 || failed != nil {
 			err = errors.New("it has ended")
 		}
 	}
@@ -73,6 +77,11 @@ func whoIs(socket int, judge func(Peer) error) error {
 		return refused("process %d: %w", p.PID, err)
 	}
 	return nil
+}
+
+// poll looks whether the process behind a pidfd has ended: then n is 1.
+func poll(pidfd int) (n int, err error) {
+	return unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 0)
 }
 
 // pidfd names the process at the other end for as long as it is open; -1 if it cannot be seen from here.
