@@ -9,10 +9,15 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/source"
 )
 
 // TestIncrementalIsCompile changes random meshes at random and compares: what Incremental makes of each state is what
@@ -60,6 +65,31 @@ func TestIncrementalIsCompile(t *testing.T) {
 	t.Logf("%d changes, %d of them compiled incrementally, %d whole", all, short, whole)
 	if short < all/4 || whole < all/10 {
 		t.Errorf("of %d changes %d were compiled incrementally and %d whole: this compares too little", all, short, whole)
+	}
+}
+
+// A pod that ends before its object goes, and one that comes back by the same name before it has an address, are
+// changes of pods alone.
+func TestIncrementalForgetsWhoWent(t *testing.T) {
+	pod := func(phase corev1.PodPhase, ip, uid string) *corev1.Pod {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-0", UID: types.UID(uid)}}
+		p.Spec.NodeName, p.Status.Phase, p.Status.PodIP = "n1", phase, ip
+		return p
+	}
+	c := &changing{objs: &source.Objects{}, now: time.Unix(1_800_000_000, 0)}
+	objs := c.objs
+	replace(&objs.Namespaces, "", "shop", &corev1.Namespace{})
+	replace(&objs.Pods, "shop", "other", &corev1.Pod{Spec: corev1.PodSpec{NodeName: "n1"}, Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.0.0.9"}})
+	var k Incremental
+	k.Compile(c.objs, Config{Now: c.now})
+	for i, now := range []*corev1.Pod{
+		pod(corev1.PodRunning, "10.0.0.1", "a"), pod(corev1.PodSucceeded, "10.0.0.1", "a"), nil,
+		pod(corev1.PodRunning, "10.0.0.2", "b"), nil, pod(corev1.PodPending, "", "c"), pod(corev1.PodRunning, "10.0.0.3", "c"),
+	} {
+		replace(&c.edit().Pods, "shop", "web-0", now)
+		if got := k.Compile(c.objs, Config{Now: c.now}); got.Changes == nil {
+			t.Errorf("change %d is compiled whole", i)
+		}
 	}
 }
 
