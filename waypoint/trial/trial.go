@@ -30,7 +30,7 @@ import (
 // Limit is how long a trial may take: less than the controller waits for a waypoint's answer.
 const Limit = 6 * time.Second
 
-// maxMemory is what a trial may allocate, in bytes; it takes some 100 MiB.
+// maxMemory is what a trial may allocate, in bytes, where the container has as much left; it takes some 100 MiB.
 const maxMemory = 1 << 30
 
 // Outcome of a trial, a label of metrics.
@@ -94,13 +94,21 @@ type Options struct {
 	Dir string
 	// Limit is how long a trial may take. Default Limit.
 	Limit time.Duration
-	// Memory is how many bytes a trial may allocate. Default 1 GiB.
+	// Memory is how many bytes a trial may allocate. Default 1 GiB, or three quarters of what is left of the
+	// container's limit if that is less.
 	Memory uint64
 }
 
 // Run tries a candidate; nil accepts it, any other error is a *Refusal but for the end of ctx. Safe for concurrent use.
 func Run(ctx context.Context, o Options, c Candidate) error {
-	o.Limit, o.Memory = cmp.Or(o.Limit, Limit), cmp.Or(o.Memory, maxMemory)
+	o.Limit = cmp.Or(o.Limit, Limit)
+	if o.Memory == 0 {
+		left, err := allowance(ownCgroup)
+		if err != nil {
+			return &Refusal{NotRun, err.Error()}
+		}
+		o.Memory = left
+	}
 	file, err := c.write(o.Dir)
 	if err != nil {
 		return &Refusal{NotRun, err.Error()}
