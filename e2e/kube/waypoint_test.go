@@ -43,19 +43,19 @@ func TestPatchesAreTried(t *testing.T) {
 	must(t, e.Deploy(ctx, harness.Server{Namespace: ns, Name: "good", Replicas: 1, Node: second}))
 	must(t, e.Deploy(ctx, harness.Server{Namespace: ns, Name: "bad", Replicas: 1, Node: second}))
 	must(t, e.Pod(ctx, ns, "caller", first, "pause"))
+	must(t, e.WaitCaptured(ctx, ns)) // before there is a waypoint, which is not
 	must(t, e.Apply(ctx, fmt.Sprintf(behindWaypoint, ns)))
 	_, err := e.Kubectl(ctx, "label", "namespace", ns, "weft.dev/use-waypoint=waypoint")
 	must(t, err)
 	_, err = e.Kubectl(ctx, "-n", ns, "wait", "gateway/waypoint", "--for=condition=Programmed", "--timeout=2m")
 	must(t, err)
-	must(t, e.WaitCaptured(ctx, ns))
 	must(t, e.Apply(ctx, fmt.Sprintf(patched, ns, "good", "yes")))
 	must(t, e.Apply(ctx, fmt.Sprintf(patched, ns, "bad", "%NOSUCH(x)%")))
 	for name, want := range map[string]string{"good": "True", "bad": "False RefusedByWaypoint"} {
 		must(t, harness.Poll(ctx, time.Minute, "the verdict on patch "+name, func(ctx context.Context) error {
 			out, err := e.Kubectl(ctx, "-n", ns, "get", "envoypatch", name, "-o",
 				`jsonpath={range .status..conditions[?(@.type=="Enforced")]}{.status} {.reason} {.message}{end}`)
-			if err == nil && (!strings.HasPrefix(out, want) || strings.Contains(out, "NOSUCH") != (name == "bad")) {
+			if err == nil && (!strings.HasPrefix(out, want) || strings.Contains(out, "tried before it is served: ") != (name == "bad")) {
 				err = fmt.Errorf("it is %q", out)
 			}
 			return err
