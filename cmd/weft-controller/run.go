@@ -51,7 +51,7 @@ func run(ctx context.Context, c config) error {
 	}
 	nodes := ca.NewNodePolicy(api.SystemNamespace + "/weft-ztunnel")
 	p := newPipeline(c, nodes, m, out, log)
-	p.keys = jwks.NewFetcher(keeping(ctx, b.keeper(), jwks.Options{OnChange: p.again, Logger: log}))
+	p.keys = jwks.NewFetcher(keeping(ctx, b.keyStore(), jwks.Options{OnChange: p.again, Logger: log}))
 	server, err := newServer(c, authority, tokens, p, reg, log)
 	if err != nil {
 		return err

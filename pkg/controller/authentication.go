@@ -125,7 +125,9 @@ func KeyLocations(objs *source.Objects) []jwks.Location {
 	for _, o := range objs.RequestAuthentications {
 		for _, p := range o.Value.Spec.Providers {
 			if p.JWKS.URI != "" {
-				out = append(out, keyLocation(p.JWKS))
+				l := keyLocation(p.JWKS)
+				l.For = []string{o.Value.Namespace}
+				out = append(out, l)
 			}
 		}
 	}

@@ -52,7 +52,7 @@ type Fetcher struct {
 	mu      sync.Mutex // protects what follows
 	states  map[string]State
 	stop    map[string]context.CancelFunc
-	refresh map[string]time.Duration
+	watched map[string]Location
 	closed  bool
 }
 
@@ -67,7 +67,7 @@ func NewFetcher(o Options) *Fetcher {
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
 	}
-	return &Fetcher{o: o, states: map[string]State{}, stop: map[string]context.CancelFunc{}, refresh: map[string]time.Duration{}}
+	return &Fetcher{o: o, states: map[string]State{}, stop: map[string]context.CancelFunc{}, watched: map[string]Location{}}
 }
 
 // States is what is known of the watched locations, by Location.ID.
@@ -86,12 +86,16 @@ func (f *Fetcher) Watch(list []Location) {
 	}
 	want := map[string]Location{}
 	for _, l := range list {
-		if had, ok := want[l.ID()]; !ok || l.Refresh < had.Refresh {
-			want[l.ID()] = l
+		had, ok := want[l.ID()]
+		if !ok {
+			had = l
 		}
+		want[l.ID()] = l.and(had)
 	}
+	was := f.watched
+	f.watched = want
 	for id, stop := range f.stop {
-		if l, ok := want[id]; ok && f.refresh[id] == l.Refresh {
+		if l, ok := want[id]; ok && was[id].Refresh == l.Refresh {
 			continue
 		} else if !ok {
 			delete(f.states, id)
@@ -109,7 +113,7 @@ func (f *Fetcher) Watch(list []Location) {
 			}
 		}
 		ctx, cancel := context.WithCancel(context.Background())
-		f.stop[id], f.refresh[id] = cancel, l.Refresh
+		f.stop[id] = cancel
 		go f.watch(ctx, l)
 	}
 }

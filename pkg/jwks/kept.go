@@ -11,6 +11,8 @@ const (
 	MaxAge = 24 * time.Hour
 	// keepEvery is how often a set that stays the same is kept again, so that its age is known to the hour.
 	keepEvery = time.Hour
+	// maxFor is how many namespaces are kept with a set.
+	maxFor = 16
 )
 
 // Kept is a set as it outlives the process that fetched it.
@@ -18,6 +20,8 @@ type Kept struct {
 	URI     string    `json:"uri"`
 	Fetched time.Time `json:"fetched"`
 	Keys    string    `json:"keys"`
+	// For are namespaces whose policies want it, the first of them by name where they are many.
+	For []string `json:"for,omitempty"`
 }
 
 // Old reports whether it was fetched too long ago to be used, or at a time that has not come yet.
@@ -58,5 +62,8 @@ func (f *Fetcher) keep(l Location, keys string, last *keeping) {
 		return
 	}
 	*last = keeping{keys, now}
-	f.o.Keep(l.Name(), Kept{URI: l.URI, Fetched: now, Keys: keys})
+	f.mu.Lock()
+	whose := f.watched[l.ID()].For // others may want it since the watch began
+	f.mu.Unlock()
+	f.o.Keep(l.Name(), Kept{URI: l.URI, Fetched: now, Keys: keys, For: whose[:min(len(whose), maxFor)]})
 }

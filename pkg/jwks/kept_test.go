@@ -1,7 +1,9 @@
 package jwks_test
 
 import (
+	"fmt"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -86,5 +88,35 @@ func TestKeptOnceAnHour(t *testing.T) {
 	}
 	if got[0] != 0 || got[1] != 61*time.Minute || got[2] != 122*time.Minute || len(kept) > 0 {
 		t.Errorf("kept at %v, and %d times more", got, len(kept))
+	}
+}
+
+// A set is kept for all who want it when it is kept, whoever came first; nobody's coming fetches it anew.
+func TestKeptForWhom(t *testing.T) {
+	p := &provider{}
+	srv := httptest.NewServer(p)
+	defer srv.Close()
+	p.set(200, set(t, "one"))
+	kept, tick, changed := make(chan jwks.Kept, 100), make(chan time.Time), make(chan struct{}, 100)
+	f := jwks.NewFetcher(jwks.Options{
+		OnChange: func() { changed <- struct{}{} }, After: func(time.Duration) <-chan time.Time { return tick }, Keep: func(_ string, k jwks.Kept) { kept <- k },
+	})
+	defer f.Close()
+	at := func(ns string) jwks.Location {
+		return jwks.Location{URI: srv.URL, Refresh: time.Minute, For: []string{ns}}
+	}
+	f.Watch([]jwks.Location{at("shop"), at("bank"), at("shop")})
+	if k := <-kept; !slices.Equal(k.For, []string{"bank", "shop"}) {
+		t.Errorf("kept for %q", k.For)
+	}
+	var many []jwks.Location
+	for i := range 30 {
+		many = append(many, at(fmt.Sprintf("team%02d", i)))
+	}
+	f.Watch(many)
+	p.set(200, set(t, "two"))
+	tick <- time.Time{}
+	if k := <-kept; len(k.For) != 16 || k.For[0] != "team00" || !strings.Contains(k.Keys, `"two"`) {
+		t.Errorf("kept is %+v", k)
 	}
 }

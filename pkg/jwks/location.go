@@ -3,6 +3,7 @@ package jwks
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"time"
 )
 
@@ -14,6 +15,17 @@ type Location struct {
 	CACertificates string
 	// Refresh is how often to ask for new keys.
 	Refresh time.Duration
+	// For are the namespaces whose policies want the keys: what is kept of the location counts as theirs.
+	For []string
+}
+
+// and is the location for the namespaces of both, asked as often as the more eager wants.
+func (l Location) and(other Location) Location {
+	l.Refresh = min(l.Refresh, other.Refresh)
+	l.For = slices.Concat(l.For, other.For)
+	slices.Sort(l.For)
+	l.For = slices.Compact(l.For)
+	return l
 }
 
 // ID is the same for the same URI, fetched with the same trust.
