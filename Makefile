@@ -91,6 +91,12 @@ bench: build ## Speed and cost against a direct connection and peers (root); ROU
 	  $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(TESTS),-tests $(TESTS)) $(if $(PATHS),-paths $(PATHS)) \
 	  $(if $(QUICK),-quick,$(if $(TESTS)$(PATHS),,-markdown docs/performance.md))
 
+.PHONY: bench-noisy
+bench-noisy: build ## What a noisy pod costs its neighbour on the same node (root, 5 minutes); ROUNDS=, QUICK=1
+	@[ "$$(id -u)" = 0 ] || { echo "make bench-noisy needs root: it makes network namespaces, cgroups and loads eBPF. Try: sudo make bench-noisy"; exit 1; }
+	cd e2e && CGO_ENABLED=0 go build -o ../$(BIN)/weft-bench ./bench && CGO_ENABLED=0 go build -o ../$(BIN)/weft-load ./bench/load
+	@$(BIN)/weft-bench -tests noisy -paths direct,l4 -out $(BUILD)/noisy.json $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(QUICK),-quick,-markdown docs/performance.md)
+
 .PHONY: scale
 scale: build ## What meshes of some sizes cost, and a controller with 1,000 simulated ztunnels; WORKLOADS=1000,10000 ZTUNNELS=
 	cd e2e && CGO_ENABLED=0 go build -o ../$(BIN)/weft-bench ./bench

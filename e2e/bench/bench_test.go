@@ -135,3 +135,43 @@ func TestNear(t *testing.T) {
 		t.Errorf("the large table shows %v", paths)
 	}
 }
+
+// A quiet pod beside a noisy one: quotients are taken within a round, and the table has a mark of its own.
+func TestNoiseTable(t *testing.T) {
+	r := &report{Rounds: 3, Thrown: map[string][]int{}}
+	for i := range 3 {
+		for _, n := range noises {
+			for j, pair := range pairings {
+				if n.args == nil {
+					pair[1] = ""
+				}
+				one := r.beside(n.label, pair)
+				if len(one.P50us) > i {
+					continue // silence is measured once for each path
+				}
+				one.P50us, one.P99us = append(one.P50us, 100), append(one.P99us, float64((i+1)*(j+1)*200))
+			}
+		}
+	}
+	file := filepath.Join(t.TempDir(), "p.md")
+	if err := os.WriteFile(file, []byte("before\n"+noiseMark+"\nold\n"+noiseEnd+"\nafter\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.rewrite(file); err != nil {
+		t.Fatal(err)
+	}
+	data, _ := os.ReadFile(file)
+	s := string(data)
+	for _, want := range []string{
+		"before\n" + noiseMark, noiseEnd + "\nafter\n",
+		"| silence | 100 / 400 | 100 / 800 | 100 / 800 |  |  |",
+		"| 8 uploads, same server | 100 / 400 | 100 / 800 | 100 / 1200 | 1.50 | 1.50 |",
+	} {
+		if !strings.Contains(s, want) {
+			t.Errorf("no %q in\n%s", want, s)
+		}
+	}
+	if strings.Contains(s, "old") {
+		t.Errorf("the old table is still there:\n%s", s)
+	}
+}

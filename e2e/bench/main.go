@@ -56,7 +56,7 @@ func command(ctx context.Context, args []string) error {
 	fs.StringVar(&o.name, "name", "bench", "name of the lab")
 	fs.IntVar(&o.rounds, "rounds", 5, "rounds; what is reported is the median")
 	fs.DurationVar(&o.limit, "limit", 14*time.Minute, "begin no round that would probably end later than this; 0: no limit")
-	tests := fs.String("tests", "", "tests to run, separated by commas (default all: "+strings.Join(testNames(), ",")+",idle,scale,fleet)")
+	tests := fs.String("tests", "", "tests to run, separated by commas (default all: "+strings.Join(testNames(), ",")+",idle,scale,fleet; by name only: noisy)")
 	paths := fs.String("paths", "", "paths to measure, separated by commas (default all: direct,l4,l7 and every peer)")
 	fs.Int64Var(&o.bytes, "bytes", 1<<30, "bytes of one bulk transfer")
 	fs.Float64Var(&o.seconds, "seconds", 3, "length of one timed test")
@@ -159,8 +159,16 @@ func (r *report) measureTraffic(ctx context.Context, o options) (err error) {
 			return err
 		}
 	}
+	if o.asked("noisy") {
+		if err := r.measureNoise(ctx, w); err != nil {
+			return err
+		}
+	}
 	return r.measureRounds(ctx, w)
 }
+
+// asked reports whether a test was asked for by name: it is not one of those that run without.
+func (o options) asked(test string) bool { return slices.Contains(o.tests, test) }
 
 func wanted(list []string, name string) bool {
 	for _, one := range list {

@@ -41,6 +41,8 @@ type report struct {
 	Hops []hop `json:"waypointBesideEnvoy,omitempty"`
 	// Near holds what pods of one node pay for the mesh.
 	Near []near `json:"sameNode,omitempty"`
+	// Neighbours hold how a quiet pod fares beside a noisy one.
+	Neighbours []*neighbour `json:"noisyNeighbour,omitempty"`
 	// LeftOut are the peers that could not be measured, and why.
 	LeftOut []string `json:"leftOut,omitempty"`
 }

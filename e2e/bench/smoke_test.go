@@ -41,13 +41,13 @@ func TestEverythingIsMeasured(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "bench.json")
 	o := options{name: "wftbench", rounds: 1, bytes: 4 << 20, seconds: 0.2, idle: 50, scale: []int{200}, fleetOf: []int{200}, ztunnels: 20, bin: bin,
-		paths: []string{"l4", "naive-go", "near", "same"}, envoy: os.Getenv("WEFT_ENVOY"), peers: []string{"peers"}, out: file}
+		tests: append(testNames(), "idle", "scale", "fleet", "noisy"), paths: []string{"l4", "naive-go", "near", "same"}, envoy: os.Getenv("WEFT_ENVOY"), peers: []string{"peers"}, out: file}
 	if o.envoy != "" {
 		o.paths = append(o.paths, "l7", "envoy")
 	} else if os.Getenv("CI") == "true" {
 		t.Fatal("CI has to name an Envoy in WEFT_ENVOY")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 7*time.Minute)
 	defer cancel()
 	if err := run(ctx, o); err != nil {
 		t.Fatal(err)
@@ -67,6 +67,14 @@ func checkFigures(t *testing.T, file string, paths []string) {
 	var r report
 	if err := json.Unmarshal(data, &r); err != nil {
 		t.Fatal(err)
+	}
+	if want := 2 + (len(noises)-1)*len(pairings); len(r.Neighbours) != want {
+		t.Errorf("%d figures of noisy neighbours, want %d", len(r.Neighbours), want)
+	}
+	for _, n := range r.Neighbours {
+		if len(n.P99us) != 1 || n.P99us[0] <= 0 || n.Over != "" && n.Made[0] <= 0 {
+			t.Errorf("no figures of a neighbour: %+v", n)
+		}
 	}
 	if len(r.Near) == 0 {
 		t.Error("pods of one node were not compared")

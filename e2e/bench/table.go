@@ -117,6 +117,7 @@ func (r *report) print(w io.Writer) {
 	_ = t.Flush()
 	printRows(w, r.hopRows())
 	printRows(w, r.nearRows())
+	printRows(w, r.noiseRows())
 	for _, s := range r.Scale {
 		fmt.Fprintln(w, s)
 	}
@@ -150,6 +151,8 @@ func (r *report) remarks() string {
 const (
 	beginMark = "<!-- figures: written by make bench -->"
 	endMark   = "<!-- end of figures -->"
+	noiseMark = "<!-- noisy neighbour: written by make bench-noisy -->"
+	noiseEnd  = "<!-- end of noisy neighbour -->"
 )
 
 // rewrite puts the tables into a Markdown file, between the markers.
@@ -158,14 +161,37 @@ func (r *report) rewrite(file string) error {
 	if err != nil {
 		return err
 	}
-	before, rest, ok1 := bytes.Cut(data, []byte(beginMark))
-	_, after, ok2 := bytes.Cut(rest, []byte(endMark))
-	if !ok1 || !ok2 {
-		return errors.New(file + " has no place for figures: want the lines " + beginMark + " and " + endMark)
+	if len(r.Neighbours) > 0 {
+		if data, err = between(data, noiseMark, noiseEnd, r.remarks()+"\n"+markdown(r.noiseRows())); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
 	}
-	var b bytes.Buffer
-	b.Write(before)
-	fmt.Fprintf(&b, "%s\n%s\n\n", beginMark, r.remarks())
+	if len(r.Series)+len(r.Scale)+len(r.Fleet) > 0 {
+		shown, err := r.drawAll(file)
+		if err != nil {
+			return err
+		}
+		if data, err = between(data, beginMark, endMark, r.tables(shown)); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	return os.WriteFile(file, data, 0o644)
+}
+
+// between replaces what is between two marks.
+func between(data []byte, begin, end, text string) ([]byte, error) {
+	before, rest, ok1 := bytes.Cut(data, []byte(begin))
+	_, after, ok2 := bytes.Cut(rest, []byte(end))
+	if !ok1 || !ok2 {
+		return nil, errors.New("no place for figures: want the lines " + begin + " and " + end)
+	}
+	return slices.Concat(before, []byte(begin+"\n"+text+end), after), nil
+}
+
+// tables are all but those of noise, and the lines that show the pictures.
+func (r *report) tables(shown []string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\n", r.remarks())
 	paths, rows := r.rows()
 	head, rule := "| test | figure |", "|---|---|"
 	for _, p := range paths {
@@ -174,10 +200,6 @@ func (r *report) rewrite(file string) error {
 	fmt.Fprintln(&b, head+"\n"+rule)
 	for _, row := range rows {
 		fmt.Fprintln(&b, "| "+strings.Join(row, " | ")+" |")
-	}
-	shown, err := r.drawAll(file)
-	if err != nil {
-		return err
 	}
 	if len(shown) > 0 {
 		fmt.Fprintf(&b, "\n%s\n", strings.Join(shown, "\n"))
@@ -193,9 +215,7 @@ func (r *report) rewrite(file string) error {
 			fmt.Fprintln(&b, "- "+f.String())
 		}
 	}
-	fmt.Fprintln(&b, endMark)
-	b.Write(bytes.TrimPrefix(after, []byte("\n")))
-	return os.WriteFile(file, b.Bytes(), 0o644)
+	return b.String()
 }
 
 // machine describes where this runs.

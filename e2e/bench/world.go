@@ -104,6 +104,11 @@ func raise(ctx context.Context, o options) (_ *world, err error) {
 	if wanted(o.paths, "l7") {
 		texts["l7"] = fmt.Appendf(nil, manifest+waypoint, "l7", ", labels: {weft.dev/dataplane-mode: ambient, weft.dev/use-waypoint: waypoint}", "n2")
 	}
+	if o.asked("noisy") {
+		for _, ns := range []string{"direct", "l4"} {
+			texts[ns] = append(texts[ns], fmt.Sprintf(crowd, ns)...)
+		}
+	}
 	if wanted(o.paths, "near") {
 		texts["near"] = fmt.Appendf(nil, manifest, "near", "", "n1")
 	}

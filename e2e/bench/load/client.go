@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -166,20 +167,20 @@ func collect(ss []*session, one func(*session, time.Time) ([]time.Duration, erro
 
 // connect opens, asks once and closes, in o.conns loops.
 func connect(o options) (result, error) {
+	ctx, stop := context.WithTimeout(context.Background(), o.dur)
+	defer stop()
+	return visits(ctx, o, func() {}), nil
+}
+
+// visits opens, asks once and closes until ctx ends; it calls going after each.
+func visits(ctx context.Context, o options, going func()) result {
 	var n, bad atomic.Int64
 	var wg sync.WaitGroup
 	start := time.Now()
 	for range o.conns {
 		wg.Go(func() {
-			for time.Since(start) < o.dur {
-				s, err := dial(o, int64(o.size), int64(o.size))
-				if err == nil {
-					err = s.do(0)
-					// reset instead of FIN: no TIME_WAIT eats the port range
-					_ = s.Conn.(*net.TCPConn).SetLinger(0)
-					s.Close()
-				}
-				if err != nil {
+			for ctx.Err() == nil {
+				if err := visit(o); err != nil {
 					if bad.Add(1) == 1 {
 						fmt.Fprintln(os.Stderr, "weft-load: the first error, after", n.Load(), "connections:", err)
 					}
@@ -187,11 +188,24 @@ func connect(o options) (result, error) {
 					continue
 				}
 				n.Add(1)
+				going()
 			}
 		})
 	}
 	wg.Wait()
-	return result{Seconds: time.Since(start).Seconds(), Requests: n.Load(), Errors: bad.Load()}, nil
+	return result{Seconds: time.Since(start).Seconds(), Requests: n.Load(), Errors: bad.Load()}
+}
+
+// visit opens a connection, asks once and closes it.
+func visit(o options) error {
+	s, err := dial(o, int64(o.size), int64(o.size))
+	if err != nil {
+		return err
+	}
+	err = s.do(0)
+	_ = s.Conn.(*net.TCPConn).SetLinger(0) // reset instead of FIN: no TIME_WAIT eats the port range
+	s.Close()
+	return err
 }
 
 // idle opens o.conns connections, uses each once, says so on stderr and holds them until stdin closes.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"net"
 	"testing"
 	"time"
@@ -32,6 +33,13 @@ func TestModes(t *testing.T) {
 	for name, run := range map[string]func(options) (result, error){"rate": rate, "max": maximum, "connect": connect} {
 		if r, err := run(o); err != nil || r.Errors != 0 || r.Requests == 0 {
 			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+	}
+	for _, kind := range []string{"uploads", "connections"} {
+		ctx, stop := context.WithCancel(t.Context())
+		o.kind = kind
+		if r, err := makeNoise(ctx, o, stop); err != nil || r.Errors != 0 || r.Bytes+r.Requests == 0 {
+			t.Errorf("noise of %s: %+v, %v", kind, r, err)
 		}
 	}
 	l.Close()

@@ -10,6 +10,7 @@
 //	weft-load max     -addr HOST:PORT -conns 64 -for 3s
 //	weft-load connect -addr HOST:PORT -conns 8 -for 3s
 //	weft-load idle    -addr HOST:PORT -conns 10000     (prints when open, holds until stdin closes)
+//	weft-load noise   -addr HOST:PORT -kind uploads    (as much as it can, until stdin closes)
 package main
 
 import (
@@ -25,6 +26,7 @@ type options struct {
 	streams int
 	bytes   int64
 	dir     string
+	kind    string
 	rps     int
 	conns   int
 	size    int
@@ -55,6 +57,7 @@ func main() {
 	fs.IntVar(&o.streams, "streams", 1, "parallel bulk streams")
 	fs.Int64Var(&o.bytes, "bytes", 1<<30, "bytes in all (bulk)")
 	fs.StringVar(&o.dir, "dir", "up", "up (request bodies) or down (response bodies)")
+	fs.StringVar(&o.kind, "kind", "uploads", "uploads or connections (noise)")
 	fs.IntVar(&o.rps, "rps", 1000, "offered requests a second (rate)")
 	fs.IntVar(&o.conns, "conns", 8, "connections")
 	fs.IntVar(&o.size, "size", 1024, "bytes of request and of response body (rate, max, connect)")
@@ -63,7 +66,7 @@ func main() {
 		os.Exit(2)
 	}
 	runs := map[string]func(options) (result, error){
-		"serve": serve, "bulk": bulk, "rate": rate, "max": maximum, "connect": connect, "idle": idle,
+		"serve": serve, "bulk": bulk, "rate": rate, "max": maximum, "connect": connect, "idle": idle, "noise": noise,
 	}
 	run, ok := runs[os.Args[1]]
 	if !ok {
