@@ -14,6 +14,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/waypoint/translate"
+	"github.com/weftmesh/weft/waypoint/trial"
 )
 
 // Options of an Isolator.
@@ -62,6 +63,8 @@ type Isolator struct {
 	whole    uint64               // last version that was not a step on the way to another
 	salts    map[string]uint64    // by type URL: refusals so far
 	stop     func() bool          // of the timer of the last publication
+	again    func() bool          // of the timer for what is pending; nil none runs
+	delay    time.Duration        // of that
 	prev     *translate.Resources // sent last, and not refused since; nil none
 	underway bool                 // prev is a step to another, which nobody has confirmed yet
 	todo     *translate.Resources // came while a step was under way; nil none
@@ -99,6 +102,9 @@ func (i *Isolator) Close() {
 	defer i.mu.Unlock()
 	i.closed = true
 	i.stop()
+	if i.again != nil {
+		i.again()
+	}
 }
 
 // Set publishes a new snapshot, or, while a culprit is being searched, remembers it for the end of that.
@@ -141,6 +147,10 @@ func (i *Isolator) Nack(typeURL, version, detail string) error {
 	v, ok := parseVersion(version)
 	if i.closed || !ok || v > i.version {
 		return nil // of an Isolator before us: what it had published is sent anew anyway
+	}
+	if w, ok := trial.ReadWithheld(detail); ok && w.Pending {
+		i.salts[typeURL]++
+		i.later()
 	}
 	if searching := i.m.phase == holding || i.m.phase == releasing; searching && v < i.since || v < i.judged {
 		return nil // another pod's word on what is judged already
@@ -186,7 +196,7 @@ func (i *Isolator) publish() error {
 
 // tell brings the problems up to date. With the lock held.
 func (i *Isolator) tell() {
-	all := slices.Concat(i.of, i.m.problems(), i.untried())
+	all := i.waiting(slices.Concat(i.of, i.m.problems(), i.untried()))
 	slices.SortFunc(all, func(a, b translate.Problem) int {
 		return strings.Compare(a.Source.String()+a.Message, b.Source.String()+b.Message)
 	})
@@ -287,6 +297,9 @@ func (i *Isolator) settled(version uint64, w wait) {
 		return
 	}
 	i.judged = version
+	if len(i.m.pending()) == 0 {
+		i.delay = 0
+	}
 	if i.m.settled() {
 		if err := i.publish(); err != nil {
 			i.o.Logger.Error("waypoint not configured", zap.Error(err))

@@ -76,6 +76,9 @@ func (m *machine) begin(s *model.Snapshot) {
 
 // nack takes a refusal of the last publication.
 func (m *machine) nack(typeURL, detail string) (publish bool) {
+	if w, ok := trial.ReadWithheld(detail); ok && m.phase != releasing {
+		return m.withhold(w, detail)
+	}
 	switch m.phase {
 	case idle, settling:
 		if m.desired == nil {

@@ -64,8 +64,8 @@ func forward(conn *grpc.ClientConn, g *gate, log *zap.Logger) grpc.StreamHandler
 			return err
 		}
 		asks := &asker{up: up}
-		go asks.forward(down)
-		p := &passage{gate: g, ctx: ctx, toEnvoy: func(f *frame) error { return down.SendMsg(f) }, toServer: asks.send, waiting: map[string][]*response{}}
+		p := newPassage(ctx, g, func(f *frame) error { return down.SendMsg(f) }, asks.send)
+		go asks.forward(down, p)
 		defer p.trials.Wait()
 		defer cancel() // before that
 		for {
@@ -97,7 +97,7 @@ func (a *asker) send(f *frame) error {
 }
 
 // forward ends with either side.
-func (a *asker) forward(down grpc.ServerStream) {
+func (a *asker) forward(down grpc.ServerStream, p *passage) {
 	for {
 		f := &frame{}
 		if err := down.RecvMsg(f); err != nil {
@@ -109,7 +109,7 @@ func (a *asker) forward(down grpc.ServerStream) {
 			}
 			return
 		}
-		if a.send(f) != nil {
+		if p.ask(f) != nil {
 			return // the receiving side learns why
 		}
 	}

@@ -43,9 +43,13 @@ func Run(ctx context.Context, o Options) error {
 	l.telemetry = newReporter(o)
 	l.envoy = newEnvoy(o, dir, binary)
 	l.telemetry.watch(l.envoy, l.secrets)
-	l.gate = newGate(func(ctx context.Context, c trial.Candidate) error {
-		return trial.Run(ctx, trial.Options{Binary: binary, Dir: dir}, c)
+	l.gate = newGate(gateOptions{
+		try: func(ctx context.Context, c trial.Candidate) error {
+			return trial.Run(ctx, trial.Options{Binary: binary, Dir: dir}, c)
+		},
+		serving: func(ctx context.Context) bool { return l.envoy.ready(ctx) == nil },
 	}, l.telemetry, o.Logger)
+	defer l.gate.trials.close()
 	if err := l.writeBootstrap(); err != nil {
 		return fmt.Errorf("waypoint: %w", err)
 	}

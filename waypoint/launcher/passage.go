@@ -3,6 +3,7 @@ package launcher
 import (
 	"bytes"
 	"context"
+	"slices"
 	"sync"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -15,8 +16,11 @@ import (
 	"github.com/weftmesh/weft/waypoint/translate"
 )
 
-// passage leads the responses of one stream through the gate. One that has to be tried waits, and with it those of
-// its type that come after; all others pass it by, so that a trial holds up nobody's endpoints.
+// passage leads the responses of one stream through the gate. One that has to be tried waits, though not for long, and
+// with it those of its type that come after; all others pass it by.
+//
+// Of a response that is refused Envoy is given what nothing is wrong with, and what is removed. Its answer gets the
+// words of the refusal: to the controller Envoy has taken the one and refused the other, which is how Envoy does it.
 type passage struct {
 	gate     *gate
 	ctx      context.Context
@@ -25,8 +29,13 @@ type passage struct {
 	trials   sync.WaitGroup
 
 	sending sync.Mutex // held while something is sent to Envoy
-	mu      sync.Mutex // protects waiting
+	mu      sync.Mutex // protects what follows
 	waiting map[string][]*response
+	words   map[string]string // for Envoy's answers, by nonce
+}
+
+func newPassage(ctx context.Context, g *gate, toEnvoy, toServer func(*frame) error) *passage {
+	return &passage{gate: g, ctx: ctx, toEnvoy: toEnvoy, toServer: toServer, waiting: map[string][]*response{}, words: map[string]string{}}
 }
 
 // response is a frame that was looked into.
@@ -78,14 +87,15 @@ func (p *passage) work(kind string) {
 		p.waiting[kind] = queue[1:]
 		p.mu.Unlock()
 		r := queue[0]
-		err := p.gate.judge(p.ctx, &r.DeltaDiscoveryResponse)
-		switch {
-		case p.ctx.Err() != nil:
+		refused := p.gate.judge(p.ctx, &r.DeltaDiscoveryResponse)
+		if p.ctx.Err() != nil {
 			return
-		case err == nil:
+		}
+		var err error
+		if refused == nil {
 			err = p.pass(r.frame)
-		default:
-			err = p.refuse(r, err)
+		} else {
+			err = p.refuse(r, refused)
 		}
 		if err != nil {
 			p.gate.log.Debug("stream ended during a trial", zap.Error(err))
@@ -100,17 +110,66 @@ func (p *passage) pass(f *frame) error {
 	return p.toEnvoy(f)
 }
 
-// refuse answers in Envoy's place, which never sees the response.
-func (p *passage) refuse(r *response, why error) error {
-	text, err := proto.Marshal(&discoveryv3.DeltaDiscoveryRequest{
-		TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce(),
-		ErrorDetail: &rpcstatus.Status{Code: int32(codes.InvalidArgument), Message: why.Error()},
-	})
+// refuse passes the rest of a response on.
+func (p *passage) refuse(r *response, why *refusal) error {
+	rest := slices.DeleteFunc(slices.Clone(r.GetResources()), func(res *discoveryv3.Resource) bool { return why.names[res.GetName()] })
+	if len(rest)+len(r.GetRemovedResources())+len(r.GetRemovedResourceNames()) == 0 {
+		return p.answer(r, why.words) // Envoy never sees it
+	}
+	out := proto.CloneOf(&r.DeltaDiscoveryResponse)
+	out.Resources = rest
+	text, err := proto.Marshal(out)
 	if err != nil {
 		return err
 	}
-	return p.toServer(&frame{data: mem.BufferSlice{mem.SliceBuffer(text)}})
+	p.mu.Lock()
+	p.words[r.GetNonce()] = why.words
+	p.mu.Unlock()
+	return p.pass(frameOf(text))
 }
+
+// answer refuses in Envoy's place.
+func (p *passage) answer(r *response, words string) error {
+	text, err := proto.Marshal(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce(), ErrorDetail: refusing(words)})
+	if err != nil {
+		return err
+	}
+	return p.toServer(frameOf(text))
+}
+
+func refusing(words string) *rpcstatus.Status {
+	return &rpcstatus.Status{Code: int32(codes.InvalidArgument), Message: words}
+}
+
+// ask passes on what Envoy asks and answers, with the words of a refusal where there was one. What Envoy itself says
+// against the rest comes first: the refusal is said again when the response is.
+func (p *passage) ask(f *frame) error {
+	p.mu.Lock()
+	none := len(p.words) == 0
+	p.mu.Unlock()
+	if none {
+		return p.toServer(f)
+	}
+	r := &discoveryv3.DeltaDiscoveryRequest{}
+	if err := proto.Unmarshal(f.data.Materialize(), r); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	words, refused := p.words[r.GetResponseNonce()]
+	delete(p.words, r.GetResponseNonce())
+	p.mu.Unlock()
+	if !refused || r.GetErrorDetail() != nil {
+		return p.toServer(f)
+	}
+	r.ErrorDetail = refusing(words)
+	text, err := proto.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return p.toServer(frameOf(text))
+}
+
+func frameOf(text []byte) *frame { return &frame{data: mem.BufferSlice{mem.SliceBuffer(text)}} }
 
 // contains reports whether a text is somewhere in a frame.
 func (f *frame) contains(text string) bool {

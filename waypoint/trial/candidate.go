@@ -2,6 +2,8 @@ package trial
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -10,6 +12,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weftmesh/weft/waypoint/bootstrap"
@@ -43,6 +46,37 @@ func (c *Candidate) Add(res *anypb.Any) (patched bool, err error) {
 		}
 	}
 	return patched, nil
+}
+
+// Patches lists which ones have changed it, as translation marks them.
+func (c *Candidate) Patches() []translate.Source {
+	var out []translate.Source
+	add := func(m *corev3.Metadata) {
+		for key := range strings.FieldsSeq(m.GetFilterMetadata()[translate.PatchMark].GetFields()["by"].GetStringValue()) {
+			namespace, name, _ := strings.Cut(key, "/")
+			out = append(out, translate.Source{Kind: translate.KindPatch, Namespace: namespace, Name: name})
+		}
+	}
+	for _, m := range c.Clusters {
+		add(m.GetMetadata())
+	}
+	for _, m := range c.Routes {
+		add(m.GetMetadata())
+	}
+	slices.SortFunc(out, translate.Source.Compare)
+	return slices.Compact(out)
+}
+
+// size in bytes.
+func (c *Candidate) size() int {
+	n := 0
+	for _, m := range c.Clusters {
+		n += proto.Size(m)
+	}
+	for _, m := range c.Routes {
+		n += proto.Size(m)
+	}
+	return n
 }
 
 func marked(m *corev3.Metadata) bool { return m.GetFilterMetadata()[translate.PatchMark] != nil }

@@ -27,8 +27,12 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Limit is how long a trial may take: less than the controller waits for a waypoint's answer.
-const Limit = 6 * time.Second
+// Limit is how long a trial may take, and perMiB how much longer for each MiB of the candidate: Envoy takes a second or
+// two for one on a busy machine.
+const (
+	Limit  = 6 * time.Second
+	perMiB = 6 * time.Second
+)
 
 // maxMemory is what a trial may allocate, in bytes, where the container has as much left; it takes some 100 MiB.
 const maxMemory = 1 << 30
@@ -69,9 +73,9 @@ func (r *Refusal) Error() string {
 	return notTried + ": " + r.Words
 }
 
-// Said reports that a text is a Refusal's.
+// Said reports that a text is a Refusal's, or that of a trial that goes on.
 func Said(detail string) bool {
-	return strings.HasPrefix(detail, tried) || strings.HasPrefix(detail, notTried)
+	return strings.HasPrefix(detail, tried) || strings.HasPrefix(detail, notTried) || strings.HasPrefix(detail, pending)
 }
 
 // OutcomeOf reads what Run returns.
@@ -92,16 +96,19 @@ type Options struct {
 	Binary string
 	// Dir gets the candidates' bootstraps, which are removed afterwards. Required.
 	Dir string
-	// Limit is how long a trial may take. Default Limit.
+	// Limit is how long a trial may take. Default Limit, and 6 s more for each MiB of the candidate.
 	Limit time.Duration
 	// Memory is how many bytes a trial may allocate. Default 1 GiB, or three quarters of what is left of the
 	// container's limit if that is less.
 	Memory uint64
 }
 
+// limitOf is how long a candidate of a size in bytes may take.
+func limitOf(size int) time.Duration { return Limit + time.Duration(size)*perMiB>>20 }
+
 // Run tries a candidate; nil accepts it, any other error is a *Refusal but for the end of ctx. Safe for concurrent use.
 func Run(ctx context.Context, o Options, c Candidate) error {
-	o.Limit = cmp.Or(o.Limit, Limit)
+	o.Limit = cmp.Or(o.Limit, limitOf(c.size()))
 	if o.Memory == 0 {
 		left, err := allowance(ownCgroup)
 		if err != nil {

@@ -1,0 +1,93 @@
+package isolate
+
+import (
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/weftmesh/weft/waypoint/translate"
+	"github.com/weftmesh/weft/waypoint/trial"
+)
+
+// A trial that takes its time is no refusal yet. The patches that it is about are held by their names, without a search,
+// so that everybody else's changes go on; after a while they are sent again, and then the launcher knows more.
+
+// From minRetry the time until that doubles, up to maxRetry.
+const (
+	minRetry = time.Second
+	maxRetry = 8 * time.Second
+)
+
+// withhold holds what a launcher names. A patch that is in its good version already stays there: it is something else of
+// its target that is tried.
+func (m *machine) withhold(w trial.Withheld, why string) (publish bool) {
+	for _, src := range w.Sources {
+		o := find(m.desired, src)
+		if _, held := m.held[src]; held || o == nil || o.equal(m.good.of(src)) {
+			continue
+		}
+		m.hold(src, why)
+		publish = true
+	}
+	if publish && m.phase == idle {
+		m.phase = settling
+	}
+	return publish
+}
+
+// pending lists what is held until its trial has ended.
+func (m *machine) pending() []translate.Source {
+	var out []translate.Source
+	for src, why := range m.held {
+		if w, ok := trial.ReadWithheld(why); ok && w.Pending {
+			out = append(out, src)
+		}
+	}
+	slices.SortFunc(out, translate.Source.Compare)
+	return out
+}
+
+// retry frees what is pending; during a search it is too early.
+func (m *machine) retry() (publish bool) {
+	if m.phase == holding || m.phase == releasing || m.desired == nil {
+		return false
+	}
+	for _, src := range m.pending() {
+		m.free(src)
+	}
+	m.begin(m.desired)
+	return true
+}
+
+// later sends what is pending once more, in a while. With the lock held.
+func (i *Isolator) later() {
+	if i.again != nil {
+		return
+	}
+	i.delay = min(max(2*i.delay, minRetry), maxRetry)
+	i.again = i.o.AfterFunc(i.delay, func() {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		i.again = nil
+		switch {
+		case i.closed:
+		case !i.m.retry():
+			i.later()
+		default:
+			if err := i.publish(); err != nil {
+				i.o.Logger.Error("waypoint not configured", zap.Error(err))
+			}
+		}
+	})
+}
+
+// waiting says of what is pending that nothing is wrong with it so far, in the place of what others say.
+func (i *Isolator) waiting(all []translate.Problem) []translate.Problem {
+	pending := i.m.pending()
+	all = slices.DeleteFunc(all, func(p translate.Problem) bool { return slices.Contains(pending, p.Source) })
+	for _, src := range pending {
+		all = append(all, translate.Problem{Source: src, Waiting: true, Message: "not in force yet: the waypoint still tries it with an Envoy of its own"})
+	}
+	return all
+}
