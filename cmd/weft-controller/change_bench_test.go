@@ -33,7 +33,7 @@ type nowhere struct{}
 
 func (nowhere) set(wanted)                   {}
 func (nowhere) known(*source.Objects) stamps { return stamps{} }
-func (nowhere) run(context.Context)          {}
+func (nowhere) run(context.Context, func())  {}
 
 func benchOneChange(b *testing.B, pods int) {
 	authority, err := ca.OpenAuthority(ca.AuthorityOptions{Dir: b.TempDir(), Create: true})

@@ -63,7 +63,7 @@ func (o *folderOutput) known(*source.Objects) stamps {
 	return out
 }
 
-func (o *folderOutput) run(ctx context.Context) { o.files.run(ctx) }
+func (o *folderOutput) run(ctx context.Context, _ func()) { o.files.run(ctx) }
 
 // adoptStamps reads the times out of the status files that an earlier run left.
 func adoptStamps(d *folder, log *zap.Logger) stamps {

@@ -16,8 +16,9 @@ type output interface {
 	set(wanted)
 	// known are the times of conditions that were written before: by an earlier run, or another replica.
 	known(*source.Objects) stamps
-	// run writes until ctx ends, and then what is left to write.
-	run(ctx context.Context)
+	// run writes until ctx ends, and then what is left to write. It calls refresh, which brings up to date what is
+	// set, where it begins to write in another replica's place.
+	run(ctx context.Context, refresh func())
 }
 
 // wanted is everything that is to be written.
@@ -50,8 +51,8 @@ func (o clusterOutput) known(objs *source.Objects) stamps {
 	return out
 }
 
-func (o clusterOutput) run(ctx context.Context) {
-	if err := o.writer.Run(ctx); err != nil {
+func (o clusterOutput) run(ctx context.Context, refresh func()) {
+	if err := o.writer.Run(ctx, refresh); err != nil {
 		o.log.Error("nothing is written to the API server", zap.Error(err))
 	}
 }

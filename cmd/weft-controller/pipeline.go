@@ -166,13 +166,7 @@ func (p *pipeline) pods(before, objs *source.Objects, out controller.Compiled, p
 	case slices.ContainsFunc(out.Changes.Workloads, ours):
 		p.state() // the agents' readiness is for more than counting
 	case (told || out.Restated) && p.restate == nil:
-		p.restate = time.AfterFunc(restateAfter, func() {
-			p.changing.Lock()
-			defer p.changing.Unlock()
-			if p.restate != nil {
-				p.state()
-			}
-		})
+		p.restate = time.AfterFunc(restateAfter, p.restated)
 	}
 }
 
@@ -190,6 +184,15 @@ func (p *pipeline) state() {
 	defer p.mu.Unlock()
 	p.compiled = compiled
 	p.report()
+}
+
+// restated does at once what waits for restateAfter: who begins to write has seen what the writer before him wrote.
+func (p *pipeline) restated() {
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	if p.restate != nil {
+		p.state()
+	}
 }
 
 // activeFaults are the names of the faults in force.

@@ -70,7 +70,7 @@ func run(ctx context.Context, c config) error {
 	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx)) // ends last, with all that was decided written
 	defer stopWriting()
 	written := make(chan struct{})
-	go func() { defer close(written); out.run(writing) }()
+	go func() { defer close(written); out.run(writing, p.restated) }()
 	if b.secret != nil {
 		g.Go(func() error { b.secret.run(ctx); return nil })
 	}

@@ -17,8 +17,9 @@ const LeaseName = "weft-controller"
 // Leads reports whether this replica writes.
 func (w *Writer) Leads() bool { return w.mine.Load() }
 
-// Run writes whenever this replica holds the Lease, until ctx ends; then it gives the Lease back.
-func (w *Writer) Run(ctx context.Context) error {
+// Run writes whenever this replica holds the Lease, until ctx ends; then it gives the Lease back. Each time before it
+// begins it calls refresh, which is to call Set if more is known by now than was set last.
+func (w *Writer) Run(ctx context.Context, refresh func()) error {
 	ctx = klog.NewContext(ctx, logr.Discard())
 	defer w.events.stop()
 	for ctx.Err() == nil {
@@ -28,7 +29,7 @@ func (w *Writer) Run(ctx context.Context) error {
 				LockConfig: resourcelock.ResourceLockConfig{Identity: w.o.Identity},
 			},
 			LeaseDuration: w.o.Lease, RenewDeadline: w.o.Lease * 2 / 3, RetryPeriod: min(2*time.Second, w.o.Lease/6), ReleaseOnCancel: true, Name: LeaseName,
-			Callbacks: leaderelection.LeaderCallbacks{OnStartedLeading: w.lead, OnStoppedLeading: func() {}},
+			Callbacks: leaderelection.LeaderCallbacks{OnStartedLeading: func(ctx context.Context) { w.lead(ctx, refresh) }, OnStoppedLeading: func() {}},
 		})
 		if err != nil {
 			return err

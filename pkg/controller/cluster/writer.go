@@ -138,7 +138,7 @@ const (
 )
 
 // lead writes until ctx ends, which is when the Lease is lost.
-func (w *Writer) lead(ctx context.Context) {
+func (w *Writer) lead(ctx context.Context, refresh func()) {
 	w.leading.Lock()
 	defer w.leading.Unlock()
 	if ctx.Err() != nil {
@@ -152,6 +152,7 @@ func (w *Writer) lead(ctx context.Context) {
 		w.metrics.leads.Set(0)
 		w.o.Logger.Info("this replica does not write any more")
 	}()
+	refresh()
 	w.applied, w.foreign, w.pruned = map[string]string{}, map[string]bool{}, ""
 	resync := time.NewTicker(w.o.Resync)
 	defer resync.Stop()
