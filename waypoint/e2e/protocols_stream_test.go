@@ -42,36 +42,6 @@ func TestWebSocketLibrary(t *testing.T) {
 	}
 }
 
-// Events arrive one by one as they are sent, not when the answer is over.
-func TestServerSentEvents(t *testing.T) {
-	m := newMesh(t)
-	next := make(chan string)
-	addr := m.app(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/event-stream")
-		for e := range next {
-			fmt.Fprintf(w, "data: %s\n\n", e)
-			_ = http.NewResponseController(w).Flush()
-		}
-	}), model.AppHTTP)
-	_, r := raw(t, addr, "GET / HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n")
-	next <- "first"
-	header(t, r)
-	for _, e := range []string{"first", "second", "third"} {
-		if e != "first" {
-			next <- e
-		}
-		for {
-			if l := line(t, r); strings.HasPrefix(l, "data:") {
-				if l != "data: "+e {
-					t.Errorf("got %q, want %q", l, e)
-				}
-				break
-			}
-		}
-	}
-	close(next)
-}
-
 // A caller who goes away is not worked for any longer.
 func TestCancelReachesServer(t *testing.T) {
 	m := newMesh(t)
