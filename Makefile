@@ -97,6 +97,12 @@ bench-noisy: build ## What a noisy pod costs its neighbour on the same node (roo
 	cd e2e && CGO_ENABLED=0 go build -o ../$(BIN)/weft-bench ./bench && CGO_ENABLED=0 go build -o ../$(BIN)/weft-load ./bench/load
 	@$(BIN)/weft-bench -tests noisy -paths direct,l4 -out $(BUILD)/noisy.json $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(QUICK),-quick,-markdown docs/performance.md)
 
+.PHONY: profile
+profile: build ## Where the ztunnels' time goes: flame graphs, shares, system calls, waits (root, 1 minute; counts need perf); NOWRITE=1
+	@[ "$$(id -u)" = 0 ] || { echo "make profile needs root: it makes network namespaces, cgroups and loads eBPF. Try: sudo make profile"; exit 1; }
+	cd e2e && CGO_ENABLED=0 go build -o ../$(BIN)/weft-bench ./bench && CGO_ENABLED=0 go build -o ../$(BIN)/weft-load ./bench/load
+	@$(BIN)/weft-bench -profile $(BUILD)/profiles -out $(BUILD)/profiles.json $(if $(NOWRITE),,-markdown docs/performance.md)
+
 .PHONY: scale
 scale: build ## What meshes of some sizes cost, and a controller with 1,000 simulated ztunnels; WORKLOADS=1000,10000 ZTUNNELS=
 	cd e2e && CGO_ENABLED=0 go build -o ../$(BIN)/weft-bench ./bench

@@ -33,6 +33,7 @@ type options struct {
 	peers     []string // folders
 	out       string   // JSON
 	markdown  string   // file whose table is rewritten
+	profile   string   // folder for profiles, which are then all that is made
 }
 
 func main() {
@@ -68,6 +69,7 @@ func command(ctx context.Context, args []string) error {
 	peers := fs.String("peers", "", "folders of peers' scripts, separated by commas")
 	fs.StringVar(&o.out, "out", "", "file for the figures, JSON")
 	fs.StringVar(&o.markdown, "markdown", "", "file whose tables between the markers are rewritten")
+	fs.StringVar(&o.profile, "profile", "", "measure nothing: profile the ztunnels at work, and keep the profiles in this folder")
 	sizes := fs.String("workloads", "", "sizes of the meshes of the tests of scale and of a fleet, separated by commas")
 	fs.IntVar(&o.ztunnels, "ztunnels", 1000, "simulated ztunnels of the test of a fleet")
 	_ = fs.Parse(args)
@@ -113,6 +115,9 @@ func list(s string) []string {
 // run measures everything, prints it and writes it.
 func run(ctx context.Context, o options) (err error) {
 	r := newReport(o)
+	if o.profile != "" {
+		o.tests, o.paths = []string{"profile"}, []string{"l4"}
+	}
 	if wanted(o.tests, "scale") {
 		if err := r.measureScale(ctx, o); err != nil {
 			return err
@@ -154,6 +159,9 @@ func (r *report) measureTraffic(ctx context.Context, o options) (err error) {
 	}
 	defer func() { err = errors.Join(err, w.down()) }()
 	r.LeftOut = w.leftOut
+	if o.profile != "" {
+		return r.profileAll(ctx, w)
+	}
 	if wanted(o.tests, "idle") {
 		if err := r.measureIdle(ctx, w); err != nil {
 			return err

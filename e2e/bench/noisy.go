@@ -143,7 +143,7 @@ func (w *world) path(name string) *path {
 	return nil
 }
 
-// startNoise has the noisy pod begin, and waits until it is at work; end stops it and tells what it did.
+// startNoise has the noisy pod of a path begin.
 func (w *world) startNoise(ctx context.Context, n noise, over string) (end func() (result, error), err error) {
 	from, err := w.pod(ctx, over, "noisy")
 	if err != nil {
@@ -157,7 +157,12 @@ func (w *world) startNoise(ctx context.Context, n noise, over string) (end func(
 		}
 		to = fmt.Sprintf("%s:%d", server.Status.PodIP, appPort)
 	}
-	cmd := w.inClient(ctx, &path{client: from}, append([]string{"noise", "-addr", to}, n.args...)...)
+	return w.begin(ctx, &path{client: from, addr: to}, n.args)
+}
+
+// begin makes noise from p's client to its address, and waits until it is at work; end stops it and tells what it did.
+func (w *world) begin(ctx context.Context, p *path, args []string) (end func() (result, error), err error) {
+	cmd := w.inClient(ctx, p, append([]string{"noise", "-addr", p.addr}, args...)...)
 	var out bytes.Buffer
 	cmd.Stdout = &out
 	in, err := cmd.StdinPipe()
@@ -173,21 +178,21 @@ func (w *world) startNoise(ctx context.Context, n noise, over string) (end func(
 	}
 	said := bufio.NewReader(errs)
 	line, err := said.ReadString('\n')
-	var more strings.Builder
-	if err != nil || strings.TrimSpace(line) != "GOING" {
+	stop := func() (string, error) {
 		_ = in.Close()
-		_, _ = io.Copy(&more, said)
-		_ = cmd.Wait()
-		return nil, fmt.Errorf("the noise does not begin: %s%s", line, more.String())
+		rest, _ := io.ReadAll(said)
+		return strings.TrimSpace(line + string(rest)), cmd.Wait()
 	}
-	return func() (result, error) {
-		_ = in.Close()
-		_, _ = io.Copy(&more, said)
-		if err := cmd.Wait(); err != nil {
-			return result{}, fmt.Errorf("the noise: %w: %s", err, more.String())
+	if err != nil || strings.TrimSpace(line) != "GOING" {
+		said, err := stop()
+		return nil, fmt.Errorf("the noise does not begin: %w: %s", err, said)
+	}
+	line = ""
+	return func() (r result, err error) {
+		if said, err := stop(); err != nil {
+			return r, fmt.Errorf("the noise: %w: %s", err, said)
 		}
-		var r result
-		err := json.Unmarshal(out.Bytes(), &r)
+		err = json.Unmarshal(out.Bytes(), &r)
 		return r, err
 	}, pause(ctx, 300*time.Millisecond)
 }

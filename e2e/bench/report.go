@@ -43,6 +43,8 @@ type report struct {
 	Near []near `json:"sameNode,omitempty"`
 	// Neighbours hold how a quiet pod fares beside a noisy one.
 	Neighbours []*neighbour `json:"noisyNeighbour,omitempty"`
+	// Profiles tell where the ztunnels' time goes.
+	Profiles []*profiled `json:"profiles,omitempty"`
 	// LeftOut are the peers that could not be measured, and why.
 	LeftOut []string `json:"leftOut,omitempty"`
 }

@@ -118,6 +118,9 @@ func (r *report) print(w io.Writer) {
 	printRows(w, r.hopRows())
 	printRows(w, r.nearRows())
 	printRows(w, r.noiseRows())
+	for _, rows := range r.profileRows() {
+		printRows(w, rows)
+	}
 	for _, s := range r.Scale {
 		fmt.Fprintln(w, s)
 	}
@@ -153,6 +156,9 @@ const (
 	endMark   = "<!-- end of figures -->"
 	noiseMark = "<!-- noisy neighbour: written by make bench-noisy -->"
 	noiseEnd  = "<!-- end of noisy neighbour -->"
+
+	profileMark = "<!-- profiles: written by make profile -->"
+	profileEnd  = "<!-- end of profiles -->"
 )
 
 // rewrite puts the tables into a Markdown file, between the markers.
@@ -163,6 +169,15 @@ func (r *report) rewrite(file string) error {
 	}
 	if len(r.Neighbours) > 0 {
 		if data, err = between(data, noiseMark, noiseEnd, r.remarks()+"\n"+markdown(r.noiseRows())); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	if len(r.Profiles) > 0 {
+		text, err := r.drawProfiles(file)
+		if err != nil {
+			return err
+		}
+		if data, err = between(data, profileMark, profileEnd, text); err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
 	}
