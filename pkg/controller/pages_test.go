@@ -153,9 +153,33 @@ func TestFeaturesAreProved(t *testing.T) {
 			t.Errorf("docs/features.md names %s, which is not there", name)
 		}
 	}
+	for _, what := range unproved(string(page)) {
+		t.Errorf("docs/features.md: %q names no test: write one, or ○ where Weft does not do it", what)
+	}
 	for _, link := range regexp.MustCompile(`\]\((tasks/[a-z0-9-]+\.md)\)`).FindAllSubmatch(page, -1) {
 		if _, err := os.Stat("../../docs/" + string(link[1])); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// unproved are the features that a page says Weft has, without a test.
+func unproved(page string) []string {
+	var out []string
+	for _, row := range regexp.MustCompile(`(?m)^\|.*\|$`).FindAllString(page, -1)[2:] { // without its head
+		cells := strings.Split(row, "|")
+		if len(cells) < 4 || !strings.HasPrefix(strings.TrimSpace(cells[2]), "○") && !testName.MatchString(cells[3]) {
+			out = append(out, row)
+		}
+	}
+	return out
+}
+
+// A row without a test is found, unless it says that the feature is not there.
+func TestUnprovedFeatures(t *testing.T) {
+	const page = "text\n| feature | Weft | proved by | others |\n|---|---|---|---|\n| tea | ● [page](x) | TestTea | ● |\n| milk | ● | | ● |\n| sugar | ○ | | ● |\n| salt | ◐ | by hand | ● |\n"
+	got := unproved(page)
+	if len(got) != 2 || !strings.HasPrefix(got[0], "| milk") || !strings.HasPrefix(got[1], "| salt") {
+		t.Errorf("%q", got)
 	}
 }
