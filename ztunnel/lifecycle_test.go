@@ -214,3 +214,31 @@ func TestNameServerInTheMesh(t *testing.T) {
 	c.Close()
 	m.nodes["n1"].record(t, map[string]any{"dst_addr": "10.244.2.1:53", "security": "mutual_tls", "flags": "-"})
 }
+
+func TestRetire(t *testing.T) {
+	m := shop(t)
+	front, n1 := m.pods["front-1"], m.nodes["n1"]
+	old := front.app("10.96.0.2:80")
+	if _, err := say(old, "hi"); err != nil {
+		t.Fatal(err)
+	}
+	if n := n1.Retire(); n != 1 {
+		t.Fatalf("%d tunnels retired, want 1", n)
+	}
+	young := front.app("10.96.0.2:80")
+	for name, c := range map[string]*net.TCPConn{"the old connection": old, "a new connection": young} {
+		if _, err := say(c, "still here"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if n := n1.Retire(); n != 2 {
+		t.Errorf("%d tunnels, want the old one, which still carries a stream, and a new one", n)
+	}
+	for _, c := range []*net.TCPConn{old, young} {
+		c.CloseWrite()
+		if _, err := io.ReadAll(c); err != nil {
+			t.Error(err)
+		}
+	}
+	until(t, "tunnels have ended with their streams", func() bool { return n1.Retire() == 0 })
+}

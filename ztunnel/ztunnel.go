@@ -92,7 +92,8 @@ type Ztunnel struct {
 
 	o       Options
 	direct  *direct.Table // nil: none
-	mu      sync.Mutex    // protects what follows
+	tunnels *tunnel.Factory
+	mu      sync.Mutex // protects what follows
 	drained bool
 	ready   bool // was, once
 }
@@ -120,11 +121,11 @@ func New(o Options) *Ztunnel {
 		z.direct = direct.New(direct.Options{State: z.State, Flows: z.Flows, Take: o.Direct, Ready: z.Ready, Log: o.Log,
 			Pairs: o.Metrics.CounterVec("direct_pairs_total", "Pairs of pods of this node, and port, that the kernel was told to let talk directly, and those that it was told not to any more.", "change")})
 	}
-	tunnels := tunnel.NewFactory(tunnel.Options{Certificates: o.Certificates, Metrics: o.Metrics, Shards: o.Shards, Log: o.Log})
+	z.tunnels = tunnel.NewFactory(tunnel.Options{Certificates: o.Certificates, Metrics: o.Metrics, Shards: o.Shards, Log: o.Log})
 	pods := inpod.Options{
 		State: z.State, Flows: z.Flows, Certificates: o.Certificates, Sockets: o.Sockets, TrustDomain: o.TrustDomain, CertificateTimeout: o.CertificateTimeout,
 		Tunnel: func(p *pod.Pod, handle func(context.Context, inbound.Connect)) inpod.Tunnel {
-			return tunnels.For(p, handle)
+			return z.tunnels.For(p, handle)
 		},
 		Acceptor:    inpod.NewAcceptor(o.Log, o.Metrics.Counter("accept_failures_total", "Failed accepts on the pods' listeners.")),
 		Zone:        &dns.Zone{Names: z.State, ClusterDomain: o.ClusterDomain, Authoritative: o.DNSAuthoritative},
@@ -169,6 +170,10 @@ func (z *Ztunnel) Run(ctx context.Context) {
 	revise(ctx, z.State, z.Flows)
 	<-sent
 }
+
+// Retire gives new streams of all pods new tunnel connections, and returns how many old ones end with their streams: for
+// who has reason not to trust those that live.
+func (z *Ztunnel) Retire() int { return z.tunnels.Retire() }
 
 // Revise decides again on every connection that policy governs, and cuts those that are forbidden now.
 func (z *Ztunnel) Revise() { reviseOnce(z.State, z.Flows) }

@@ -178,7 +178,7 @@ func drain(told, running context.Context, limit time.Duration, do func(context.C
 // pages starts the admin page, metrics and readiness.
 func pages(ctx context.Context, g *errgroup.Group, c config, z *ztunnel.Ztunnel, s *succession, certs *ca.Manager, quit func(), level zap.AtomicLevel) error {
 	full := admin.Handler(admin.Options{
-		Dump: z.Dump, Ready: s.ready, Quit: quit, Level: level, Metrics: z.Metrics.Registry(),
+		Dump: z.Dump, Ready: s.ready, Quit: quit, Retire: z.Retire, Level: level, Metrics: z.Metrics.Registry(),
 		Sections: map[string]func() any{
 			"connections":  func() any { return z.Flows.Views() },
 			"certificates": func() any { return certs.List() },

@@ -14,7 +14,7 @@ import (
 // test is one thing that is measured over each path.
 type test struct {
 	name string
-	// args of weft-load, mode first.
+	// args of weft-load, mode first; nil: it is the test of first connections, over the paths that have them.
 	args func(options) []string
 	// values that are reported, in order; the first judges whether a round's direct path strays.
 	values []value
@@ -54,6 +54,7 @@ var tests = []test{
 	}},
 	{"max", timed("max", "-conns", "64"), []value{perSecond("requests"), perReq, mPerReq}},
 	{"connect", timed("connect", "-conns", "8"), []value{perSecond("connections"), perReq, mPerReq}},
+	{"cold", nil, []value{perSecond("connections"), latency("p50", func(r result) float64 { return r.P50us }), perReq, mPerReq}},
 }
 
 func bulkTest(name, dir string, streams int) test {
@@ -93,6 +94,9 @@ func (r *report) measureRounds(ctx context.Context, w *world) error {
 			}
 			for i := range w.paths { // another path first in each round
 				p := w.paths[(i+round)%len(w.paths)]
+				if t.args == nil && len(p.cold) == 0 {
+					continue
+				}
 				if err := r.measureOne(ctx, w, t, p, round); err != nil {
 					return err
 				}
@@ -108,8 +112,13 @@ func (r *report) measureOne(ctx context.Context, w *world, t test, p *path, roun
 	if err != nil {
 		return err
 	}
-	args := t.args(w.o)
-	res, err := w.load(ctx, p, args[0], args[1:]...)
+	var res result
+	if t.args == nil {
+		res, err = w.cold(ctx, p)
+	} else {
+		args := t.args(w.o)
+		res, err = w.load(ctx, p, args[0], args[1:]...)
+	}
 	if err != nil {
 		return err
 	}

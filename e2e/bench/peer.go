@@ -98,8 +98,8 @@ func (w *world) startPeer(ctx context.Context, name, script, certs string, port 
 	if err != nil {
 		return nil, fmt.Errorf("start peer %s: %w", name, err)
 	}
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	return &path{name: name, client: client, addr: lines[len(lines)-1], cgroups: []string{p.cgroup}}, nil
+	addr, cold := peerAddresses(out)
+	return &path{name: name, client: client, addr: addr, cold: cold, cgroups: []string{p.cgroup}}, nil
 }
 
 // run runs the script in the peer's cgroup. Its daemons keep no pipe of ours open: output goes to a file.

@@ -180,30 +180,40 @@ func (w *world) collect(ctx context.Context, p *path, s scene, one *profiled) (c
 	return calls, err
 }
 
+// ask asks a node's ztunnel.
+func (w *world) ask(ctx context.Context, method, node, page string) (io.ReadCloser, error) {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", w.lab.ZtunnelSocket(node))
+	}}}
+	req, err := http.NewRequestWithContext(ctx, method, "http://ztunnel"+page, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode != http.StatusOK {
+		res.Body.Close()
+		return nil, fmt.Errorf("%s of %s: %s", page, node, res.Status)
+	}
+	return res.Body, nil
+}
+
 // fetch keeps a page of a node's ztunnel.
 func (w *world) fetch(ctx context.Context, node, page, file string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", w.lab.ZtunnelSocket(node))
-	}}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://ztunnel"+page, http.NoBody)
+	body, err := w.ask(ctx, http.MethodGet, node, page)
 	if err != nil {
 		return err
 	}
-	res, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s of %s: %s", page, node, res.Status)
-	}
+	defer body.Close()
 	out, err := os.Create(file)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, res.Body)
+	_, err = io.Copy(out, body)
 	return errors.Join(err, out.Close())
 }
 

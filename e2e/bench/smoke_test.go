@@ -84,6 +84,9 @@ func checkFigures(t *testing.T, file string, paths []string) {
 			continue // in the comparison
 		}
 		for _, test := range tests {
+			if test.args == nil && path != "direct" && path != "l4" {
+				continue // first connections: not everybody has them
+			}
 			for _, v := range test.values {
 				s := r.find(test.name, v.name, path)
 				if v.overhead && path == "direct" {

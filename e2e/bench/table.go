@@ -18,7 +18,7 @@ import (
 // labels of tests and paths, for people.
 var labels = map[string]string{
 	"up1": "1 stream up", "up8": "8 streams up", "down1": "1 stream down", "down8": "8 streams down",
-	"rate": "1 KB requests, 1,000/s", "max": "1 KB requests, 64 connections", "connect": "new connections", "idle": "idle connections",
+	"rate": "1 KB requests, 1,000/s", "max": "1 KB requests, 64 connections", "connect": "new connections", "cold": "first connections (cold)", "idle": "idle connections",
 	"direct": "direct", "l4": "Weft L4", "l7": "Weft waypoint", "envoy": "Envoy alone",
 }
 

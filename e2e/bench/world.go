@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,7 @@ type path struct {
 	name    string
 	client  *corev1.Pod // where the load comes from
 	addr    string      // what it calls
+	cold    []string    // what it calls where nothing is warm; none: not measured
 	cgroups []string    // of the proxies, absolute
 }
 
@@ -109,6 +111,9 @@ func raise(ctx context.Context, o options) (_ *world, err error) {
 			texts[ns] = append(texts[ns], fmt.Sprintf(crowd, ns)...)
 		}
 	}
+	if wanted(o.tests, "cold") && wanted(o.paths, "l4") {
+		texts["cold"] = fmt.Appendf(nil, many, coldServers)
+	}
 	if wanted(o.paths, "near") {
 		texts["near"] = fmt.Appendf(nil, manifest, "near", "", "n1")
 	}
@@ -137,6 +142,9 @@ func raise(ctx context.Context, o options) (_ *world, err error) {
 		if err := w.warm(ctx, p); err != nil {
 			return nil, err
 		}
+	}
+	if wanted(o.tests, "cold") {
+		return w, w.coldPaths(ctx)
 	}
 	return w, nil
 }
@@ -188,6 +196,15 @@ func (w *world) meshPaths(ctx context.Context) error {
 
 // pod waits for the ready pod of a Deployment.
 func (w *world) pod(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
+	pods, err := w.podsOf(ctx, namespace, name, 1)
+	if err != nil {
+		return nil, err
+	}
+	return pods[0], nil
+}
+
+// podsOf waits for n ready pods of a Deployment.
+func (w *world) podsOf(ctx context.Context, namespace, name string, n int) ([]*corev1.Pod, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
@@ -195,13 +212,14 @@ func (w *world) pod(ctx context.Context, namespace, name string) (*corev1.Pod, e
 		if err != nil {
 			return nil, err
 		}
-		for _, p := range pods {
-			if p.Namespace == namespace && strings.HasPrefix(p.Name, name+"-") && lab.PodReady(p) {
-				return p, nil
-			}
+		pods = slices.DeleteFunc(pods, func(p *corev1.Pod) bool {
+			return p.Namespace != namespace || !strings.HasPrefix(p.Name, name+"-") || !lab.PodReady(p)
+		})
+		if len(pods) >= n {
+			return pods[:n], nil
 		}
 		if err := pause(ctx, 100*time.Millisecond); err != nil {
-			return nil, fmt.Errorf("no ready pod %s/%s after a minute (weftctl lab logs --name %s)", namespace, name, w.o.name)
+			return nil, fmt.Errorf("%d ready pods %s/%s, not %d, after a minute (weftctl lab logs --name %s)", len(pods), namespace, name, n, w.o.name)
 		}
 	}
 }

@@ -8,6 +8,7 @@
 //	/ready            200 once traffic can be carried
 //	/version          what was built
 //	/debug/pprof/     profiles
+//	/retire           POST: new streams get new tunnel connections; old ones end with their streams
 //	/quitquitquit     POST: drain and exit
 //
 // Nothing here shows a private key.
@@ -44,6 +45,8 @@ type Options struct {
 	Ready func() error
 	// Quit drains and exits. nil: /quitquitquit does not exist.
 	Quit func()
+	// Retire gives new streams new connections, and returns how many old ones that leaves to end. nil: /retire does not exist.
+	Retire func() int
 	// Level is the log level to show and change. Its zero value: the page does not exist.
 	Level zap.AtomicLevel
 	// Metrics to show. nil: none.
@@ -69,6 +72,9 @@ func Handler(o Options) http.Handler {
 			fmt.Fprintln(w, "draining")
 			o.Quit()
 		})
+	}
+	if o.Retire != nil {
+		mux.HandleFunc("POST /retire", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, o.Retire()) })
 	}
 	mux.HandleFunc("GET /version", version.Page)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -103,7 +109,7 @@ func ReadyHandler(ready func() error) http.Handler {
 }
 
 func index(w http.ResponseWriter, _ *http.Request) {
-	fmt.Fprint(w, "ztunnel\n\n/config_dump\n/connections\n/certificates\n/logging (POST ?level=)\n/metrics\n/ready\n/version\n/debug/pprof/\n/quitquitquit (POST)\n")
+	fmt.Fprint(w, "ztunnel\n\n/config_dump\n/connections\n/certificates\n/logging (POST ?level=)\n/metrics\n/ready\n/version\n/debug/pprof/\n/retire (POST)\n/quitquitquit (POST)\n")
 }
 
 func setLevel(level zap.AtomicLevel) http.HandlerFunc {

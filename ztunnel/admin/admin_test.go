@@ -36,7 +36,7 @@ func TestPages(t *testing.T) {
 	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "weft_x"}, func() float64 { return 1 }))
 	h := Handler(Options{
 		Dump: func() map[string]any { return map[string]any{"node": "n1"} }, Sections: map[string]func() any{"connections": func() any { return []int{} }},
-		Ready: func() error { return ready }, Quit: func() { quit++ }, Level: level, Metrics: reg,
+		Ready: func() error { return ready }, Quit: func() { quit++ }, Retire: func() int { return 3 }, Level: level, Metrics: reg,
 	})
 	for _, c := range []struct {
 		method, path string
@@ -53,6 +53,8 @@ func TestPages(t *testing.T) {
 		{"POST", "/logging?level=loud", 400, "want debug"},
 		{"GET", "/logging", 200, "debug"},
 		{"GET", "/quitquitquit", 405, ""},
+		{"GET", "/retire", 405, ""},
+		{"POST", "/retire", 200, "3"},
 		{"GET", "/debug/pprof/", 200, "goroutine"},
 		{"GET", "/nothing", 404, ""},
 	} {

@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/netip"
+	"sync"
 
 	"go.uber.org/zap"
 
@@ -41,6 +42,9 @@ type Options struct {
 type Factory struct {
 	o      Options
 	events hbone.Events
+
+	mu  sync.Mutex // protects all
+	all map[*Tunnel]struct{}
 }
 
 // NewFactory makes a factory and registers its metrics.
@@ -49,7 +53,18 @@ func NewFactory(o Options) *Factory {
 		o.Log = zap.NewNop()
 	}
 	watch(o.Metrics, o.Shards)
-	return &Factory{o: o, events: events(o.Metrics, o.Log)}
+	return &Factory{o: o, events: events(o.Metrics, o.Log), all: map[*Tunnel]struct{}{}}
+}
+
+// Retire lets the streams of all connections that pods have opened end, and opens no more on them; it returns how
+// many connections that were. The next stream to a destination makes a new one.
+func (f *Factory) Retire() (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for t := range f.all {
+		n += t.pool.Retire(func(hbone.Key) bool { return true })
+	}
+	return n
 }
 
 // Handle answers a CONNECT.
@@ -75,6 +90,9 @@ func (f *Factory) For(p *pod.Pod, handle Handle) *Tunnel {
 		Vouch:   t.vouch, Shards: f.o.Shards, Limits: f.o.Limits, Log: f.o.Log, Events: &f.events,
 	})
 	t.pool = f.pool(t)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.all[t] = struct{}{}
 	return t
 }
 
@@ -89,6 +107,9 @@ func (t *Tunnel) Drain() { go func() { _ = t.server.Shutdown(context.Background(
 
 // Close cuts what is left, and returns when no stream is served any more.
 func (t *Tunnel) Close() {
+	t.f.mu.Lock()
+	delete(t.f.all, t)
+	t.f.mu.Unlock()
 	t.server.Close()
 	t.pool.Close()
 }

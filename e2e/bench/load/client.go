@@ -19,8 +19,9 @@ const ioTimeout = 60 * time.Second
 // session is one keep-alive connection.
 type session struct {
 	net.Conn
-	r   *bufio.Reader
-	req []byte
+	addr string
+	r    *bufio.Reader
+	req  []byte
 }
 
 func dial(o options, body, want int64) (*session, error) {
@@ -136,12 +137,17 @@ func closeAll(ss []*session) {
 
 // collect runs one for each connection at once and sums up their latencies.
 func collect(ss []*session, one func(*session, time.Time) ([]time.Duration, error)) result {
-	var (
-		mu  sync.Mutex
-		all []time.Duration
-		bad int64
-		wg  sync.WaitGroup
-	)
+	start := time.Now()
+	all, bad := together(ss, one)
+	r := result{Seconds: time.Since(start).Seconds(), Requests: int64(len(all)), Errors: bad, Conns: len(ss)}
+	r.quantiles(all)
+	return r
+}
+
+// together runs one for each connection at once, and returns all latencies and how many failed.
+func together(ss []*session, one func(*session, time.Time) ([]time.Duration, error)) (all []time.Duration, bad int64) {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
 	start := time.Now()
 	for _, s := range ss {
 		wg.Go(func() {
@@ -155,14 +161,15 @@ func collect(ss []*session, one func(*session, time.Time) ([]time.Duration, erro
 		})
 	}
 	wg.Wait()
-	took := time.Since(start).Seconds()
-	slices.Sort(all)
-	r := result{Seconds: took, Requests: int64(len(all)), Errors: bad, Conns: len(ss)}
+	return all, bad
+}
+
+func (r *result) quantiles(all []time.Duration) {
 	if len(all) > 0 {
+		slices.Sort(all)
 		at := func(permille int) float64 { return float64(all[len(all)*permille/1000].Nanoseconds()) / 1e3 }
 		r.P50us, r.P90us, r.P99us, r.P999us = at(500), at(900), at(990), at(999)
 	}
-	return r
 }
 
 // connect opens, asks once and closes, in o.conns loops.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net"
+	"strings"
 	"testing"
 	"time"
 )
@@ -41,6 +42,11 @@ func TestModes(t *testing.T) {
 		if r, err := makeNoise(ctx, o, stop); err != nil || r.Errors != 0 || r.Bytes+r.Requests == 0 {
 			t.Errorf("noise of %s: %+v, %v", kind, r, err)
 		}
+	}
+	o.addrs = o.addr + "," + o.addr
+	var done strings.Builder
+	if r, err := passes(o, strings.NewReader("\n\n\n"), &done); err != nil || r.Errors != 0 || r.Requests != 6 || r.P50us <= 0 || done.String() != "DONE\nDONE\nDONE\n" {
+		t.Errorf("cold: %+v, %v, said %q", r, err, done.String())
 	}
 	l.Close()
 	if _, err := bulk(o); err == nil {

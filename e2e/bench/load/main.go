@@ -10,6 +10,7 @@
 //	weft-load max     -addr HOST:PORT -conns 64 -for 3s
 //	weft-load connect -addr HOST:PORT -conns 8 -for 3s
 //	weft-load idle    -addr HOST:PORT -conns 10000     (prints when open, holds until stdin closes)
+//	weft-load cold    -addrs HOST:PORT,HOST:PORT       (connects once to each for every line on stdin)
 //	weft-load noise   -addr HOST:PORT -kind uploads    (as much as it can, until stdin closes)
 package main
 
@@ -23,6 +24,7 @@ import (
 
 type options struct {
 	addr    string
+	addrs   string
 	streams int
 	bytes   int64
 	dir     string
@@ -54,6 +56,7 @@ func main() {
 	var o options
 	fs := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
 	fs.StringVar(&o.addr, "addr", ":9000", "address to serve or to call")
+	fs.StringVar(&o.addrs, "addrs", "", "addresses to call, separated by commas (cold)")
 	fs.IntVar(&o.streams, "streams", 1, "parallel bulk streams")
 	fs.Int64Var(&o.bytes, "bytes", 1<<30, "bytes in all (bulk)")
 	fs.StringVar(&o.dir, "dir", "up", "up (request bodies) or down (response bodies)")
@@ -66,7 +69,7 @@ func main() {
 		os.Exit(2)
 	}
 	runs := map[string]func(options) (result, error){
-		"serve": serve, "bulk": bulk, "rate": rate, "max": maximum, "connect": connect, "idle": idle, "noise": noise,
+		"serve": serve, "bulk": bulk, "rate": rate, "max": maximum, "connect": connect, "idle": idle, "noise": noise, "cold": cold,
 	}
 	run, ok := runs[os.Args[1]]
 	if !ok {

@@ -27,11 +27,20 @@ frontend in
   default_backend out
 backend out
   server next $3
+$4
 CONF
 }
 
-conf client "127.0.0.1:$PORT" "$SERVER_IP:$((PORT + 1)) ssl crt $WORK/both.pem ca-file $CERTS/ca.pem verify required verifyhost bench"
-conf server "*:$((PORT + 1)) ssl crt $WORK/both.pem ca-file $CERTS/ca.pem verify required" "127.0.0.1:$APP_PORT"
+next="$SERVER_IP:$((PORT + 1)) ssl crt $WORK/both.pem ca-file $CERTS/ca.pem verify required verifyhost bench"
+conf client "127.0.0.1:$PORT" "$next" "frontend cold
+  bind 127.0.0.1:$((PORT + 2))
+  default_backend cold
+backend cold
+  http-reuse never
+  option httpclose
+  server next $next no-ssl-reuse pool-max-conn 0"
+conf server "*:$((PORT + 1)) ssl crt $WORK/both.pem ca-file $CERTS/ca.pem verify required" "127.0.0.1:$APP_PORT" ""
 nsenter --net="/run/netns/$3" "$haproxy" -D -f "$WORK/server.cfg" -p "$WORK/server.pid"
 nsenter --net="/run/netns/$2" "$haproxy" -D -f "$WORK/client.cfg" -p "$WORK/client.pid"
+echo "cold 127.0.0.1:$((PORT + 2))"
 echo "127.0.0.1:$PORT"

@@ -17,12 +17,14 @@ http {
   proxy_ssl_verify on; proxy_ssl_name bench; proxy_ssl_protocols TLSv1.3; proxy_ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;
   upstream next { server $3; keepalive 128; keepalive_requests 100000000; }
   server { $2 }
+  $4
 }
 CONF
 }
 
-conf client "listen 127.0.0.1:$PORT; location / { proxy_pass https://next; }" "$SERVER_IP:$((PORT + 1))"
-conf server "listen $((PORT + 1)) ssl; ssl_certificate $CERTS/cert.pem; ssl_certificate_key $CERTS/key.pem; ssl_client_certificate $CERTS/ca.pem; ssl_verify_client on; ssl_protocols TLSv1.3; ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256; location / { proxy_pass http://next; }" "127.0.0.1:$APP_PORT"
+conf client "listen 127.0.0.1:$PORT; location / { proxy_pass https://next; }" "$SERVER_IP:$((PORT + 1))" "server { listen 127.0.0.1:$((PORT + 2)); location / { proxy_ssl_session_reuse off; proxy_set_header Connection close; proxy_pass https://$SERVER_IP:$((PORT + 1)); } }"
+conf server "listen $((PORT + 1)) ssl; ssl_certificate $CERTS/cert.pem; ssl_certificate_key $CERTS/key.pem; ssl_client_certificate $CERTS/ca.pem; ssl_verify_client on; ssl_protocols TLSv1.3; ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256; location / { proxy_pass http://next; }" "127.0.0.1:$APP_PORT" ""
 nsenter --net="/run/netns/$3" "$nginx" -c "$WORK/server.conf"
 nsenter --net="/run/netns/$2" "$nginx" -c "$WORK/client.conf"
+echo "cold 127.0.0.1:$((PORT + 2))"
 echo "127.0.0.1:$PORT"
