@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/weftmesh/weft/internal/profile"
 	"github.com/weftmesh/weft/internal/version"
 	"github.com/weftmesh/weft/pkg/source"
 )
@@ -51,6 +52,7 @@ func pages(p *pipeline, reg *prometheus.Registry) http.Handler {
 	show("/debug/status", func() any { return p.shownReports() })
 	show("/debug/objects", func() any { return p.shownObjects() })
 	show("/debug/clients", func() any { return p.xds.Clients() })
+	profile.Pages(mux)
 	return mux
 }
 

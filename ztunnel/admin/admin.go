@@ -21,7 +21,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/pprof"
 	"os"
 	"syscall"
 	"time"
@@ -32,6 +31,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sys/unix"
 
+	"github.com/weftmesh/weft/internal/profile"
 	"github.com/weftmesh/weft/internal/version"
 )
 
@@ -77,11 +77,7 @@ func Handler(o Options) http.Handler {
 		mux.HandleFunc("POST /retire", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, o.Retire()) })
 	}
 	mux.HandleFunc("GET /version", version.Page)
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	profile.Pages(mux)
 	mux.Handle("GET /metrics", MetricsHandler(o.Metrics))
 	mux.Handle("GET /ready", ReadyHandler(o.Ready))
 	return noBrowsers(mux)
