@@ -15,7 +15,6 @@ import (
 // conn is one direct connection, told of as the proxies at both its ends would.
 type conn struct {
 	pair    kernel.Pair
-	dialled netip.AddrPort // by the application; zero: that is not known, for the connection was made under another ztunnel
 	out, in *flow.Flow
 }
 
@@ -97,7 +96,7 @@ func (t *Table) conn(e kernel.Event) *conn {
 		})
 		return f
 	}
-	c := &conn{pair: kernel.PairOf(e.NS, ns, e.Remote), dialled: host,
+	c := &conn{pair: kernel.PairOf(e.NS, ns, e.Remote),
 		out: make(from, flow.Outbound, telemetry.ReporterSource), in: make(to, flow.Inbound, telemetry.ReporterDestination)}
 	t.o.Flows.Trace(c.out, "")
 	t.o.Flows.Sample(c.out, service, port)

@@ -2,7 +2,6 @@ package direct
 
 import (
 	"net/netip"
-	"slices"
 
 	"go.uber.org/zap"
 
@@ -50,22 +49,6 @@ func (t *Table) cut(pair kernel.Pair, cause *flow.Failure) {
 	}
 	if n > 0 {
 		t.o.Log.Debug("direct connections cut", zap.Int("sockets", n), zap.String("cause", cause.Cause))
-	}
-}
-
-// cutService ends the connections that were made to a service's address: what is to be done about them now, the kernel
-// cannot do. Of those of another ztunnel nobody knows what was dialled: they go if they may have been meant. t.mu is held.
-func (t *Table) cutService(v kernel.VIP, old published) {
-	t.take()
-	n := 0
-	for _, c := range t.conns {
-		if c.pair.From == v.From && (c.dialled == v.Dialled() || !c.dialled.IsValid() && slices.Contains(old.here, c.out.Dest.Address)) {
-			c.kill(proxied())
-			n++
-		}
-	}
-	if n > 0 {
-		t.o.Log.Debug("direct connections to a service cut", zap.Stringer("service", v.Dialled()), zap.Int("connections", n))
 	}
 }
 

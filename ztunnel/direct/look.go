@@ -1,8 +1,6 @@
 package direct
 
 import (
-	"net/netip"
-
 	"go.uber.org/zap"
 
 	kernel "github.com/weftmesh/weft/pkg/direct"
@@ -58,9 +56,6 @@ func (t *Table) look(anew bool) {
 		for id, m := range sockets {
 			if t.conns[id] == nil {
 				t.event(kernel.Event{Kind: kernel.Opened, At: kernel.Now(), Socket: id, NS: of[id], Local: m.Local, Remote: m.Remote})
-				if c := t.conns[id]; c != nil {
-					c.dialled = netip.AddrPort{}
-				}
 			}
 		}
 	}

@@ -28,9 +28,6 @@ func (t *Table) publish(v kernel.VIP) {
 	case len(p.here) == 0:
 		if known {
 			t.unpublish(v)
-			if t.beyond(v) {
-				t.cutService(v, old)
-			}
 		}
 		return
 	case known && old.of == p.of && slices.Equal(old.here, p.here):
@@ -56,13 +53,6 @@ func (t *Table) unpublish(v kernel.VIP) {
 		t.o.Log.Warn("direct path", zap.Error(err))
 	}
 	delete(t.vips, v)
-}
-
-// beyond reports that a service is one whose connections the kernel may not make any more, whatever its endpoints are.
-// t.mu is held.
-func (t *Table) beyond(v kernel.VIP) bool {
-	s := t.o.State.ServiceByVIP(v.Dialled().Addr())
-	return s != nil && !outbound.Only(s, v.Dialled().Port())
 }
 
 // spread finds the endpoints that may be drawn, and opens the ways to them. t.mu is held.

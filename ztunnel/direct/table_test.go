@@ -299,7 +299,6 @@ func TestService(t *testing.T) {
 	if got := n.k.vips[v]; got != "[10.0.0.2:8080] of 1" || n.Drawn(n.front, vip) != nil {
 		t.Errorf("the other is ill: %q", got)
 	}
-	sock := uint64(50)
 	for what, change := range map[string]func(s *model.Service){
 		"waypoint": func(s *model.Service) {
 			s.Waypoint = &model.Gateway{Namespace: "shop", Hostname: "waypoint.shop.svc.cluster.local", Port: 15008}
@@ -307,14 +306,6 @@ func TestService(t *testing.T) {
 		"fault":    func(s *model.Service) { s.Faults = []model.ConnFault{{Name: "x"}} },
 		"carriage": func(s *model.Service) { s.Carriage = []model.Carriage{{}} },
 	} {
-		opened := kernel.Event{Kind: kernel.Opened, Socket: sock + 1, NS: 1, Local: netip.AddrPortFrom(frontAddr, 40000), Remote: netip.AddrPortFrom(cartAddr, port), Dialled: vip, At: kernel.Now()}
-		toPod, before := opened, opened
-		toPod.Socket, toPod.Dialled = sock+2, netip.AddrPort{}
-		before.Socket = sock + 3
-		n.k.events = []kernel.Event{opened, toPod}
-		n.read()
-		n.front.Space.(*space).lives = []netns.Marked{{Cookie: sock + 1}, {Cookie: sock + 2}, {Cookie: before.Socket, Local: before.Local, Remote: before.Remote}}
-		n.look(true)
 		with := *svc
 		change(&with)
 		n.o.State.Apply(state.Delta{Services: []*model.Service{&with}})
@@ -322,10 +313,6 @@ func TestService(t *testing.T) {
 		if got, ok := n.k.vips[v]; ok {
 			t.Errorf("%s: %q", what, got)
 		}
-		if n.conns[sock+1].out.Killed() == nil || n.conns[sock+2].out.Killed() != nil || n.conns[sock+3].out.Killed() == nil {
-			t.Errorf("%s: cut are not those to the service, and of those of before", what)
-		}
-		sock += 3
 		n.Offer(n.front, vip, netip.AddrPortFrom(cartAddr, port))
 		if got, ok := n.k.vips[v]; ok {
 			t.Errorf("%s, offered again: %q", what, got)

@@ -66,16 +66,11 @@ type End struct {
 	At       netip.AddrPort
 }
 
-// Only reports that nothing is to be done about connections to a service's port but to choose an endpoint.
-func Only(s *model.Service, port uint16) bool {
-	return s.Waypoint == nil && len(s.Faults) == 0 && s.Carried(port) == nil
-}
-
 // Spread are the endpoints among which a client's connections to a service are spread evenly; none where dst is not
 // a service's, or something else is to be done about connections to it than to choose one of them.
 func Spread(m Mesh, client *model.Workload, dst netip.AddrPort) (ends []End) {
 	s := m.ServiceByVIP(dst.Addr())
-	if s == nil || !Only(s, dst.Port()) {
+	if s == nil || s.Waypoint != nil || len(s.Faults) > 0 || s.Carried(dst.Port()) != nil {
 		return nil
 	}
 	if _, ok := s.Port(dst.Port()); !ok {
