@@ -140,11 +140,12 @@ type launched struct {
 	metrics string // address
 	snap    *model.Snapshot
 	service *model.Service
-	http    *http.Client // as frontend, to vip
+	caller  *testmesh.Client // frontend
+	http    *http.Client     // as frontend, to vip
 }
 
-// launch runs the binary as Envoy.
-func launch(t *testing.T, binary string) *launched {
+// launch runs the binary as Envoy, with options that may be changed.
+func launch(t *testing.T, binary string, change ...func(*launcher.Options)) *launched {
 	t.Helper()
 	addr := testmesh.Network()
 	l := &launched{control: startControl(t, addr(2), translate.Config{Listen: []netip.Addr{addr(1)}})}
@@ -162,9 +163,9 @@ func launch(t *testing.T, binary string) *launched {
 	pod := testmesh.StartPodTLS(t, "cart-1", addr(10), 15008, certs.ServerTLS(cartID))
 	l.world(pod.Addr)
 	l.publish(l.snap)
-	l.start(binary, addr(1))
-	client := testmesh.NewClientTLS(t, netip.AddrPortFrom(addr(1), 15008).String(), certs.ClientTLS(clientID, []identity.Identity{wpID}))
-	l.http = client.HTTP(t, vip)
+	l.start(binary, addr(1), change...)
+	l.caller = testmesh.NewClientTLS(t, netip.AddrPortFrom(addr(1), 15008).String(), certs.ClientTLS(clientID, []identity.Identity{wpID}))
+	l.http = l.caller.HTTP(t, vip)
 	return l
 }
 
@@ -180,7 +181,7 @@ func (l *launched) world(pod netip.Addr) {
 }
 
 // start runs the launcher until it is ready.
-func (l *launched) start(binary string, at netip.Addr) {
+func (l *launched) start(binary string, at netip.Addr, change ...func(*launcher.Options)) {
 	l.t.Helper()
 	var err error
 	if l.run, err = os.MkdirTemp("", "wft-run-"); err != nil {
@@ -191,12 +192,14 @@ func (l *launched) start(binary string, at netip.Addr) {
 	l.metrics = netip.AddrPortFrom(at, 15020).String()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() {
-		done <- launcher.Run(ctx, launcher.Options{
-			Gateway: "shop/wp", Pod: "wp-0", Controller: l.addr, RootFile: filepath.Join(l.dir, "root.pem"), TokenFile: l.token("shop/wp"),
-			Envoy: binary, RunDir: l.run, Concurrency: 1, Drain: 100 * time.Millisecond, Ready: ready, Metrics: l.metrics, Out: io.Discard, Err: io.Discard,
-		})
-	}()
+	o := launcher.Options{
+		Gateway: "shop/wp", Pod: "wp-0", Controller: l.addr, RootFile: filepath.Join(l.dir, "root.pem"), TokenFile: l.token("shop/wp"),
+		Envoy: binary, RunDir: l.run, Concurrency: 1, Drain: 100 * time.Millisecond, Ready: ready, Metrics: l.metrics, Out: io.Discard, Err: io.Discard,
+	}
+	for _, f := range change {
+		f(&o)
+	}
+	go func() { done <- launcher.Run(ctx, o) }()
 	l.t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

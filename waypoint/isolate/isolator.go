@@ -148,9 +148,8 @@ func (i *Isolator) Nack(typeURL, version, detail string) error {
 	if i.closed || !ok || v > i.version {
 		return nil // of an Isolator before us: what it had published is sent anew anyway
 	}
-	if w, ok := trial.ReadWithheld(detail); ok && w.Pending {
-		i.salts[typeURL]++
-		i.later()
+	if w, ok := trial.ReadWithheld(detail); ok {
+		return i.withheld(typeURL, v, w, detail)
 	}
 	if searching := i.m.phase == holding || i.m.phase == releasing; searching && v < i.since || v < i.judged {
 		return nil // another pod's word on what is judged already

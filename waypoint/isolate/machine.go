@@ -76,7 +76,7 @@ func (m *machine) begin(s *model.Snapshot) {
 
 // nack takes a refusal of the last publication.
 func (m *machine) nack(typeURL, detail string) (publish bool) {
-	if w, ok := trial.ReadWithheld(detail); ok && m.phase != releasing {
+	if w, ok := trial.ReadWithheld(detail); ok && (m.phase != releasing || !w.Pending) {
 		return m.withhold(w, detail)
 	}
 	switch m.phase {

@@ -10,8 +10,11 @@ import (
 	"github.com/weftmesh/weft/waypoint/trial"
 )
 
-// A trial that takes its time is no refusal yet. The patches that it is about are held by their names, without a search,
-// so that everybody else's changes go on; after a while they are sent again, and then the launcher knows more.
+// What a launcher keeps from its Envoy it names, and no search is needed.
+//
+// A trial that takes its time is no refusal yet. The patches that it is about are held, so that everybody else's changes
+// go on; after a while they are sent again, and then the launcher knows more. Modules that looped are held until they
+// change.
 
 // From minRetry the time until that doubles, up to maxRetry.
 const (
@@ -20,11 +23,15 @@ const (
 )
 
 // withhold holds what a launcher names. A patch that is in its good version already stays there: it is something else of
-// its target that is tried.
+// its target that is tried. An extension that looped has no good version: Envoy had accepted it.
 func (m *machine) withhold(w trial.Withheld, why string) (publish bool) {
+	if !w.Pending {
+		m.good, m.before = m.good.without(w.Sources), m.before.without(w.Sources)
+		m.trial = slices.DeleteFunc(slices.Clone(m.trial), func(s translate.Source) bool { return slices.Contains(w.Sources, s) })
+	}
 	for _, src := range w.Sources {
 		o := find(m.desired, src)
-		if _, held := m.held[src]; held || o == nil || o.equal(m.good.of(src)) {
+		if _, held := m.held[src]; held || o == nil || w.Pending && o.equal(m.good.of(src)) {
 			continue
 		}
 		m.hold(src, why)
@@ -58,6 +65,23 @@ func (m *machine) retry() (publish bool) {
 	}
 	m.begin(m.desired)
 	return true
+}
+
+// withheld takes what a launcher says of a version. With the lock held.
+func (i *Isolator) withheld(typeURL string, version uint64, w trial.Withheld, why string) error {
+	i.o.Logger.Warn("a waypoint keeps objects from its Envoy", zap.String("waypoint", i.o.Waypoint), zap.String("reason", why))
+	i.salts[typeURL]++ // Envoy has not got them, whatever the server believes
+	if w.Pending {
+		i.later()
+		if version < i.since {
+			return nil // of what came since it will say itself
+		}
+	}
+	if !i.m.nack(typeURL, why) {
+		return nil
+	}
+	i.prev, i.todo, i.underway = nil, nil, false
+	return i.publish()
 }
 
 // later sends what is pending once more, in a while. With the lock held.

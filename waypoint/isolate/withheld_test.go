@@ -164,3 +164,57 @@ func TestPendingTargetOfAGoodPatch(t *testing.T) {
 		t.Error("nothing is sent again")
 	}
 }
+
+// A module that looped is out of force at once, whatever was accepted and however long ago, until it changes; its
+// neighbours are not.
+func TestLoopedModule(t *testing.T) {
+	says := ""
+	l := newLaunched(t, "looping-code", func() string { return says })
+	with := func(code string, words ...string) *model.Snapshot {
+		s := world(words...)
+		for _, name := range []string{"loop", "other"} {
+			a := &model.Attachment{Kind: "Extension", Namespace: "shop", Name: name, Target: model.Target{Service: "shop/svc-000"}, Extension: &model.Extension{Lua: "-- fine-code"}}
+			if name == "loop" {
+				a.Extension.Lua = "-- " + code
+			}
+			s.Attachments[a.Key()] = a
+		}
+		return s
+	}
+	l.set(with("older-code", "/a", "/b"))
+	l.set(with("looping-code", "/a", "/b"))
+	l.set(with("looping-code", "/a", "/b2"))
+	l.check("", false, "/a", "/b2", "looping-code")
+	says = trial.Withheld{Sources: []translate.Source{{Kind: "Extension", Namespace: "shop", Name: "loop"}}}.String()
+	last := l.seen[len(l.seen)-1]
+	refuse := func(version string) {
+		t.Helper()
+		if err := l.iso.Nack(resource.RouteType, version, says); err != nil {
+			t.Fatal(err)
+		}
+		l.run()
+	}
+	out := func(words ...string) {
+		t.Helper()
+		l.check("Envoy's watchdog ended the proxy while it ran", false, words...)
+		for _, bad := range []string{"looping-code", "older-code"} {
+			if strings.Contains(l.running(), bad) {
+				t.Errorf("%s is in force", bad)
+			}
+		}
+	}
+	refuse(last.GetVersion(resource.RouteType))
+	out("/a", "/b2", "fine-code", "extension shop/loop is refused by the waypoint")
+	sent := l.sent
+	refuse(last.GetVersion(resource.RouteType)) // another pod's word
+	if l.sent != sent || l.retry != nil {
+		t.Error("what is held already is held again")
+	}
+	if l.iso.settle != l.iso.o.Settle {
+		t.Errorf("waits %v for refusals after it, want %v", l.iso.settle, l.iso.o.Settle)
+	}
+	l.set(with("looping-code", "/a", "/b3"))
+	out("/a", "/b3", "fine-code")
+	l.set(with("mended-code", "/a", "/b3"))
+	l.check("", false, "/a", "/b3", "fine-code", "mended-code")
+}

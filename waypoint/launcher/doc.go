@@ -6,7 +6,7 @@
 //	                           launcher ── admin.sock ─────► Envoy   readiness, drain, stop
 //
 // What an EnvoyPatch has changed is tried by an Envoy of its own first (gate, waypoint/trial); refused, Envoy never
-// sees it. All else is forwarded as it is.
+// sees it. A module at which its watchdog ended an Envoy is kept from the next (loops). All else is forwarded as it is.
 //
 // The token and the roots are read anew at each use, so neither their rotation nor a controller that comes
 // and goes concerns Envoy. When the controller is away Envoy goes on with what it has. When Envoy dies it

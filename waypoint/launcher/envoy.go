@@ -35,6 +35,7 @@ type envoy struct {
 	binary, dir, logLevel string
 	concurrency           int
 	out                   io.Writer
+	ended                 func(said string) // told of each end, with what Envoy said last; nil nobody
 	log                   *zap.Logger
 	admin                 *http.Client
 	restarts              atomic.Uint64
@@ -90,7 +91,10 @@ func (e *envoy) once(ctx context.Context) error {
 	args := append(bootstrap.DrainArgs(), "-c", filepath.Join(e.dir, bootstrap.File), "--concurrency", strconv.Itoa(e.concurrency),
 		"--log-level", e.logLevel, "--use-dynamic-base-id", "--file-flush-interval-msec", "1000")
 	cmd := exec.Command(e.binary, args...)
-	cmd.Stdout, cmd.Stderr = e.out, e.out
+	said := &tail{}
+	out := io.MultiWriter(e.out, said)
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.WaitDelay = time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return err
@@ -106,7 +110,11 @@ func (e *envoy) once(ctx context.Context) error {
 		}
 	})
 	defer stop()
-	return cmd.Wait()
+	err := cmd.Wait()
+	if e.ended != nil {
+		e.ended(said.String())
+	}
+	return err
 }
 
 // call asks the admin page.

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/weftmesh/weft/waypoint/translate"
 	"github.com/weftmesh/weft/waypoint/trial"
 )
 
@@ -21,10 +22,11 @@ const (
 	patience = time.Second
 )
 
-// gate tries what patches have changed before Envoy is given it. To the controller a refusal by the trial is Envoy's
-// own: it takes the patch back and says so in its status.
+// gate tries what patches have changed before Envoy is given it, and keeps modules from it that have looped. To the
+// controller a refusal is Envoy's own: it takes the object back and says so in its status.
 type gate struct {
 	trials  *trials
+	loops   *loops
 	serving func(context.Context) bool           // whether there is an Envoy that serves
 	after   func(time.Duration) <-chan time.Time // the clock
 	counter *prometheus.CounterVec               // of trials by outcome
@@ -52,7 +54,7 @@ func newGate(o gateOptions, r *reporter, log *zap.Logger) *gate {
 	if o.now == nil {
 		o.now = time.Now
 	}
-	g := &gate{serving: o.serving, after: o.after, log: log, tried: map[digest]bool{},
+	g := &gate{serving: o.serving, after: o.after, log: log, loops: newLoops(log), tried: map[digest]bool{},
 		counter: r.metrics.CounterVec("waypoint_patch_trials_total", "Trials of what an EnvoyPatch has changed, by an Envoy of their own, by their end.", "outcome")}
 	g.trials = newTrials(func(ctx context.Context, c trial.Candidate) error {
 		err := o.try(ctx, c)
@@ -70,12 +72,18 @@ type refusal struct {
 	words string
 }
 
-// judge waits for the verdict on a response; nil lets it pass. It means nothing once ctx has ended.
-func (g *gate) judge(ctx context.Context, r *discoveryv3.DeltaDiscoveryResponse) *refusal {
+// judge waits for the verdict on a response that has these modules; nil lets it pass. It means nothing once ctx has ended.
+func (g *gate) judge(ctx context.Context, r *discoveryv3.DeltaDiscoveryResponse, modules map[string][]translate.Module) *refusal {
 	var c trial.Candidate
+	var looped []translate.Source
 	var sums []digest
 	refused := &refusal{names: map[string]bool{}}
 	for _, res := range r.GetResources() {
+		if of := g.loops.among(modules[res.GetName()]); len(of) > 0 {
+			looped = append(looped, of...)
+			refused.names[res.GetName()] = true
+			continue
+		}
 		before := c
 		patched, err := c.Add(res.GetResource())
 		if err != nil {
@@ -92,6 +100,10 @@ func (g *gate) judge(ctx context.Context, r *discoveryv3.DeltaDiscoveryResponse)
 		}
 		sums = append(sums, sum)
 		refused.names[res.GetName()] = true
+	}
+	if len(looped) > 0 { // what else is not known is tried when all is sent again without them
+		refused.words = trial.Withheld{Sources: looped}.String()
+		return refused
 	}
 	if len(sums) == 0 {
 		return nil

@@ -50,6 +50,7 @@ func Run(ctx context.Context, o Options) error {
 		serving: func(ctx context.Context) bool { return l.envoy.ready(ctx) == nil },
 	}, l.telemetry, o.Logger)
 	defer l.gate.trials.close()
+	l.envoy.ended = l.gate.loops.ended
 	if err := l.writeBootstrap(); err != nil {
 		return fmt.Errorf("waypoint: %w", err)
 	}
@@ -86,7 +87,7 @@ func runDir(base string) (string, error) {
 
 func (l *launcher) writeBootstrap() error {
 	cfg, err := bootstrap.Marshal(bootstrap.Config(bootstrap.Options{
-		NodeID: NodeID(l.o.Gateway, l.o.Pod), Gateway: l.o.Gateway, RunDir: l.dir,
+		NodeID: NodeID(l.o.Gateway, l.o.Pod), Gateway: l.o.Gateway, RunDir: l.dir, HangTime: l.o.HangTime,
 	}))
 	if err != nil {
 		return err

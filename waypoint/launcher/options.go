@@ -40,6 +40,9 @@ type Options struct {
 	RunDir string
 	// Concurrency is the number of Envoy's worker threads. Default the CPUs this process may use.
 	Concurrency int
+	// HangTime is how long one of Envoy's threads may do one thing, e.g. in a module that loops; then Envoy is ended, and
+	// started without that module. Default 30 s.
+	HangTime time.Duration
 	// LogLevel of Envoy. Default warning.
 	LogLevel string
 	// Drain is how long connections may live on after a signal. Default 5 s.

@@ -47,7 +47,7 @@ type response struct {
 // take passes a frame on, now or later.
 func (p *passage) take(f *frame) error {
 	marked := f.contains(translate.PatchMark)
-	if !marked && p.idle() {
+	if !marked && !p.gate.loops.concern(f) && p.idle() {
 		return p.pass(f)
 	}
 	r := &response{frame: f}
@@ -58,7 +58,7 @@ func (p *passage) take(f *frame) error {
 	queue, busy := p.waiting[r.GetTypeUrl()]
 	if !marked && !busy {
 		p.mu.Unlock()
-		return p.pass(f)
+		return p.lead(r)
 	}
 	p.waiting[r.GetTypeUrl()] = append(queue, r)
 	p.mu.Unlock()
@@ -86,22 +86,25 @@ func (p *passage) work(kind string) {
 		}
 		p.waiting[kind] = queue[1:]
 		p.mu.Unlock()
-		r := queue[0]
-		refused := p.gate.judge(p.ctx, &r.DeltaDiscoveryResponse)
-		if p.ctx.Err() != nil {
-			return
-		}
-		var err error
-		if refused == nil {
-			err = p.pass(r.frame)
-		} else {
-			err = p.refuse(r, refused)
-		}
-		if err != nil {
+		if err := p.lead(queue[0]); err != nil {
 			p.gate.log.Debug("stream ended during a trial", zap.Error(err))
 			return
 		}
 	}
+}
+
+// lead takes a response through the gate.
+func (p *passage) lead(r *response) error {
+	modules := modulesIn(&r.DeltaDiscoveryResponse)
+	refused := p.gate.judge(p.ctx, &r.DeltaDiscoveryResponse, modules)
+	if err := p.ctx.Err(); err != nil {
+		return err
+	}
+	p.gate.loops.given(&r.DeltaDiscoveryResponse, modules, refused)
+	if refused != nil {
+		return p.refuse(r, refused)
+	}
+	return p.pass(r.frame)
 }
 
 func (p *passage) pass(f *frame) error {

@@ -1,12 +1,15 @@
 ;; A proxy-wasm module (ABI 0.2.1) for tests. What it does to requests is its configuration:
 ;;   crash     traps on a request's headers
 ;;   loop      never returns from a request's headers
+;;   Answer    never returns from an answer's headers
+;;   Tick      never returns from a timer, a while after it was configured
 ;;   outbound  calls Envoy's own cluster "launcher", and traps if it may
 ;;   other     adds the configuration as header x-wasm to requests and answers
 (module
   (import "env" "proxy_add_header_map_value" (func $add (param i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_get_buffer_bytes" (func $buffer (param i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_http_call" (func $call (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_set_tick_period_milliseconds" (func $every (param i32) (result i32)))
   (memory (export "memory") 2)
   (global $heap (mut i32) (i32.const 4096))
   (global $config (mut i32) (i32.const 0))
@@ -27,7 +30,10 @@
     (drop (call $buffer (i32.const 7) (i32.const 0) (local.get $n) (i32.const 0) (i32.const 4)))
     (global.set $config (i32.load (i32.const 0)))
     (global.set $size (i32.load (i32.const 4)))
+    (if (call $is (i32.const 84)) (then (drop (call $every (i32.const 1000))))) ;; "T"
     (i32.const 1))
+  (func (export "proxy_on_tick") (param i32)
+    (loop $for (br $for)))
   (func $mark (param $map i32)
     (drop (call $add (local.get $map) (i32.const 16) (i32.const 6) (global.get $config) (global.get $size))))
   (func $is (param $first i32) (result i32)
@@ -43,5 +49,6 @@
     (call $mark (i32.const 0))
     (i32.const 0))
   (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+    (if (call $is (i32.const 65)) (then (loop $for (br $for)))) ;; "A"
     (call $mark (i32.const 2))
     (i32.const 0)))

@@ -1,0 +1,62 @@
+package translate
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"slices"
+	"strings"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	compositev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/composite/v3"
+	wasmfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/wasm/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// WasmMark is in the bytes of each route configuration that runs a module, and hardly in another's.
+const WasmMark = "envoy.extensions.filters.http.wasm.v3.Wasm"
+
+// Module is an extension's in a route configuration.
+type Module struct {
+	Extension Source
+	Sum       [sha256.Size]byte // of whose it is, its code and its configuration
+}
+
+// Modules reads which ones a route configuration runs, as extend has put them there.
+func Modules(rc *routev3.RouteConfiguration) []Module {
+	var out []Module
+	read := func(configs map[string]*anypb.Any) {
+		for name, config := range configs {
+			if m, ok := moduleIn(config); ok && strings.HasPrefix(name, filterExtension) && !slices.Contains(out, m) {
+				out = append(out, m)
+			}
+		}
+	}
+	read(rc.GetTypedPerFilterConfig())
+	for _, vh := range rc.GetVirtualHosts() {
+		read(vh.GetTypedPerFilterConfig())
+		for _, r := range vh.GetRoutes() {
+			read(r.GetTypedPerFilterConfig())
+		}
+	}
+	slices.SortFunc(out, func(a, b Module) int { return bytes.Compare(a.Sum[:], b.Sum[:]) })
+	return out
+}
+
+// moduleIn is the inverse of runs and wasmFilter.
+func moduleIn(config *anypb.Any) (Module, bool) {
+	per, run, filter, text := &compositev3.CompositePerRoute{}, &compositev3.ExecuteFilterAction{}, &wasmfilterv3.Wasm{}, &wrapperspb.StringValue{}
+	if config.UnmarshalTo(per) != nil || per.GetMatcher().GetOnNoMatch().GetAction().GetTypedConfig().UnmarshalTo(run) != nil ||
+		run.GetTypedConfig().GetTypedConfig().UnmarshalTo(filter) != nil || filter.GetConfig().GetConfiguration().UnmarshalTo(text) != nil {
+		return Module{}, false
+	}
+	namespace, name, _ := strings.Cut(filter.GetConfig().GetName(), "/")
+	h := sha256.New()
+	for _, part := range [][]byte{
+		[]byte(filter.GetConfig().GetName()), filter.GetConfig().GetVmConfig().GetCode().GetLocal().GetInlineBytes(), []byte(text.GetValue()),
+	} {
+		sum := sha256.Sum256(part)
+		h.Write(sum[:])
+	}
+	return Module{Source{kindExtension, namespace, name}, [sha256.Size]byte(h.Sum(nil))}, true
+}
