@@ -25,10 +25,25 @@ type Module struct {
 // Modules reads which ones a route configuration runs, as extend has put them there.
 func Modules(rc *routev3.RouteConfiguration) []Module {
 	var out []Module
+	eachModule(rc, func(_ map[string]*anypb.Any, _ string, m Module) {
+		if !slices.Contains(out, m) {
+			out = append(out, m)
+		}
+	})
+	slices.SortFunc(out, func(a, b Module) int { return bytes.Compare(a.Sum[:], b.Sum[:]) })
+	return out
+}
+
+// RemoveModules takes them out.
+func RemoveModules(rc *routev3.RouteConfiguration) {
+	eachModule(rc, func(configs map[string]*anypb.Any, name string, _ Module) { delete(configs, name) })
+}
+
+func eachModule(rc *routev3.RouteConfiguration, f func(configs map[string]*anypb.Any, name string, m Module)) {
 	read := func(configs map[string]*anypb.Any) {
 		for name, config := range configs {
-			if m, ok := moduleIn(config); ok && strings.HasPrefix(name, filterExtension) && !slices.Contains(out, m) {
-				out = append(out, m)
+			if m, ok := moduleIn(config); ok && strings.HasPrefix(name, filterExtension) {
+				f(configs, name, m)
 			}
 		}
 	}
@@ -39,8 +54,6 @@ func Modules(rc *routev3.RouteConfiguration) []Module {
 			read(r.GetTypedPerFilterConfig())
 		}
 	}
-	slices.SortFunc(out, func(a, b Module) int { return bytes.Compare(a.Sum[:], b.Sum[:]) })
-	return out
 }
 
 // moduleIn is the inverse of runs and wasmFilter.

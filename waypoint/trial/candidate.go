@@ -25,7 +25,8 @@ type Candidate struct {
 	Routes   []*routev3.RouteConfiguration
 }
 
-// Add adds a resource if a patch has changed it, and reports whether one has.
+// Add adds a resource if a patch has changed it, and reports whether one has. Modules of extensions are left out: they are
+// no patch's, and the machine that runs them reserves more memory than a trial may have.
 func (c *Candidate) Add(res *anypb.Any) (patched bool, err error) {
 	switch {
 	case res.MessageIs((*clusterv3.Cluster)(nil)):
@@ -42,6 +43,7 @@ func (c *Candidate) Add(res *anypb.Any) (patched bool, err error) {
 			return false, err
 		}
 		if patched = marked(m.GetMetadata()); patched {
+			translate.RemoveModules(m)
 			c.Routes = append(c.Routes, m)
 		}
 	}

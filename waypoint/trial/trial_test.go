@@ -3,6 +3,7 @@ package trial_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,10 +14,13 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/waypoint/internal/testmesh"
+	"github.com/weftmesh/weft/waypoint/translate"
 	"github.com/weftmesh/weft/waypoint/trial"
 )
 
@@ -108,5 +112,50 @@ func TestRunIsGivenUp(t *testing.T) {
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want %v", err, context.Canceled)
+	}
+}
+
+// A patch is judged whatever modules run beside it.
+func TestPatchesBesideModules(t *testing.T) {
+	code, err := os.ReadFile("../e2e/testdata/header.wasm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for header, want := range map[string]trial.Outcome{"hello": trial.Accepted, "%NOSUCH(x)%": trial.Refused} {
+		s := model.NewSnapshot()
+		s.Waypoints["shop/wp"] = &model.Waypoint{Namespace: "shop", Name: "wp", ServiceAccount: "wp", TrustDomain: "cluster.local", Hostname: "wp", For: "service"}
+		svc := &model.Service{Name: "cart", Namespace: "shop", Hostname: "cart", Addresses: []netip.Addr{netip.MustParseAddr("10.96.0.1")}, Waypoint: &model.Gateway{Hostname: "wp"}, Ports: []model.Port{{ServicePort: 80, TargetPort: 80, App: model.AppHTTP}}}
+		s.Services[svc.Key()] = svc
+		for kind, a := range map[string]*model.Attachment{
+			"Extension": {Extension: &model.Extension{Wasm: &model.Wasm{Code: code, Config: "x"}}},
+			translate.KindPatch: {Patch: &model.EnvoyPatch{Patches: []model.ResourcePatch{{Type: "RouteConfiguration",
+				Operations: `[{"op": "add", "path": "/response_headers_to_add", "value": [{"header": {"key": "x", "value": "` + header + `"}}]}]`}}}},
+		} {
+			a.Kind, a.Namespace, a.Name, a.Target = kind, "shop", "x", model.Target{Service: svc.Key()}
+			s.Attachments[a.Key()] = a
+		}
+		res, problems := translate.Translate(s, "shop/wp", translate.Config{})
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		var c trial.Candidate
+		modules := 0
+		for _, rc := range res.Routes {
+			modules += len(translate.Modules(rc))
+			packed, err := anypb.New(rc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Add(packed); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(c.Routes) != 1 || modules != 1 {
+			t.Fatalf("%d patched route configurations and %d modules, want one of each", len(c.Routes), modules)
+		}
+		err := trial.Run(t.Context(), trial.Options{Binary: testmesh.Binary(t), Dir: t.TempDir(), Limit: time.Minute, Memory: 256 << 20}, c)
+		if got := trial.OutcomeOf(err); got != want {
+			t.Errorf("a patch that says %q: %s, want %s: %v", header, got, want, err)
+		}
 	}
 }
