@@ -104,16 +104,34 @@ func (b *backend) output(authority *ca.Authority, m metrics, reg prometheus.Regi
 		b.c.deployDir = cmp.Or(b.c.deployDir, filepath.Join(b.c.stateDir, "deploy"))
 		return newFolderOutput(b.c, m, b.log), nil
 	}
-	host, err := os.Hostname()
+	identity, err := b.identity()
 	if err != nil {
 		return nil, err
 	}
 	w, err := cluster.New(cluster.Options{
-		Config: b.api, Identity: cmp.Or(b.c.replica, os.Getenv("POD_NAME"), host), Roots: authority.RootPEM, TaintNodes: b.c.taintNodes,
+		Config: b.api, Identity: identity, Roots: authority.RootPEM, TaintNodes: b.c.taintNodes,
 		Lease: b.c.lease, Registerer: reg, Logger: b.log,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return clusterOutput{w, b.log}, nil
+}
+
+// identity of this replica among the others: its pod's name.
+func (b *backend) identity() (string, error) {
+	host, err := os.Hostname()
+	return cmp.Or(b.c.replica, os.Getenv("POD_NAME"), host), err
+}
+
+// record is what the replicas tell each other; nil where there is only one.
+func (b *backend) record(p *pipeline, reg prometheus.Registerer) (*cluster.Record, error) {
+	if b.client == nil {
+		return nil, nil
+	}
+	identity, err := b.identity()
+	if err != nil {
+		return nil, err
+	}
+	return cluster.NewRecord(cluster.RecordOptions{Client: b.client, Identity: identity, Changed: p.hear, Registerer: reg, Logger: b.log}), nil
 }

@@ -33,6 +33,7 @@ type nowhere struct{}
 
 func (nowhere) set(wanted)                   {}
 func (nowhere) known(*source.Objects) stamps { return stamps{} }
+func (nowhere) leads() bool                  { return true }
 func (nowhere) run(context.Context, func())  {}
 
 func benchOneChange(b *testing.B, pods int) {

@@ -63,6 +63,8 @@ func (o *folderOutput) known(*source.Objects) stamps {
 	return out
 }
 
+func (o *folderOutput) leads() bool { return true }
+
 func (o *folderOutput) run(ctx context.Context, _ func()) { o.files.run(ctx) }
 
 // adoptStamps reads the times out of the status files that an earlier run left.

@@ -139,16 +139,20 @@ func (b *bench) page(path string) string {
 type entry struct {
 	Kind, Namespace, Name, File string
 	Generation                  int64
-	Conditions                  []struct {
-		Type, Status, Reason, Message string
-		ObservedGeneration            int64
-		LastTransitionTime            time.Time
-	}
-	Problems []struct {
-		Severity, File, Path, Message string
-		Line                          int
-		LastGood                      bool
-	}
+	Conditions                  []condition
+	Problems                    []problem
+}
+
+type condition struct {
+	Type, Status, Reason, Message string
+	ObservedGeneration            int64
+	LastTransitionTime            time.Time
+}
+
+type problem struct {
+	Severity, File, Path, Message string
+	Line                          int
+	LastGood                      bool
 }
 
 // status finds an object's entry in /debug/status; empty when there is none.

@@ -51,6 +51,7 @@ type config struct {
 	linger    time.Duration  // how long a waypoint goes on serving what left it; 0 is the usual
 	replica   string         // among several; default POD_NAME, or the host's name
 	lease     time.Duration  // see cluster.Options
+	prune     time.Duration  // see prune; default pruneAfter
 }
 
 func main() {

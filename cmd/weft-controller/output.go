@@ -16,6 +16,8 @@ type output interface {
 	set(wanted)
 	// known are the times of conditions that were written before: by an earlier run, or another replica.
 	known(*source.Objects) stamps
+	// leads reports whether this replica is the one that writes.
+	leads() bool
 	// run writes until ctx ends, and then what is left to write. It calls refresh, which brings up to date what is
 	// set, where it begins to write in another replica's place.
 	run(ctx context.Context, refresh func())
@@ -50,6 +52,8 @@ func (o clusterOutput) known(objs *source.Objects) stamps {
 	}
 	return out
 }
+
+func (o clusterOutput) leads() bool { return o.writer.Leads() }
 
 func (o clusterOutput) run(ctx context.Context, refresh func()) {
 	if err := o.writer.Run(ctx, refresh); err != nil {

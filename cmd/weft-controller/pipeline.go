@@ -24,7 +24,6 @@ import (
 	"github.com/weftmesh/weft/pkg/xds"
 	"github.com/weftmesh/weft/waypoint/deploy"
 	"github.com/weftmesh/weft/waypoint/isolate"
-	"github.com/weftmesh/weft/waypoint/translate"
 )
 
 // pipeline is what happens at every change: compile, sign for the new pods, publish to the waypoints and
@@ -38,6 +37,7 @@ type pipeline struct {
 	metrics metrics
 	out     output
 	nacks   chan xds.NACK
+	spoken  chan struct{} // wakes follow
 
 	publisher *publisher
 	health    *xds.HealthReports // of pods, by their nodes
@@ -53,7 +53,7 @@ type pipeline struct {
 
 	mu        sync.Mutex // protects all below; an isolator calls back with its own lock held, so never call one with mu held
 	waypoints map[string]*isolate.Isolator
-	refusals  map[string][]translate.Problem // by waypoint
+	words     words
 	compiled  []controller.Status
 	problems  []source.Problem
 	stamps    stamps
@@ -65,7 +65,7 @@ func newPipeline(c config, nodes *ca.NodePolicy, m metrics, out output, log *zap
 	p := &pipeline{
 		c: c, log: log, nodes: nodes, metrics: m, out: out, nacks: make(chan xds.NACK, 256), wake: time.NewTimer(0), stamps: stamps{},
 		health:    xds.NewHealthReports(api.SystemNamespace+"/weft-ztunnel", nil),
-		waypoints: map[string]*isolate.Isolator{}, refusals: map[string][]translate.Problem{},
+		waypoints: map[string]*isolate.Isolator{}, words: newWords(), spoken: make(chan struct{}, 1),
 	}
 	p.publisher = newPublisher(p)
 	p.keys = jwks.NewFetcher(jwks.Options{OnChange: p.again, Logger: log}) // run gives it a memory
@@ -224,13 +224,22 @@ func (p *pipeline) podUID(namespace, name string) (uid string, known bool) {
 	if objs == nil {
 		return "", false
 	}
+	pod := podOf(objs, namespace, name)
+	if pod == nil {
+		return "", false
+	}
+	return string(pod.UID), true
+}
+
+// podOf is nil where there is no such pod.
+func podOf(objs *source.Objects, namespace, name string) *corev1.Pod {
 	i, known := slices.BinarySearchFunc(objs.Pods, namespace, func(o source.Object[corev1.Pod], ns string) int {
 		return cmp.Or(cmp.Compare(o.Value.Namespace, ns), cmp.Compare(o.Value.Name, name))
 	})
 	if !known {
-		return "", false
+		return nil
 	}
-	return string(objs.Pods[i].Value.UID), true
+	return objs.Pods[i].Value
 }
 
 // report brings the status of all objects up to date. Call with mu held.
@@ -239,7 +248,7 @@ func (p *pipeline) report() {
 	if objs == nil {
 		return
 	}
-	p.reports = reports(p.compiled, p.problems, p.refusals)
+	p.reports = reports(p.compiled, p.problems, p.words.merge(p.latest.Load()))
 	p.stamps = p.stamps.apply(p.reports, metav1.NewTime(time.Now().Truncate(time.Second)))
 	p.metrics.found(p.reports)
 	p.out.set(wanted{objects: objs, reports: p.reports, waypoints: p.deploys})

@@ -57,6 +57,10 @@ func run(ctx context.Context, c config) error {
 		return err
 	}
 	p.xds = server
+	record, err := b.record(p, reg)
+	if err != nil {
+		return err
+	}
 	reg.MustRegister(proxies{server})
 	listener, err := net.Listen("tcp", c.listen)
 	if err != nil {
@@ -78,6 +82,10 @@ func run(ctx context.Context, c config) error {
 	g.Go(func() error { return authority.Run(ctx) })
 	g.Go(func() error { return server.Serve(ctx, listener) })
 	g.Go(func() error { p.hearRefusals(ctx); return nil })
+	g.Go(func() error { p.follow(ctx, record); return nil })
+	if record != nil {
+		g.Go(func() error { record.Run(ctx); return nil })
+	}
 	g.Go(func() error { p.health.Run(ctx); return nil })
 	g.Go(func() error { p.hearHealth(ctx); return nil })
 	g.Go(func() error { p.publisher.run(ctx); return nil })

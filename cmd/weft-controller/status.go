@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/weftmesh/weft/pkg/controller"
+	"github.com/weftmesh/weft/pkg/controller/cluster"
 	"github.com/weftmesh/weft/pkg/source"
 	"github.com/weftmesh/weft/waypoint/translate"
 )
@@ -54,15 +55,13 @@ func reports(status []controller.Status, problems []source.Problem, refusals map
 			r.Conditions = []metav1.Condition{{Type: string(gatewayv1.RouteConditionAccepted), Status: metav1.ConditionFalse, Reason: "Invalid", Message: p.String()}}
 		}
 	}
-	for _, waypoint := range slices.Sorted(maps.Keys(refusals)) {
-		for _, p := range refusals[waypoint] {
-			r := of(by, p.Source.Kind, p.Source.Namespace, p.Source.Name, "", 0)
-			message := "waypoint " + waypoint + ": " + p.Message
-			if p.Waiting {
-				r.unenforced("Untried", message)
-				continue
+	for _, waiting := range []bool{true, false} { // what is refused takes the place of what is waited for
+		for _, waypoint := range slices.Sorted(maps.Keys(refusals)) {
+			for _, p := range refusals[waypoint] {
+				if p.Waiting == waiting {
+					of(by, p.Source.Kind, p.Source.Namespace, p.Source.Name, "", 0).blame("waypoint "+waypoint+": "+p.Message, waiting)
+				}
 			}
-			r.refused(message)
 		}
 	}
 	out := make([]objectReport, 0, len(by))
@@ -86,33 +85,49 @@ func of(by map[string]*objectReport, kind, namespace, name, file string, line in
 	return by[key]
 }
 
-// reasonRefused is why a condition of an object is false that a waypoint does not serve as it is written.
-const reasonRefused = "RefusedByWaypoint"
+// Why a condition of an object is false that a waypoint does not serve as it is written, or has not been heard to.
+const (
+	reasonRefused = "RefusedByWaypoint"
+	reasonUntried = "Untried"
+)
 
-// refused says that a waypoint does not serve the object as it is written.
-func (r *objectReport) refused(message string) {
-	r.Problems = append(r.Problems, source.Problem{Severity: source.Error, File: r.File, Line: r.Line, Kind: r.Kind, Namespace: r.Namespace, Name: r.Name, Message: message})
-	if r.Kind == translate.KindPatch {
-		r.unenforced(reasonRefused, message)
+// blame says that a waypoint does not serve the object as it is written, or has not said that it does.
+func (r *objectReport) blame(message string, waiting bool) {
+	reason, patch := reasonRefused, r.Kind == translate.KindPatch
+	if waiting {
+		reason = reasonUntried
+	} else {
+		r.Problems = append(r.Problems, source.Problem{Severity: source.Error, File: r.File, Line: r.Line, Kind: r.Kind, Namespace: r.Namespace, Name: r.Name, Message: message})
 	}
-	r.deny(string(gatewayv1.GatewayConditionProgrammed), reasonRefused, message)
+	if patch {
+		r.deny("Enforced", reason, message)
+	}
+	if patch && waiting {
+		return
+	}
+	r.deny(string(gatewayv1.GatewayConditionProgrammed), reason, message)
+	for i := range r.Parents { // where the status of a route is read
+		r.Parents[i].Conditions = r.denied(r.Parents[i].Conditions, cluster.ConditionProgrammed, reason, message)
+	}
 }
-
-// unenforced says that the object is not in force as it is written.
-func (r *objectReport) unenforced(reason, message string) { r.deny("Enforced", reason, message) }
 
 // deny makes a condition false; of several messages for one reason all are kept.
 func (r *objectReport) deny(condition, reason, message string) {
+	r.Conditions = r.denied(r.Conditions, condition, reason, message)
+}
+
+func (r *objectReport) denied(list []metav1.Condition, condition, reason, message string) []metav1.Condition {
 	c := metav1.Condition{Type: condition, Status: metav1.ConditionFalse, Reason: reason, Message: message, ObservedGeneration: r.Generation}
-	i := slices.IndexFunc(r.Conditions, func(d metav1.Condition) bool { return d.Type == c.Type })
+	i := slices.IndexFunc(list, func(d metav1.Condition) bool { return d.Type == c.Type })
 	switch {
 	case i < 0:
-		r.Conditions = append(r.Conditions, c)
-	case r.Conditions[i].Reason == c.Reason:
-		r.Conditions[i].Message += "; " + message
+		return append(list, c)
+	case list[i].Reason == c.Reason:
+		list[i].Message += "; " + message
 	default:
-		r.Conditions[i] = c
+		list[i] = c
 	}
+	return list
 }
 
 // stamps remember since when each condition has been as it is.

@@ -17,6 +17,7 @@ import (
 	"github.com/weftmesh/weft/waypoint/deploy"
 	"github.com/weftmesh/weft/waypoint/isolate"
 	"github.com/weftmesh/weft/waypoint/translate"
+	"github.com/weftmesh/weft/waypoint/verdict"
 )
 
 // deployed are the objects of every Gateway's waypoint.
@@ -57,7 +58,7 @@ func (p *pipeline) forgetWaypoints(snap *model.Snapshot) {
 		if snap.Waypoints[key] == nil {
 			gone[key] = iso
 			delete(p.waypoints, key)
-			delete(p.refusals, key)
+			p.words.forget(key)
 		}
 	}
 	if len(gone) > 0 {
@@ -98,14 +99,15 @@ func (p *pipeline) newIsolator(key string) (*isolate.Isolator, error) {
 		Publish:   func(s *cache.Snapshot) error { p.metrics.pushes.Inc(); return p.xds.SetEnvoy(waypointNode(key), s) },
 		Connected: func() bool { return len(p.envoys(key)) > 0 },
 		Current:   func() bool { return p.xds.EnvoyCurrent(waypointNode(key)) },
-		OnProblems: func(ps []translate.Problem) {
+		OnWord: func(found []translate.Problem, w verdict.Word) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			if p.waypoints[key] == nil || slices.Equal(p.refusals[key], ps) {
-				return // gone meanwhile, or nothing new
+			if p.waypoints[key] == nil {
+				return // gone meanwhile
 			}
-			p.refusals[key] = ps
+			p.words.found[key], p.words.own[key] = found, w
 			p.report()
+			p.hear()
 		},
 		Logger: p.log,
 	})

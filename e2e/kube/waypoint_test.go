@@ -39,15 +39,6 @@ func TestPatchesAreTried(t *testing.T) {
 	e := on(t)
 	first, second := twoNodes(t, e)
 	ctx := t.Context()
-	// One replica: of several, the one that writes statuses hears of a refusal only if the waypoint is connected to it.
-	must(t, e.Install(ctx, "--set", "ztunnel.drainSeconds=10", "--set", "controller.replicas=1"))
-	t.Cleanup(func() {
-		late, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-		defer cancel()
-		if err := prepare(late, e); err != nil {
-			t.Errorf("install again: %v", err)
-		}
-	})
 	ns := namespace(t, e, "e2e-patch", true)
 	must(t, e.Deploy(ctx, harness.Server{Namespace: ns, Name: "good", Replicas: 1, Node: second}))
 	must(t, e.Deploy(ctx, harness.Server{Namespace: ns, Name: "bad", Replicas: 1, Node: second}))

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/waypoint/translate"
 	"github.com/weftmesh/weft/waypoint/trial"
+	"github.com/weftmesh/weft/waypoint/verdict"
 )
 
 // Options of an Isolator.
@@ -25,9 +25,9 @@ type Options struct {
 	Config translate.Config
 	// Publish hands a snapshot to the xDS server, for every pod of the waypoint. Required.
 	Publish func(*cache.Snapshot) error
-	// OnProblems, if set, is told of all problems of the waypoint whenever they change. It must not call back into the
-	// Isolator.
-	OnProblems func([]translate.Problem)
+	// OnWord, if set, is told whenever either changes: what translation finds, and what the connected Envoys say, which
+	// verdict.Merge makes problems of. It must not call back into the Isolator.
+	OnWord func([]translate.Problem, verdict.Word)
 	// Current, if set, reports whether every connected Envoy has answered what was published last, be it by
 	// a refusal. Then a publication is accepted by its answer, and the next step of one follows it; silence
 	// counts only where no answer comes for 8 s.
@@ -70,7 +70,9 @@ type Isolator struct {
 	todo     *translate.Resources // came while a step was under way; nil none
 	names    serverNames
 	of       []translate.Problem // of the last translation
-	problems []translate.Problem
+	found    []translate.Problem // those that no Envoy had to say
+	said     verdict.Word
+	outcome  verdict.Outcome // of said alone
 	closed   bool
 }
 
@@ -132,11 +134,11 @@ func (i *Isolator) Sent() bool {
 	return i.m.next == nil && i.todo == nil && i.whole == i.version
 }
 
-// Problems lists what is wrong right now.
+// Problems lists what is wrong right now, as far as it is known here.
 func (i *Isolator) Problems() []translate.Problem {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return slices.Clone(i.problems)
+	return slices.Concat(i.found, i.outcome.Problems)
 }
 
 // Nack takes a refusal by one of the waypoint's Envoys: version is that of the snapshot it was sent. It
@@ -193,18 +195,21 @@ func (i *Isolator) publish() error {
 	return err
 }
 
-// tell brings the problems up to date. With the lock held.
+// tell brings up to date what is known. With the lock held.
 func (i *Isolator) tell() {
-	all := i.waiting(slices.Concat(i.of, i.m.problems(), i.untried()))
-	slices.SortFunc(all, func(a, b translate.Problem) int {
-		return strings.Compare(a.Source.String()+a.Message, b.Source.String()+b.Message)
-	})
-	if slices.Equal(all, i.problems) {
+	found, said := i.word()
+	here := verdict.Objects{
+		Patches: Patches(i.m.desired, i.o.Waypoint),
+		Version: func(src translate.Source) string { return Version(i.m.desired, src) },
+		Ready:   func() bool { return i.o.Connected() || Ready(i.m.desired, i.o.Waypoint) },
+	}
+	i.outcome = verdict.Merge([]verdict.Word{said}, here, i.outcome)
+	if slices.Equal(found, i.found) && said.Equal(i.said) {
 		return
 	}
-	i.problems = all
-	if i.o.OnProblems != nil {
-		i.o.OnProblems(slices.Clone(all))
+	i.found, i.said = found, said
+	if i.o.OnWord != nil {
+		i.o.OnWord(found, said)
 	}
 }
 

@@ -105,13 +105,3 @@ func (i *Isolator) later() {
 		}
 	})
 }
-
-// waiting says of what is pending that nothing is wrong with it so far, in the place of what others say.
-func (i *Isolator) waiting(all []translate.Problem) []translate.Problem {
-	pending := i.m.pending()
-	all = slices.DeleteFunc(all, func(p translate.Problem) bool { return slices.Contains(pending, p.Source) })
-	for _, src := range pending {
-		all = append(all, translate.Problem{Source: src, Waiting: true, Message: "not in force yet: the waypoint still tries it with an Envoy of its own"})
-	}
-	return all
-}

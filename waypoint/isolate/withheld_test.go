@@ -123,11 +123,11 @@ func TestNeighboursDoNotWaitForTrials(t *testing.T) {
 		l.check("", false, "/a", "/b", "good-word")
 		says = pending
 		l.set(patched(world("/a", "/b2"), "slow-word"))
-		l.check("still tries it", true, "/a", "/b2", "good-word")
+		l.check("the waypoint tries it", true, "/a", "/b2", "good-word")
 		l.set(patched(world("/a", "/b3", "/c"), "slow-word"))
-		l.check("still tries it", true, "/a", "/b3", "/c", "good-word")
+		l.check("the waypoint tries it", true, "/a", "/b3", "/c", "good-word")
 		l.again()
-		l.check("still tries it", true, "/a", "/b3", "/c", "good-word")
+		l.check("the waypoint tries it", true, "/a", "/b3", "/c", "good-word")
 		if want := []time.Duration{minRetry, 2 * minRetry}; !slices.Equal(l.long, want) {
 			t.Errorf("waits %v, want %v", l.long, want)
 		}

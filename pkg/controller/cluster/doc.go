@@ -13,4 +13,6 @@
 //	Events      of what is refused, missing or broken, once for each time it becomes so
 //
 // Objects that somebody else made are not taken over.
+//
+// Apart from that, Record is where all replicas tell each other what the proxies that are connected to them say.
 package cluster

@@ -52,8 +52,13 @@ func (s *status) all() []metav1.Condition {
 	return out
 }
 
-// ConditionBound is the condition of Services whose calls are to pass a waypoint.
-const ConditionBound = api.Group + "/WaypointBound"
+// Conditions of ours at objects that are not.
+const (
+	// ConditionBound is that of Services whose calls are to pass a waypoint.
+	ConditionBound = api.Group + "/WaypointBound"
+	// ConditionProgrammed is False at Services and routes that a waypoint does not serve as they are written.
+	ConditionProgrammed = api.Group + "/Programmed"
+)
 
 // statusResources by kind, but for our own, which are in api.Resources.
 var statusResources = map[string]string{
@@ -97,20 +102,21 @@ func policy(o metav1.Object, r *Report) (now, next *status) {
 	return &status{Conditions: ordered(o.(api.Policy).GetStatus().Conditions)}, &status{Conditions: wanted(r)}
 }
 
-// service has one condition of ours among those of others, under a name of ours.
+// service has conditions of ours among those of others, under names of ours.
 func service(o metav1.Object, r *Report) (*status, *status) {
 	now, next := &status{}, &status{}
 	for _, c := range o.(*corev1.Service).Status.Conditions {
-		if c.Type == ConditionBound {
+		if c.Type == ConditionBound || c.Type == ConditionProgrammed {
 			now.Conditions = append(now.Conditions, c)
 		}
 	}
 	for _, c := range wanted(r) {
-		if c.Type == "WaypointBound" {
-			c.Type = ConditionBound
+		c.Type = api.Group + "/" + c.Type
+		if c.Type == ConditionBound || c.Type == ConditionProgrammed {
 			next.Conditions = append(next.Conditions, c)
 		}
 	}
+	now.Conditions = ordered(now.Conditions)
 	return now, next
 }
 

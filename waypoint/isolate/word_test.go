@@ -43,7 +43,7 @@ func TestPatchesWaitForEnvoy(t *testing.T) {
 	s := patched(world("/a"), "one")
 	s.Workloads.Set("wp-0", &model.Workload{UID: "wp-0", Services: map[string][]model.Port{"shop/wp": {{ServicePort: 15008}}}})
 	set(s)
-	said("with a pod that is another replica's", "")
+	said("with a pod that is another replica's", "not in force yet")
 	f.off = false
 	set(patched(world("/a"), "one"))
 	said("sent", "not in force yet")
@@ -97,4 +97,44 @@ func TestTrialsBlamePatchesAlone(t *testing.T) {
 	f.trial, all[3] = "", "/newest-word"
 	f.set(patched(world(all...), "two"))
 	f.check(all)
+}
+
+// Versions name contents: two replicas that read the same agree, whatever was made when, and each change tells.
+func TestVersions(t *testing.T) {
+	one, two := patched(world("/a", "/b"), "one"), patched(world("/a", "/b"), "one")
+	for src := range objectsOf(one) {
+		if v := Version(one, src); v == "" || v != Version(two, src) {
+			t.Errorf("%s: version %q and %q", src, v, Version(two, src))
+		}
+	}
+	changed := patched(world("/a", "/c"), "two")
+	for name, same := range map[string]bool{"HTTPRoute/shop/route-000": true, "HTTPRoute/shop/route-001": false, "EnvoyPatch/shop/patch": false, "Service/shop/svc-001": true} {
+		parts := strings.Split(name, "/")
+		src := translate.Source{Kind: parts[0], Namespace: parts[1], Name: parts[2]}
+		if (Version(one, src) == Version(changed, src)) != same {
+			t.Errorf("%s: version %q, then %q", src, Version(one, src), Version(changed, src))
+		}
+	}
+	if v := Version(one, translate.Source{Kind: "HTTPRoute", Namespace: "shop", Name: "none"}); v != "" {
+		t.Errorf("what is not there has version %q", v)
+	}
+}
+
+// A patch is at a waypoint by its own name, or by that of a service behind it.
+func TestPatchesOfAWaypoint(t *testing.T) {
+	s := patched(world("/a"), "one")
+	for key := range s.Services {
+		a := &model.Attachment{Kind: translate.KindPatch, Namespace: "shop", Name: "of-service", Target: model.Target{Service: key}, Patch: &model.EnvoyPatch{}}
+		s.Attachments[a.Key()] = a
+	}
+	s.Waypoints["shop/other"] = &model.Waypoint{Namespace: "shop", Name: "other", Hostname: "other"}
+	if got := Patches(s, "shop/wp"); len(got) != 2 {
+		t.Errorf("at the waypoint are %v", got)
+	}
+	if got := Patches(s, "shop/other"); len(got) != 0 {
+		t.Errorf("at another are %v", got)
+	}
+	if got := Patches(s, "shop/none"); len(got) != 0 {
+		t.Errorf("at none are %v", got)
+	}
 }
