@@ -59,6 +59,9 @@ func (c *compiler) lintRoute(kind string, o metav1.Object, at source.Origin) {
 	if route == nil {
 		return
 	}
+	if c.forSomeAlone(route) {
+		c.status(kind, o, at).warn("spec.rules", "every rule is for some callers alone: the requests of all others are answered 404", "write a rule without callers, unless nobody else is to be served")
+	}
 	for i, rule := range route.Rules {
 		for j, m := range matchesOf(rule) {
 			if k := slices.IndexFunc(route.Rules[:i], func(earlier model.RouteRule) bool {
@@ -70,6 +73,27 @@ func (c *compiler) lintRoute(kind string, o metav1.Object, at source.Origin) {
 			}
 		}
 	}
+}
+
+// forSomeAlone reports whether all rules for a service, of this route and others of its namespace, are for callers.
+func (c *compiler) forSomeAlone(route *model.Route) bool {
+	if route.L4() || len(route.Rules) == 0 {
+		return false
+	}
+	for _, info := range c.services {
+		if info.model != nil && info.model.Key() == route.Service && info.waypoint() == nil {
+			return false // nothing is routed
+		}
+	}
+	for _, r := range c.snap.Routes {
+		if r.L4() || r.Service != route.Service || r.Namespace != route.Namespace || r.Port != route.Port && r.Port != 0 {
+			continue
+		}
+		if slices.ContainsFunc(r.Rules, func(rule model.RouteRule) bool { return len(rule.Callers()) == 0 }) {
+			return false
+		}
+	}
+	return true
 }
 
 func matchesOf(r model.RouteRule) []model.RouteMatch {

@@ -162,18 +162,28 @@ func TestRateLimitHeaders(t *testing.T) {
 	})
 	budget(t, "the first", first, "2", "1")
 	for i, want := range []int{200, 429, 429} {
-		status, _, h, err := ask(m.http, "GET", "/", "x-counted", "1")
+		status, _, h, err := ask(m.http, "GET", "/headers?X-RateLimit-Limit=7&RateLimit-Limit=7&X-RateLimit-Reset=7", "x-counted", "1")
 		if err != nil || status != want {
 			t.Fatalf("request %d: %d %v", i+2, status, err)
 		}
 		budget(t, fmt.Sprint("request ", i+2), h, "2", "0")
 	}
-	for name, value := range map[string]string{"": "", "RateLimit-Limit": "100", "RateLimit-Remaining": "99"} {
-		_, _, h, err := ask(m.http, "GET", "/headers?"+name+"="+value)
-		if err != nil || h.Get("RateLimit-Limit")+h.Get("RateLimit-Remaining")+h.Get("RateLimit-Reset") != value {
-			t.Errorf("of a request that is not counted, where the application says %q: %v %v", name, h, err)
+	for own, want := range map[string]string{
+		"": "/", "RateLimit-Limit=100": "100/", "RateLimit-Remaining=99": "99/",
+		"RateLimit-Limit=100&X-RateLimit-Limit=7": "100/7", "X-RateLimit-Limit=7&X-RateLimit-Reset=8": "/78",
+	} {
+		_, _, h, err := ask(m.http, "GET", "/headers?"+own)
+		if got := said(h, "RateLimit-") + "/" + said(h, "X-RateLimit-"); err != nil || got != want {
+			t.Errorf("of a request that is not counted, where the application says %q: %q %v", own, got, err)
+		}
+		if fmt.Sprint(h) != strings.ReplaceAll(fmt.Sprint(h), "X-Weft", "") {
+			t.Errorf("the answer has what is ours: %v", h)
 		}
 	}
+}
+
+func said(h http.Header, prefix string) string {
+	return strings.Join(h.Values(prefix+"Limit"), " ") + strings.Join(h.Values(prefix+"Remaining"), " ") + strings.Join(h.Values(prefix+"Reset"), " ")
 }
 
 // Nothing is refused in dry run, and what would have been is counted.

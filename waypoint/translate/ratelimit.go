@@ -53,6 +53,7 @@ func (b *builder) limitRequests(t *target, e *entry) []Source {
 	perFilter(e.route, filterCaller, callerMetadata())
 	if a.RateLimit.Headers {
 		perFilter(e.route, filterLimits, limitHeaders())
+		t.tellsLimits = true
 	}
 	return []Source{attachmentSource(a)}
 }

@@ -41,6 +41,7 @@ func (b *builder) routeConfiguration(t *target) routeConfig {
 	vh.Routes = withTraces(vh.Routes)
 	hoistExtensions(vh)
 	t.buckets(vh)
+	t.layLimitsBy(vh)
 	rc := routeConfig{owners: owners, config: &routev3.RouteConfiguration{
 		Name:                   t.name,
 		VirtualHosts:           []*routev3.VirtualHost{vh},

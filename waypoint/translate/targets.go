@@ -37,7 +37,10 @@ type target struct {
 
 	limits   map[string]*model.Attachment // rate limits that this pod counts, by their keys
 	enforced map[string]*anypb.Any        // on requests to the target itself
-	owners   []Source                     // of the policies on requests, its routes' included
+
+	tellsLimits bool // some of its routes tell callers what is left of their limits
+
+	owners []Source // of the policies on requests, its routes' included
 }
 
 // clusterName names the cluster of a service port.
