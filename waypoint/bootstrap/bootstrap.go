@@ -50,8 +50,9 @@ type Options struct {
 	MaxConnections int64
 	// MaxRegexSize is RE2's program size from which on Envoy refuses an expression. Default 10,000.
 	MaxRegexSize int
-	// HangTime is how long one of Envoy's threads may do one thing; then Envoy is ended, to be started anew. What hangs
-	// so, e.g. in a module's endless loop, comes back never, and with it all that the thread has to do. Default 30 s.
+	// HangTime is how long one of Envoy's workers may do one thing; then Envoy is ended, to be started anew. What hangs
+	// so, e.g. in a module's endless loop, comes back never, and with it all that the thread has to do. Default 30 s. The
+	// main thread may take half as long again: less than a pod has to start.
 	HangTime time.Duration
 }
 
@@ -67,9 +68,13 @@ func Config(o Options) *bootstrapv3.Bootstrap {
 		o.HangTime = 30 * time.Second
 	}
 	return &bootstrapv3.Bootstrap{
-		Watchdogs: &bootstrapv3.Watchdogs{WorkerWatchdog: &bootstrapv3.Watchdog{KillTimeout: durationpb.New(o.HangTime)}},
-		Node:      &corev3.Node{Id: o.NodeID, Cluster: o.Gateway},
-		Admin:     &bootstrapv3.Admin{Address: pipe(filepath.Join(o.RunDir, AdminSocket))},
+		Watchdogs: &bootstrapv3.Watchdogs{
+			WorkerWatchdog: &bootstrapv3.Watchdog{KillTimeout: durationpb.New(o.HangTime)},
+			// It takes configuration, which may last, and runs what a module does when it is configured.
+			MainThreadWatchdog: &bootstrapv3.Watchdog{KillTimeout: durationpb.New(o.HangTime + o.HangTime/2)},
+		},
+		Node:  &corev3.Node{Id: o.NodeID, Cluster: o.Gateway},
+		Admin: &bootstrapv3.Admin{Address: pipe(filepath.Join(o.RunDir, AdminSocket))},
 		BootstrapExtensions: []*corev3.TypedExtensionConfig{{
 			Name: "envoy.bootstrap.internal_listener", TypedConfig: pack(&internalv3.InternalListener{}),
 		}},

@@ -134,8 +134,8 @@ func TestWasmLoopHitsItsTargetAlone(t *testing.T) {
 	m.restarts(1)
 }
 
-// It may loop at an answer as well; and at a timer, where nobody can tell which module it was: then none of the waypoint
-// is given to Envoy again before it changes.
+// It may loop at an answer as well, or when it is configured; and at a timer, where nobody can tell which module it was:
+// then none of the waypoint is given to Envoy again before it changes.
 func TestWasmLoopsElsewhere(t *testing.T) {
 	m := &modules{launched: launch(t, testmesh.Binary(t), func(o *launcher.Options) { o.HangTime = 5 * time.Second })}
 	m.other = m.caller.HTTP(t, "10.96.0.2:80")
@@ -145,8 +145,13 @@ func TestWasmLoopsElsewhere(t *testing.T) {
 	m.say(m.other, 200, "fine")
 	m.say(m.http, 500, "")
 	m.restarts(1)
-	m.publish(&model.Extension{Wasm: &model.Wasm{Code: module(t), Config: "Tick"}})
-	m.say(m.http, 500, "")
-	m.say(m.other, 500, "")
+	m.publish(&model.Extension{Wasm: &model.Wasm{Code: module(t), Config: "Start"}})
+	m.named()
 	m.restarts(2)
+	m.say(m.other, 200, "fine")
+	m.say(m.http, 500, "")
+	m.publish(&model.Extension{Wasm: &model.Wasm{Code: module(t), Config: "Tick"}})
+	m.say(m.other, 500, "")
+	m.say(m.http, 500, "")
+	m.restarts(3)
 }

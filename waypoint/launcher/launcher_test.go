@@ -202,24 +202,24 @@ func TestStartsEnvoyAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	res.Body.Close()
-	testmesh.Eventually(t, 5*time.Second, "not ready without Envoy", func() error {
-		if w.isReady() == nil {
-			return fmt.Errorf("still ready")
+	testmesh.Eventually(t, 20*time.Second, "the restart is counted", func() error {
+		if body := w.scrape(); !strings.Contains(body, "weft_waypoint_envoy_restarts_total 1\n") {
+			return fmt.Errorf("%s", grep(body, "weft_waypoint_envoy_restarts"))
+		}
+		return nil
+	})
+	testmesh.Eventually(t, 20*time.Second, "another Envoy serves", func() error {
+		res, err := w.client().HTTP(t, "10.96.0.1:80").Get("http://cart/")
+		if err != nil {
+			return err
+		}
+		res.Body.Close()
+		if res.StatusCode != 200 {
+			return fmt.Errorf("status %d", res.StatusCode)
 		}
 		return nil
 	})
 	w.waitReady()
-	if !strings.Contains(w.scrape(), "weft_waypoint_envoy_restarts_total 1") {
-		t.Error("the restart is not counted")
-	}
-	res, err = w.client().HTTP(t, "10.96.0.1:80").Get("http://cart/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	res.Body.Close()
-	if res.StatusCode != 200 {
-		t.Errorf("after the restart: status %d", res.StatusCode)
-	}
 }
 
 func TestBadOptions(t *testing.T) {

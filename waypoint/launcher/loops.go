@@ -26,14 +26,16 @@ const maxLooped = 1024
 type loops struct {
 	log *zap.Logger
 
-	mu      sync.Mutex                    // protects what follows
-	routes  map[string]string             // names of route configurations, by the address that they serve
-	modules map[string][]translate.Module // by route configuration
-	looped  map[translate.Module]bool
+	mu         sync.Mutex                    // protects what follows
+	routes     map[string]string             // names of route configurations, by the address that they serve
+	modules    map[string][]translate.Module // by route configuration
+	unanswered map[string][]translate.Module // by the nonce of the response that they are in
+	looped     map[translate.Module]bool
 }
 
 func newLoops(log *zap.Logger) *loops {
-	return &loops{log: log, routes: map[string]string{}, modules: map[string][]translate.Module{}, looped: map[translate.Module]bool{}}
+	return &loops{log: log, routes: map[string]string{}, modules: map[string][]translate.Module{},
+		unanswered: map[string][]translate.Module{}, looped: map[translate.Module]bool{}}
 }
 
 // concern reports whether a frame may be about modules, or the addresses of services.
@@ -102,9 +104,24 @@ func (l *loops) given(r *discoveryv3.DeltaDiscoveryResponse, modules map[string]
 				delete(l.modules, name)
 			default:
 				l.modules[name] = modules[name]
+				l.unanswered[r.GetNonce()] = append(l.unanswered[r.GetNonce()], modules[name]...)
 			}
 		}
 	}
+}
+
+// waits reports whether Envoy has modules that it has not answered for.
+func (l *loops) waits() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.unanswered) > 0
+}
+
+// answered takes Envoy's answer: it runs the modules of a response, or refuses them.
+func (l *loops) answered(nonce string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.unanswered, nonce)
 }
 
 // ended takes the last words of an Envoy that ended by itself. The next one has been given nothing yet.
@@ -112,13 +129,16 @@ func (l *loops) ended(said string) {
 	hung, address := lastWords(said)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	defer func() { clear(l.routes); clear(l.modules) }()
+	defer func() { clear(l.routes); clear(l.modules); clear(l.unanswered) }()
 	if !hung {
 		return
 	}
 	suspects := l.modules[l.routes[address]]
-	if address == "" { // not at a request, but at a timer of its own
-		suspects = slices.Concat(slices.Collect(maps.Values(l.modules))...)
+	if address == "" { // not at a request: one does not come to run, or one hangs at a timer of its own
+		suspects = slices.Concat(slices.Collect(maps.Values(l.unanswered))...)
+		if len(suspects) == 0 {
+			suspects = slices.Concat(slices.Collect(maps.Values(l.modules))...)
+		}
 	}
 	if len(l.looped)+len(suspects) > maxLooped {
 		clear(l.looped)

@@ -99,10 +99,20 @@ func TestLoopedModulesAreKept(t *testing.T) {
 	if want := (translate.Source{Kind: "Extension", Namespace: "shop", Name: "loop"}); !ok || w.Pending || !slices.Equal(w.Sources, []translate.Source{want}) {
 		t.Errorf("withheld: %v", w)
 	}
+	atTimer := strings.SplitAfter(death, "thread with tid 735.\n")[0]
+	bad := runs(t, "cart", map[string]string{"loop": "does not come to run"})
+	g.send("3-more", routes("plain", false), other)
+	g.answer(&discoveryv3.DeltaDiscoveryRequest{ResponseNonce: "3-more"})
+	g.send("3-bad", routes("plain", false), bad)
+	g.gate.loops.ended(atTimer) // of the modules the one that is not answered for
+	start("3-again", bad)
+	saw("3-again-routes " + other.GetName())
+	g.answer(&discoveryv3.DeltaDiscoveryRequest{ResponseNonce: "3-again-routes"})
 	mended := runs(t, "cart", map[string]string{"loop": "mended"})
 	g.send("4", routes("plain", false), mended)
 	saw("4 " + cart.GetName())
-	g.gate.loops.ended(strings.SplitAfter(death, "thread with tid 735.\n")[0]) // at no request: any of the modules
+	g.answer(&discoveryv3.DeltaDiscoveryRequest{ResponseNonce: "4"})
+	g.gate.loops.ended(atTimer) // any of the modules
 	start("5", mended)
 	saw("5-routes")
 }

@@ -150,13 +150,14 @@ func (p *passage) ask(f *frame) error {
 	p.mu.Lock()
 	none := len(p.words) == 0
 	p.mu.Unlock()
-	if none {
+	if none && !p.gate.loops.waits() {
 		return p.toServer(f)
 	}
 	r := &discoveryv3.DeltaDiscoveryRequest{}
 	if err := proto.Unmarshal(f.data.Materialize(), r); err != nil {
 		return err
 	}
+	p.gate.loops.answered(r.GetResponseNonce())
 	p.mu.Lock()
 	words, refused := p.words[r.GetResponseNonce()]
 	delete(p.words, r.GetResponseNonce())

@@ -2,6 +2,7 @@
 ;;   crash     traps on a request's headers
 ;;   loop      never returns from a request's headers
 ;;   Answer    never returns from an answer's headers
+;;   Start     never returns from its configuration
 ;;   Tick      never returns from a timer, a while after it was configured
 ;;   outbound  calls Envoy's own cluster "launcher", and traps if it may
 ;;   other     adds the configuration as header x-wasm to requests and answers
@@ -30,6 +31,7 @@
     (drop (call $buffer (i32.const 7) (i32.const 0) (local.get $n) (i32.const 0) (i32.const 4)))
     (global.set $config (i32.load (i32.const 0)))
     (global.set $size (i32.load (i32.const 4)))
+    (if (call $is (i32.const 83)) (then (loop $for (br $for)))) ;; "S"
     (if (call $is (i32.const 84)) (then (drop (call $every (i32.const 1000))))) ;; "T"
     (i32.const 1))
   (func (export "proxy_on_tick") (param i32)
