@@ -15,7 +15,7 @@ const module = "github.com/weftmesh/weft/"
 // floors is the height of each package, longest prefix wins. A package may import only lower floors;
 // packages of one subtree (ztunnel/dns and ztunnel) share a floor and may import each other.
 var floors = map[string]int{
-	"internal/version": -1, "internal/kubetest": -1, "pkg/identity": -1, // leaves that plain data is made of
+	"internal/version": -1, "internal/kubetest": -1, "internal/profile": -1, "pkg/identity": -1, // leaves that plain data is made of
 	"pkg/api": 0, "pkg/model": 0, "charts": 0, "proto": 0,
 	"pkg/policy": 1, "pkg/index": 1, "pkg/hbone": 1, "pkg/netns": 1, "pkg/telemetry": 1, "pkg/direct": 1, "pkg/jwks": 1, "pkg/modules": 1,
 	"bpf": 2, "pkg/ca": 2, "pkg/zds": 2,
