@@ -53,6 +53,8 @@ type explainer struct {
 	src    *model.Workload
 	target target
 	user   endUser // of the request, once its token has been looked at
+
+	byWaypoint bool // who calls the endpoints is a waypoint
 }
 
 // explain judges a connection, and a request in it, by the very functions that ztunnels use. Pure.
@@ -168,9 +170,7 @@ func (x *explainer) arrive(endpoints []endpoint, caller identity.Identity, from 
 func (x *explainer) judge(h *hop, ep endpoint, caller identity.Identity, from netip.Addr) bool {
 	w := ep.workload
 	if w.Protocol != model.HBONE {
-		h.where = "At " + placeText(w)
-		h.say("it is not in the mesh: nothing is enforced, the connection arrives in clear text")
-		return true
+		return x.arriveOutside(h, ep)
 	}
 	if w.NativeTunnel {
 		h.where = "At waypoint " + placeText(w)

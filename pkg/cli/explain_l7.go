@@ -56,6 +56,7 @@ func (x *explainer) viaWaypoint(g *model.Gateway, req request) {
 	}
 	reached := x.judgeWorkloads(&h, wp, groups, req)
 	x.hops = append(x.hops, h)
+	x.byWaypoint = true
 	x.arrive(reached, waypointIdentity(wp), firstAddr(pods[0]))
 }
 

@@ -35,6 +35,56 @@ func (x *explainer) sayTraffic(h *hop, route *model.Route, rule *model.RouteRule
 	h.say("%s %s: %s", what, strings.Join(names, ", "), trafficText(joined, rule))
 }
 
+// tlsTo is how the waypoint calls an endpoint outside the mesh, by the narrowest TrafficPolicy of a service that it belongs to;
+// nil: in clear.
+func (x *explainer) tlsTo(ep endpoint) *model.BackendTLS {
+	var found *model.Attachment
+	for _, a := range x.snap.Attachments {
+		if a.Traffic == nil || a.Traffic.TLS == nil || !slices.ContainsFunc(ep.workload.Services[a.Target.Service], func(p model.Port) bool {
+			return p.TargetPort == ep.port && (a.Target.Port == 0 || a.Target.Port == p.ServicePort)
+		}) {
+			continue
+		}
+		if found == nil || a.Compare(found) < 0 {
+			found = a
+		}
+	}
+	if found == nil {
+		return nil
+	}
+	return found.Traffic.TLS
+}
+
+// arriveOutside judges a call to an endpoint that is not in the mesh.
+func (x *explainer) arriveOutside(h *hop, ep endpoint) bool {
+	h.where = "At " + placeText(ep.workload)
+	var how *model.BackendTLS
+	if x.byWaypoint {
+		how = x.tlsTo(ep)
+	}
+	switch {
+	case how == nil:
+		h.say("it is not in the mesh: nothing is enforced, the connection arrives in clear text")
+	case how.Broken != "":
+		h.say("it is not in the mesh, and not called: the TLS that a TrafficPolicy asks for cannot be done: %s", how.Broken)
+		return false
+	default:
+		roots, shown := "the public roots", ""
+		if how.Roots != "" {
+			roots = "roots of the policy's own"
+		}
+		if how.Identity {
+			shown = "; the waypoint shows its own certificate, if it is asked for one"
+		}
+		names := how.Names
+		if len(names) == 0 {
+			names = []string{how.ServerName}
+		}
+		h.say("it is not in the mesh: the waypoint calls it by TLS as %s, and wants a certificate of %s by %s%s", how.ServerName, strings.Join(names, " or "), roots, shown)
+	}
+	return true
+}
+
 func concernsTraffic(a model.Target, t target, route *model.Route, rule *model.RouteRule) bool {
 	if a.Route != "" {
 		return route != nil && a.Route == route.Key() && (a.Rule == "" || rule != nil && a.Rule == rule.Name)
@@ -82,6 +132,7 @@ func trafficText(p *model.TrafficPolicy, rule *model.RouteRule) string {
 	add(p.Outliers != nil, "endpoints that fail are ejected")
 	add(p.Protocol == model.AppHTTP2, "HTTP/2 to the application")
 	add(p.Protocol == model.AppHTTP, "HTTP/1.1 to the application")
+	add(p.TLS != nil, "TLS to endpoints outside the mesh")
 	if len(out) == 0 {
 		return "the route itself says all that it would"
 	}
