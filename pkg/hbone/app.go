@@ -252,6 +252,7 @@ func (a *app) check() {
 		return
 	}
 	a.gone = true
+	a.t.failing = a.t.failing || a.waits // it has a place that it needs no more
 	a.t.sh.disown(a.fd)
 	err, hard := a.verdict(errors.Join(a.up, broken), reset)
 	hangUp(a.fd, a.lent, hard)

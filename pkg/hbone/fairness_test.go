@@ -2,6 +2,8 @@ package hbone
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -40,11 +42,23 @@ func TestManyStreamsProgressEvenly(t *testing.T) {
 	for name, kinds := range map[string][2]func(*world, net.Listener) carried{
 		"from clients": {up, up}, "from servers": {down, down}, "by Write": {written, written}, "half by Write": {up, written},
 	} {
-		t.Run(name, func(t *testing.T) { evenly(t, kinds) })
+		t.Run(name, func(t *testing.T) {
+			// On a busy machine some of thousands of goroutines may not run for all of an attempt. Who starves by
+			// the order of sending does so in each.
+			var err error
+			for range 5 {
+				if err = evenly(t, kinds); err == nil {
+					return
+				}
+				t.Log(err)
+			}
+			t.Error(err)
+		})
 	}
 }
 
-func evenly(t *testing.T, kinds [2]func(*world, net.Listener) carried) {
+// evenly is nil if all streams made progress alike.
+func evenly(t *testing.T, kinds [2]func(*world, net.Listener) carried) (uneven error) {
 	const each = 128 << 10
 	streams := 1000
 	if raceEnabled {
@@ -99,13 +113,14 @@ func evenly(t *testing.T, kinds [2]func(*world, net.Listener) carried) {
 		}
 		// One in a hundred may not have been scheduled, of thousands of goroutines on a few processors.
 		if low, high := got[n/100], got[n-1-n/100]; got[0] == 0 || low < mean/4 || high > 4*mean {
-			t.Errorf("not within a quarter and four times of %d", mean)
+			uneven = fmt.Errorf("not within a quarter and four times of %d", mean)
 		}
 		// Goroutines that write must be scheduled first, a shard's applications need not.
 		if mean < each/32 {
-			t.Errorf("%d bytes on average of %d", mean, each)
+			uneven = errors.Join(uneven, fmt.Errorf("%d bytes on average of %d", mean, each))
 		}
 	}
+	return uneven
 }
 
 // marks note what all streams have received when their sum passes two marks.
@@ -207,5 +222,97 @@ func TestPlacesOfWhoIsCutAreLeft(t *testing.T) {
 	}
 	if n := len(w.pool.Conns()); n != 1 {
 		t.Errorf("%d connections", n)
+	}
+}
+
+// peek runs f on a shard.
+type peek struct {
+	slot
+	f func()
+}
+
+func (p *peek) event(uint32) {}
+func (p *peek) turn()        { p.f() }
+
+// inLine counts which of some streams stand in a tunnel's lines.
+func (t *tunnel) inLine(of map[*Stream]*net.TCPConn) (n int) {
+	done := make(chan struct{})
+	t.sh.post(&peek{f: func() {
+		defer close(done)
+		for _, l := range [2]*line{&t.front, &t.line} {
+			for a := l.head; a != nil; a = a.behind {
+				if of[a.s] != nil {
+					n++
+				}
+			}
+		}
+	}})
+	<-done
+	return n
+}
+
+// Applications that are gone leave their places even while the window of the whole connection keeps all waiting.
+func TestTheGoneLeaveTheLine(t *testing.T) {
+	const window, size = 256 << 10, 512 << 10
+	lim := Limits{Engine: engine.Options{StreamWindow: window / 2, ConnWindow: window, Budget: 1}}
+	reading := make(chan struct{})
+	read := sync.OnceFunc(func() { close(reading) })
+	w := newWorld(t, setup{server: lim, client: lim, handler: func(_ context.Context, r *Request) {
+		s, err := r.Accept(nil)
+		must(t, err)
+		defer s.Close()
+		<-reading
+		io.Copy(io.Discard, s)
+		s.CloseWrite()
+	}})
+	t.Cleanup(read)
+	var sent atomic.Uint64
+	splice := func(n int, results chan<- error) map[*Stream]*net.TCPConn {
+		all := map[*Stream]*net.TCPConn{}
+		for range n {
+			s := w.open()
+			client, app := tcpPair(t)
+			all[s] = client
+			s.Start(context.Background(), app, SpliceOptions{ToTunnel: &sent}, func(err error) { results <- err })
+			go func() {
+				client.Write(make([]byte, size))
+				client.CloseWrite()
+			}()
+		}
+		return all
+	}
+	living, lost := make(chan error, 4), make(chan error, 8)
+	fill := splice(3, living) // three halves of the connection's window
+	for s := range fill {
+		if _, ok := s.c.d.(*tunnel); !ok {
+			t.Skip("this driver has no lines of applications")
+		}
+	}
+	eventually(t, "the connection's window is full", func() bool { return sent.Load() == window })
+	first := splice(1, living)
+	var tun *tunnel
+	for s := range first {
+		tun = s.c.d.(*tunnel)
+	}
+	eventually(t, "one waits in front", func() bool { return tun.inLine(first) == 1 })
+	gone := splice(8, lost)
+	eventually(t, "others wait behind it", func() bool { return tun.inLine(gone) == len(gone) })
+	for _, c := range gone {
+		must(t, c.SetLinger(0))
+		c.Close()
+	}
+	for range gone {
+		wantErr(t, <-lost, ErrApp)
+	}
+	eventually(t, "the gone have left it", func() bool { return tun.inLine(gone) == 0 })
+	if n := tun.inLine(first); n != 1 {
+		t.Errorf("%d in front, want the one that lives", n)
+	}
+	read()
+	for range 4 {
+		must(t, <-living)
+	}
+	if n := sent.Load(); n != 4*size {
+		t.Errorf("%d bytes of those that live went into the tunnel, want %d", n, 4*size)
 	}
 }

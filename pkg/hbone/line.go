@@ -108,16 +108,38 @@ func (t *tunnel) serveHead(l *line, turn int) bool {
 	return true
 }
 
-// mourn notices which of those in line are gone, since nobody will read from them for a while.
+// mourn notices which of those in line are gone, since nobody will read from them for a while, and lets go of them.
 func (t *tunnel) mourn() {
 	if !t.failing {
 		return
 	}
-	t.failing = false
 	for _, l := range [2]*line{&t.front, &t.line} {
 		for a := l.head; a != nil; a = a.behind {
 			a.mourn()
 			a.check()
 		}
+		l.sweep()
+	}
+	t.failing = false
+}
+
+// sweep takes out of l who is gone. The others keep their places and what is left of their turns.
+func (l *line) sweep() {
+	rest := l.head
+	*l = line{}
+	for rest != nil {
+		a := rest
+		rest, a.behind = a.behind, nil
+		if a.gone {
+			a.waits = false
+			continue
+		}
+		if l.tail == nil {
+			l.head = a
+		} else {
+			l.tail.behind = a
+		}
+		l.tail = a
+		l.n++
 	}
 }

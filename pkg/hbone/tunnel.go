@@ -51,14 +51,14 @@ type tunnel struct {
 	line    line   // and those that have more
 	served  uint64 // the shard's turn in which they were served last,
 	quota   int    // and what is left of what they may have in it
-	failing bool   // epoll saw an error of somebody who may be in line
+	failing bool   // epoll saw an error of somebody who may be in line, or somebody in line is gone
 }
 
 const (
 	// outSlots is how many records of applications' bytes are written at once.
 	outSlots = 64
 	// heldSlots is the same while small messages pass, which wait behind it.
-	heldSlots = 8
+	heldSlots = 6
 	stride    = record.MaxPayload + record.Overhead
 	// outReserve behind them takes what the connection itself has to say.
 	outReserve = 24 * stride
