@@ -248,7 +248,7 @@ func (p *pipeline) report() {
 	if objs == nil {
 		return
 	}
-	p.reports = reports(p.compiled, p.problems, p.words.merge(p.latest.Load()))
+	p.reports = reports(p.compiled, p.problems, p.words.merge(p.latest.Load(), p.hasReplica))
 	p.stamps = p.stamps.apply(p.reports, metav1.NewTime(time.Now().Truncate(time.Second)))
 	p.metrics.found(p.reports)
 	p.out.set(wanted{objects: objs, reports: p.reports, waypoints: p.deploys})

@@ -24,7 +24,7 @@ type words struct {
 	found    map[string][]translate.Problem // by waypoint: what no Envoy had to say
 	own      map[string]verdict.Word        // by waypoint
 	others   map[string]theirs
-	alive    map[string]bool // other replicas whose pods are there
+	alive    map[string]bool // other replicas whose pods were there when that was looked at
 	heard    map[string]bool // waypoints of which Envoys are connected here
 	outcomes map[string]verdict.Outcome
 
@@ -55,19 +55,25 @@ func (w *words) ofWaypoint(key string) verdict.Word {
 	return out
 }
 
-// merge says what is wrong with objects, by waypoint.
-func (w *words) merge(s *model.Snapshot) map[string][]translate.Problem {
+// merge says what is wrong with objects, by waypoint. Of other replicas those count that are alive.
+func (w *words) merge(s *model.Snapshot, alive func(replica string) bool) map[string][]translate.Problem {
 	if w.of != s {
 		w.of, w.patches = s, map[string]map[translate.Source]string{}
-		for key := range s.Waypoints {
-			w.patches[key] = isolate.Patches(s, key)
+		for _, a := range s.Attachments {
+			if a.Kind != translate.KindPatch {
+				continue
+			}
+			for key := range s.Waypoints {
+				w.patches[key] = isolate.Patches(s, key)
+			}
+			break
 		}
 	}
 	out := map[string][]translate.Problem{}
 	for key := range s.Waypoints {
 		all := []verdict.Word{w.ofWaypoint(key)}
 		for replica, o := range w.others {
-			if said, ok := o.words[key]; ok && w.alive[replica] {
+			if said, ok := o.words[key]; ok && alive(replica) {
 				all = append(all, said)
 			}
 		}

@@ -60,6 +60,13 @@ func newHearing(t *testing.T) *hearing {
 	h.api.Apply(gatewayYAML, cartYAML)
 	h.start("one")
 	h.start("two")
+	t.Cleanup(func() {
+		if t.Failed() {
+			for name, b := range h.bs {
+				t.Log(name, leads(b), b.status("EnvoyPatch", "shop", "limit"), fmt.Sprintf("%+v", h.said(name)))
+			}
+		}
+	})
 	eventually(t, "one leads", func() bool { return leads(h.bs["one"]) != leads(h.bs["two"]) })
 	return h
 }
@@ -150,13 +157,6 @@ func (h *hearing) patch(limit int) { h.api.Apply(fmt.Sprintf(patchYAML, limit)) 
 func (h *hearing) enforced(when, want string) {
 	h.t.Helper()
 	patch := fmt.Sprintf(patchYAML, 1)
-	h.t.Cleanup(func() {
-		if h.t.Failed() {
-			for name, b := range h.bs {
-				h.t.Log(name, leads(b), b.status("EnvoyPatch", "shop", "limit"), fmt.Sprintf("%+v", h.said(name)))
-			}
-		}
-	})
 	eventually(h.t, when+": the patch is "+want, func() bool {
 		u := h.api.Get(patch)
 		for _, b := range h.bs {
