@@ -5,12 +5,16 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/server/stream/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -177,4 +181,73 @@ func TestEverybodyEndsUpEqual(t *testing.T) {
 		})
 	}
 	eventually(t, "the server knows", s.ZtunnelsCurrent)
+}
+
+// What can wait is gathered when there are many clients; what cannot, and what rests on it, goes out at once.
+func TestGather(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newDeltaCache(wire.TypeAddress, nameless)
+		const clients = 1000
+		out := make(chan cache.DeltaResponse, 2*clients)
+		wait := func() {
+			sub := stream.NewDeltaSubscription([]string{"*"}, nil, map[string]string{place: strconv.FormatUint(c.head(), 10)}, true)
+			for range clients {
+				if _, err := c.CreateDeltaWatch(&cache.DeltaRequest{TypeUrl: wire.TypeAddress}, sub, out); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		pod := func(name string) change { return change{update: map[string][]byte{name: []byte(name)}} }
+		told := func(want int, when string) {
+			t.Helper()
+			synctest.Wait()
+			if len(out) != want {
+				t.Errorf("%s: %d told, want %d", when, len(out), want)
+			}
+			for range len(out) {
+				<-out
+			}
+		}
+		do := func(f func(change) error, ch change) {
+			t.Helper()
+			if err := f(ch); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wait()
+		do(c.gather, pod("a"))
+		told(clients, "the first")
+		wait()
+		do(c.gather, pod("b"))
+		told(0, "right after it")
+		if c.idle() != 0 {
+			t.Error("clients seem to have what they were not told")
+		}
+		wait() // who comes back meanwhile waits with the others
+		do(c.gather, pod("c"))
+		time.Sleep(clients*perClient - time.Nanosecond)
+		told(0, "shortly before the time")
+		time.Sleep(time.Nanosecond)
+		told(2*clients, "then")
+		wait()
+		do(c.gather, pod("d"))
+		do(c.set, change{})
+		told(clients, "something else is to be told")
+		time.Sleep(time.Minute)
+		told(0, "and later")
+		wait()
+		do(c.gather, pod("e"))
+		told(clients, "after a while")
+		wait()
+		do(c.gather, pod("f"))
+		do(c.set, pod("g"))
+		told(clients, "what cannot wait")
+		c.keep = 1
+		wait()
+		do(c.gather, pod("h"))
+		for range 100 {
+			do(c.gather, pod("h"))
+		}
+		told(clients, "the log ends")
+	})
 }

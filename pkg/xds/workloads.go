@@ -94,7 +94,7 @@ var (
 
 // set publishes the differences to the last snapshot: those that what names, where that says what differs from it.
 // Policies that appear are sent before, policies that go after the workloads that name them, so that no workload names
-// a policy that is not there. The error names what could not be encoded; everything else is published.
+// a policy that is not there; where only workloads differ, some changes may be gathered. The error names what could not be encoded; everything else is published.
 func (w *workloads) set(s *model.Snapshot, what *model.Changes) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -105,7 +105,7 @@ func (w *workloads) set(s *model.Snapshot, what *model.Changes) error {
 		for _, uid := range sortedUnique(what.Workloads) {
 			workloadDiffer.one(&addr, uid, last.Workloads.Get(uid), s.Workloads.Get(uid))
 		}
-		return errors.Join(wire.Summary(addr.bad), w.addresses.set(addr))
+		return errors.Join(wire.Summary(addr.bad), w.addresses.gather(addr))
 	}
 	workloadDiffer.table(&addr, last.Workloads, s.Workloads)
 	serviceDiffer.all(&addr, last.Services, s.Services)
