@@ -39,9 +39,9 @@ spec:
 `
 
 const allProbes = `
-startupProbe: {tcpSocket: {port: 7070}, periodSeconds: 1, failureThreshold: 30}
-readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
-livenessProbe: {grpc: {port: 9090}, periodSeconds: 1, failureThreshold: 3}
+startupProbe: {tcpSocket: {port: 7070}, periodSeconds: 1, timeoutSeconds: 10, failureThreshold: 30}
+readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1, timeoutSeconds: 10}
+livenessProbe: {grpc: {port: 9090}, periodSeconds: 1, timeoutSeconds: 10, failureThreshold: 3}
 `
 
 // A labelled namespace: two pods on two nodes talk, the link carries TLS to 15008 and no clear text, STRICT refuses who
@@ -63,17 +63,8 @@ func TestMesh(t *testing.T) {
 	wire := watch(t, e, ns)
 
 	url := "http://server." + ns + "/?body=" + mark
-	must(t, harness.Poll(ctx, 30*time.Second, "the caller to be answered", func(ctx context.Context) error {
-		out, err := e.Exec(ctx, ns, "caller", "app", "get", url)
-		if err == nil && !strings.Contains(out, mark) {
-			err = fmt.Errorf("answered %q", out)
-		}
-		return err
-	}))
 	for _, target := range []string{"http://" + server + ":8080/?body=" + mark, url} {
-		if _, err := e.Exec(ctx, ns, "caller", "app", "get", target); err != nil {
-			t.Errorf("the caller, who is allowed, gets %s: %v", target, err)
-		}
+		must(t, answered(ctx, e, ns, "get", target))
 		for _, who := range [][2]string{{ns, "other"}, {outside, "stranger"}} {
 			out, err := e.Exec(ctx, who[0], who[1], "app", "get", strings.ReplaceAll(target, mark, "WEFT-E2E-REFUSED"))
 			if err == nil {
@@ -81,11 +72,20 @@ func TestMesh(t *testing.T) {
 			}
 		}
 	}
-	if out, err := e.Exec(ctx, ns, "caller", "app", "tcp", server+":7070", mark); err != nil || !strings.Contains(out, mark) {
-		t.Errorf("TCP echo: %q %v", out, err)
-	}
+	must(t, answered(ctx, e, ns, "tcp", server+":7070", mark))
 	wire.judge(t)
 	probesPass(t, e, ns, "server")
+}
+
+// answered waits until a call by pod caller gets the mark back.
+func answered(ctx context.Context, e *harness.Env, ns string, call ...string) error {
+	return harness.Poll(ctx, 30*time.Second, strings.Join(call, " ")+" to be answered", func(ctx context.Context) error {
+		out, err := e.Exec(ctx, ns, "caller", append([]string{"app"}, call...)...)
+		if err == nil && !strings.Contains(out, mark) {
+			err = fmt.Errorf("answered %q", out)
+		}
+		return err
+	})
 }
 
 // probesPass waits until the kubelet has probed an app's pods three times more, and wants no probe of the namespace failed

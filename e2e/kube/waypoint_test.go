@@ -62,8 +62,6 @@ func TestPatchesAreTried(t *testing.T) {
 		}))
 	}
 	for _, name := range []string{"good", "bad"} {
-		if out, err := e.Exec(ctx, ns, "caller", "app", "get", "http://"+name+"."+ns+"/?body="+mark); err != nil || !strings.Contains(out, mark) {
-			t.Errorf("%s answers %q: %v", name, out, err)
-		}
+		must(t, answered(ctx, e, ns, "get", "http://"+name+"."+ns+"/?body="+mark))
 	}
 }
