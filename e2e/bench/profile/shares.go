@@ -31,7 +31,7 @@ var colours = map[string]string{
 	Copy: "#f0e442", Memory: "#cc79a7", Scheduler: "#b0b0b0", Tunnel: "#009e73", Ztunnel: "#7fd0b0", Rest: "#dddddd",
 }
 
-// Shares sorts p's CPU time by kind; they sum up to 1. A system call counts as a whole, with all that the kernel does in it.
+// Shares sorts p's CPU time by kind; they sum up to 1, or there are none. A system call counts as a whole, with all that the kernel does in it.
 func Shares(p *profile.Profile) map[string]float64 {
 	sums, total := map[string]float64{}, 0.0
 	at := valueIndex(p)
@@ -39,6 +39,9 @@ func Shares(p *profile.Profile) map[string]float64 {
 		v := float64(s.Value[at])
 		sums[kindOf(stackOf(s))] += v
 		total += v
+	}
+	if total == 0 {
+		return map[string]float64{}
 	}
 	for k := range sums {
 		sums[k] /= total
