@@ -181,7 +181,7 @@ func TestTooManyStreams(t *testing.T) {
 func TestHalfOpenHandshakesEnd(t *testing.T) {
 	failed := make(chan string, 10)
 	w := newWorld(t, setup{
-		server:       Limits{Handshake: 200 * time.Millisecond, Handshakes: 2},
+		server:       Limits{Handshake: 5 * time.Second, Handshakes: 2},
 		serverEvents: &Events{HandshakeFailed: func(cause string, _ netip.AddrPort, err error) { failed <- cause }},
 	})
 	for range 2 {
@@ -291,7 +291,7 @@ func TestTruncation(t *testing.T) {
 
 // After the handshake, too, a client has 10 s to begin, and for every frame that it has begun.
 func TestSlowLoris(t *testing.T) {
-	w := newWorld(t, setup{server: Limits{Engine: engine.Options{StallTimeout: 100 * time.Millisecond}}})
+	w := newWorld(t, setup{server: Limits{Engine: engine.Options{StallTimeout: 2 * time.Second}}})
 	for name, begin := range map[string]string{"nothing": "", "half a preface": http2.ClientPreface[:9], "half a frame": http2.ClientPreface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x08\x06"} {
 		t.Run(name, func(t *testing.T) {
 			c := w.raw()

@@ -57,16 +57,19 @@ func TestStreamsShareConnections(t *testing.T) {
 }
 
 func TestErrorsNameTheCause(t *testing.T) {
-	w := newWorld(t, setup{handler: func(ctx context.Context, r *Request) { <-ctx.Done() }, client: Limits{Answer: 100 * time.Millisecond, Handshake: 200 * time.Millisecond}})
-	open := func(k Key) error {
+	mute := func(ctx context.Context, r *Request) { <-ctx.Done() }
+	by := func(w *world, k Key) error {
 		_, err := w.pool.Open(context.Background(), k, "a:1", nil)
 		if err == nil {
 			t.Fatal("no error")
 		}
 		return err
 	}
+	slow := newWorld(t, setup{handler: mute, client: Limits{Answer: 100 * time.Millisecond}})
+	wantErr(t, by(slow, slow.key), ErrTimeout)
+	w := newWorld(t, setup{handler: mute})
+	open := func(k Key) error { return by(w, k) }
 	k := w.key
-	wantErr(t, open(k), ErrTimeout)
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
 	_, err := w.pool.Open(ctx, k, "a:1", nil)
@@ -81,8 +84,9 @@ func TestErrorsNameTheCause(t *testing.T) {
 	k.Dest = addrPort(dead.Addr())
 	wantErr(t, open(k), ErrDial)
 	silent := listen(t)
+	hasty := newWorld(t, setup{client: Limits{Handshake: 200 * time.Millisecond}})
 	k.Dest = addrPort(silent.Addr())
-	wantErr(t, open(k), ErrHandshake, ErrTimeout)
+	wantErr(t, by(hasty, k), ErrHandshake, ErrTimeout)
 	w.pool.Close()
 	wantErr(t, open(w.key), ErrClosed)
 }
