@@ -96,12 +96,12 @@ func TestServiceIsFull(t *testing.T) {
 func TestIdleConnectionIsCut(t *testing.T) {
 	m := shop(t)
 	s := service("cart", "10.96.0.2", 8080)
-	s.Carriage = []model.Carriage{{Idle: 50 * time.Millisecond, Keepalive: &model.Keepalive{Time: time.Minute, Interval: time.Second, Probes: 3}}}
+	s.Carriage = []model.Carriage{{Idle: 3 * time.Second, Keepalive: &model.Keepalive{Time: time.Minute, Interval: time.Second, Probes: 3}}}
 	m.apply(state.Delta{Services: []*model.Service{s}})
 	c := m.pods["front-1"].app("10.96.0.2:80")
 	if _, err := say(c, "hello"); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, c, 2*time.Second)
-	m.nodes["n1"].record(t, map[string]any{"flags": "SI", "cause": "nothing moved for 50ms"})
+	refused(t, c, 10*time.Second)
+	m.nodes["n1"].record(t, map[string]any{"flags": "SI", "cause": "nothing moved for 3s"})
 }

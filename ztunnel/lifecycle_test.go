@@ -107,7 +107,7 @@ func (noCA) Issue(context.Context, identity.Identity, []byte, time.Duration) ([]
 func TestPodsThatCannotJoin(t *testing.T) {
 	certs := ca.NewManager(ca.ManagerOptions{Issuer: noCA{}})
 	defer certs.Close()
-	z := ztunnel.New(ztunnel.Options{Node: "n1", Certificates: certs, Sockets: sockets, CertificateTimeout: 50 * time.Millisecond})
+	z := ztunnel.New(ztunnel.Options{Node: "n1", Certificates: certs, Sockets: sockets, CertificateTimeout: 5 * time.Second})
 	w := newWorld(t)
 	info := inpod.Info{Name: "a-1", Namespace: "shop", ServiceAccount: "a"}
 	unknown, err := os.Open(os.DevNull)
