@@ -239,7 +239,11 @@ func (r *Record) trouble(ctx context.Context, what string, err error) {
 	r.mu.Lock()
 	was := r.failing[what]
 	r.failing[what] = err != nil
-	any := r.failing["read"] || r.failing["written"]
+	behind := 0.0
+	if r.failing["read"] || r.failing["written"] {
+		behind = 1
+	}
+	r.behind.Set(behind)
 	r.mu.Unlock()
 	at := zap.String("configMap", api.SystemNamespace+"/"+RecordName)
 	switch {
@@ -247,10 +251,6 @@ func (r *Record) trouble(ctx context.Context, what string, err error) {
 		r.o.Logger.Warn("what waypoints refuse and accept cannot be "+what+" where the controller's replicas tell each other: statuses may miss what another replica has heard, and patches may count as untried", at, zap.Error(err))
 	case err == nil && was:
 		r.o.Logger.Info("what waypoints refuse and accept can be "+what+" again where the controller's replicas tell each other", at)
-	}
-	r.behind.Set(0)
-	if any {
-		r.behind.Set(1)
 	}
 }
 
