@@ -118,8 +118,8 @@ func (p *pipeline) change(objs *source.Objects, problems []source.Problem) {
 	snap := out.Snapshot
 	p.health.ApplyTo(snap, out.Changes)
 	p.metrics.compiled(time.Since(start), out.Changes != nil)
+	p.latest.Store(snap) // first: who finds read set takes latest for granted
 	before := p.read.Swap(objs)
-	p.latest.Store(snap)
 	if out.Changes == nil {
 		p.whole(objs, snap, problems)
 	} else {
