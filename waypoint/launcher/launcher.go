@@ -45,7 +45,7 @@ func Run(ctx context.Context, o Options) error {
 	l.telemetry.watch(l.envoy, l.secrets)
 	l.gate = newGate(gateOptions{
 		try: func(ctx context.Context, c trial.Candidate) error {
-			return trial.Run(ctx, trial.Options{Binary: binary, Dir: dir}, c)
+			return trial.Run(ctx, trial.Options{Binary: binary, Dir: dir, Limit: o.TrialLimit}, c)
 		},
 		serving: func(ctx context.Context) bool { return l.envoy.ready(ctx) == nil },
 	}, l.telemetry, o.Logger)

@@ -43,7 +43,7 @@ func TestServesAndReports(t *testing.T) {
 	}
 	has := func(what string, all ...string) {
 		t.Helper()
-		testmesh.Eventually(t, 5*time.Second, what, func() error {
+		testmesh.Eventually(t, 20*time.Second, what, func() error {
 			body := w.scrape()
 			for l := range strings.SplitSeq(body, "\n") {
 				if containsAll(l, all) {
@@ -84,7 +84,7 @@ func TestServesAndReports(t *testing.T) {
 // checkLog finds the first log line of a protocol.
 func (w *world) checkLog(protocol string, wrong func(line) string) {
 	w.t.Helper()
-	testmesh.Eventually(w.t, 5*time.Second, "a log line of "+protocol, func() error {
+	testmesh.Eventually(w.t, 20*time.Second, "a log line of "+protocol, func() error {
 		for _, s := range strings.Split(w.out.String(), "\n") {
 			var l line
 			if json.Unmarshal([]byte(s), &l) == nil && l.Protocol == protocol {
@@ -107,12 +107,16 @@ func TestRenewsCertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tun.Close()
-	first := w.serial()
-	testmesh.Eventually(t, 15*time.Second, "another certificate is served", func() error {
-		if w.serial() == first {
-			return fmt.Errorf("still the first; %d issued", w.issuer.count())
+	first, err := w.serial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	testmesh.Eventually(t, 40*time.Second, "another certificate is served", func() error {
+		now, err := w.serial()
+		if err == nil && now == first {
+			err = fmt.Errorf("still the first; %d issued", w.issuer.count())
 		}
-		return nil
+		return err
 	})
 	if _, err := tun.Write([]byte("still here")); err != nil {
 		t.Fatal(err)
@@ -129,14 +133,14 @@ func TestRenewsCertificate(t *testing.T) {
 }
 
 // serial is that of the certificate shown to new handshakes.
-func (w *world) serial() string {
+func (w *world) serial() (string, error) {
 	cfg := w.ca.ClientTLS(w.ca.Pair(caller), self)
 	c, err := tls.Dial("tcp", netip.AddrPortFrom(w.addr(1), 15008).String(), cfg)
 	if err != nil {
-		w.t.Fatal(err)
+		return "", err
 	}
 	defer c.Close()
-	return c.ConnectionState().PeerCertificates[0].SerialNumber.String()
+	return c.ConnectionState().PeerCertificates[0].SerialNumber.String(), nil
 }
 
 func TestDrainsAndEnds(t *testing.T) {
@@ -158,14 +162,14 @@ func TestDrainsAndEnds(t *testing.T) {
 		slow <- err
 	}()
 	<-began
-	testmesh.Eventually(t, 5*time.Second, "the slow request is under way", func() error {
+	testmesh.Eventually(t, 20*time.Second, "the slow request is under way", func() error {
 		if w.pod.Tunnels.Load() == 0 {
 			return fmt.Errorf("not yet")
 		}
 		return nil
 	})
 	w.stop()
-	testmesh.Eventually(t, 2*time.Second, "readiness ends first", func() error {
+	testmesh.Eventually(t, 15*time.Second, "readiness ends first", func() error {
 		if err := w.isReady(); err == nil {
 			return fmt.Errorf("still ready")
 		}

@@ -43,6 +43,8 @@ type Options struct {
 	// HangTime is how long one of Envoy's threads may do one thing, e.g. in a module that loops; then Envoy is ended, and
 	// started without that module. Default 30 s.
 	HangTime time.Duration
+	// TrialLimit is how long the trial of a patch may take. Default as trial.Options has it.
+	TrialLimit time.Duration
 	// LogLevel of Envoy. Default warning.
 	LogLevel string
 	// Drain is how long connections may live on after a signal. Default 5 s.

@@ -161,7 +161,7 @@ func start(t *testing.T, change func(*Options)) *world {
 		change(&o)
 	}
 	if o.CertTTL > 0 {
-		w.ca.Life = 4 * time.Second // shorter than asked for, as a CA may
+		w.ca.Life = 12 * time.Second // shorter than asked for, as a CA may
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	w.stop = cancel
