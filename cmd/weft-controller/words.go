@@ -178,7 +178,10 @@ func (p *pipeline) hasReplica(name string) bool {
 		return false
 	}
 	pod := podOf(objs, api.SystemNamespace, name)
-	return pod != nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
+	return pod != nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed &&
+		!slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+			return c.Type == corev1.PodReady && c.Status != corev1.ConditionTrue // of a node that is lost, too
+		})
 }
 
 // prune takes out what replicas said that have not been there for a while.

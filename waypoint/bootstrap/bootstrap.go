@@ -56,6 +56,9 @@ type Options struct {
 	HangTime time.Duration
 }
 
+// HangTime is the usual one.
+const HangTime = 30 * time.Second
+
 // Config builds the bootstrap.
 func Config(o Options) *bootstrapv3.Bootstrap {
 	if o.MaxConnections == 0 {
@@ -65,7 +68,7 @@ func Config(o Options) *bootstrapv3.Bootstrap {
 		o.MaxRegexSize = 10_000
 	}
 	if o.HangTime == 0 {
-		o.HangTime = 30 * time.Second
+		o.HangTime = HangTime
 	}
 	return &bootstrapv3.Bootstrap{
 		Watchdogs: &bootstrapv3.Watchdogs{

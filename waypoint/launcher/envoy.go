@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -29,6 +30,9 @@ const (
 	// stopTimeout is how long Envoy may take to end before it is killed.
 	stopTimeout = 5 * time.Second
 )
+
+// logFormat is Envoy's own, but that newlines of messages are escaped: what a module logs is in no line's beginning.
+const logFormat = "[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %_"
 
 // envoy is the child process, run again whenever it ends.
 type envoy struct {
@@ -89,7 +93,7 @@ func (e *envoy) supervise(ctx context.Context) error {
 
 func (e *envoy) once(ctx context.Context) error {
 	args := append(bootstrap.DrainArgs(), "-c", filepath.Join(e.dir, bootstrap.File), "--concurrency", strconv.Itoa(e.concurrency),
-		"--log-level", e.logLevel, "--use-dynamic-base-id", "--file-flush-interval-msec", "1000")
+		"--log-level", e.logLevel, "--log-format", logFormat, "--use-dynamic-base-id", "--file-flush-interval-msec", "1000")
 	cmd := exec.Command(e.binary, args...)
 	said := &tail{}
 	out := io.MultiWriter(e.out, said)
@@ -136,6 +140,29 @@ func (e *envoy) call(ctx context.Context, method, path string) (string, error) {
 		return "", fmt.Errorf("envoy answers %s with %d: %s", path, res.StatusCode, strings.TrimSpace(string(body)))
 	}
 	return string(body), nil
+}
+
+// stats passes on Envoy's own metrics: those that were ever used, or with ?filter=REGEX those whose name it finds.
+// Nothing else of the admin page is to be reached so.
+func (e *envoy) stats(w http.ResponseWriter, r *http.Request) {
+	ask := url.Values{"usedonly": {""}}
+	if filter := r.URL.Query().Get("filter"); filter != "" {
+		ask.Set("filter", filter)
+	}
+	req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, "http://envoy/stats/prometheus?"+ask.Encode(), nil)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	res, err := e.admin.Do(req)
+	if err != nil {
+		http.Error(w, "Envoy does not answer, it may be starting: "+err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	defer res.Body.Close()
+	w.Header().Set("Content-Type", res.Header.Get("Content-Type"))
+	w.WriteHeader(res.StatusCode)
+	_, _ = io.Copy(w, res.Body) // who asked has gone, or sees that it is cut
 }
 
 // ready reports whether Envoy has its configuration and listens for ztunnels.

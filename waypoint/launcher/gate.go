@@ -45,6 +45,7 @@ type gateOptions struct {
 	serving func(context.Context) bool
 	after   func(time.Duration) <-chan time.Time // default time.After
 	now     func() time.Time                     // default time.Now
+	hang    time.Duration                        // see Options.HangTime
 }
 
 func newGate(o gateOptions, r *reporter, log *zap.Logger) *gate {
@@ -54,7 +55,7 @@ func newGate(o gateOptions, r *reporter, log *zap.Logger) *gate {
 	if o.now == nil {
 		o.now = time.Now
 	}
-	g := &gate{serving: o.serving, after: o.after, log: log, loops: newLoops(log), tried: map[digest]bool{},
+	g := &gate{serving: o.serving, after: o.after, log: log, loops: newLoops(o.hang, o.now, log), tried: map[digest]bool{},
 		counter: r.metrics.CounterVec("waypoint_patch_trials_total", "Trials of what an EnvoyPatch has changed, by an Envoy of their own, by their end.", "outcome")}
 	g.trials = newTrials(func(ctx context.Context, c trial.Candidate) error {
 		err := o.try(ctx, c)
@@ -108,13 +109,12 @@ func (g *gate) judge(ctx context.Context, r *discoveryv3.DeltaDiscoveryResponse,
 	if len(sums) == 0 {
 		return nil
 	}
-	v := g.trials.of(r.GetTypeUrl(), sums, c)
+	v := g.trials.of(r.GetTypeUrl(), sums, c, func() { g.remember(sums) })
 	switch {
 	case !g.wait(ctx, v):
 		refused.words = trial.Withheld{Sources: c.Patches(), Pending: true}.String()
 		return refused
 	case v.err == nil:
-		g.remember(sums)
 		return nil
 	}
 	g.log.Warn("a patch is refused by its trial, Envoy goes on with what it has", zap.Error(v.err))

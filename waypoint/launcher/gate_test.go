@@ -293,7 +293,7 @@ func TestTrialsTakeTurns(t *testing.T) {
 		return <-verdicts
 	}, time.Now)
 	of := func(kind, name string) *verdict {
-		return trials.of(kind, []digest{{name[0]}}, trial.Candidate{Routes: []*routev3.RouteConfiguration{routes(name, true)}})
+		return trials.of(kind, []digest{{name[0]}}, trial.Candidate{Routes: []*routev3.RouteConfiguration{routes(name, true)}}, func() {})
 	}
 	first := of("routes", "a")
 	if got := <-began; got != "a" {
@@ -324,7 +324,7 @@ func TestTrialsTakeTurns(t *testing.T) {
 		t.Error("a verdict is forgotten")
 	}
 	for i := range 2 * maxVerdicts {
-		v := trials.of("routes", []digest{{1, byte(i)}}, trial.Candidate{Routes: []*routev3.RouteConfiguration{routes("x", true)}})
+		v := trials.of("routes", []digest{{1, byte(i)}}, trial.Candidate{Routes: []*routev3.RouteConfiguration{routes("x", true)}}, func() {})
 		<-began
 		verdicts <- nil
 		<-v.done

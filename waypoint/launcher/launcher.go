@@ -48,6 +48,7 @@ func Run(ctx context.Context, o Options) error {
 			return trial.Run(ctx, trial.Options{Binary: binary, Dir: dir, Limit: o.TrialLimit}, c)
 		},
 		serving: func(ctx context.Context) bool { return l.envoy.ready(ctx) == nil },
+		hang:    o.HangTime,
 	}, l.telemetry, o.Logger)
 	defer l.gate.trials.close()
 	l.envoy.ended = l.gate.loops.ended
@@ -127,7 +128,7 @@ func (l *launcher) run(ctx context.Context) error {
 	context.AfterFunc(serving, func() { ads.Stop(); own.Stop() })
 	ready := &readiness{envoy: l.envoy, secrets: l.secrets, certs: certs, id: l.o.identity()}
 	g.Go(func() error { return serveHTTP(serving, l.o.Ready, ready.handler()) })
-	g.Go(func() error { return serveHTTP(serving, l.o.Metrics, l.telemetry.handler()) })
+	g.Go(func() error { return serveHTTP(serving, l.o.Metrics, l.telemetry.handler(l.envoy)) })
 	g.Go(func() error { l.telemetry.metrics.Run(serving); return nil })
 	g.Go(func() error {
 		defer stop()

@@ -2,16 +2,19 @@ package launcher
 
 import (
 	"bytes"
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"go.uber.org/zap"
 
+	"github.com/weftmesh/weft/waypoint/bootstrap"
 	"github.com/weftmesh/weft/waypoint/translate"
 )
 
@@ -19,22 +22,34 @@ import (
 // then tells which service the request was for. The modules of that service are not given to another Envoy: the
 // controller is told so, in the words of trial.Withheld.
 
-// maxLooped bounds how many modules are remembered.
-const maxLooped = 1024
+const (
+	// maxLooped bounds how many modules are remembered.
+	maxLooped = 1024
+	// maxVersions bounds what is remembered of a route configuration's past.
+	maxVersions = 64
+)
 
 // loops knows what the Envoy that runs has been given, and what has ended one before. Safe for concurrent use.
 type loops struct {
-	log *zap.Logger
+	hang time.Duration // after which a thread that hangs is ended
+	now  func() time.Time
+	log  *zap.Logger
 
 	mu         sync.Mutex                    // protects what follows
 	routes     map[string]string             // names of route configurations, by the address that they serve
-	modules    map[string][]translate.Module // by route configuration
+	modules    map[string][]version          // by route configuration, the last one is in force
 	unanswered map[string][]translate.Module // by the nonce of the response that they are in
 	looped     map[translate.Module]bool
 }
 
-func newLoops(log *zap.Logger) *loops {
-	return &loops{log: log, routes: map[string]string{}, modules: map[string][]translate.Module{},
+// version is what a route configuration ran from some time on.
+type version struct {
+	since   time.Time
+	modules []translate.Module
+}
+
+func newLoops(hang time.Duration, now func() time.Time, log *zap.Logger) *loops {
+	return &loops{hang: cmp.Or(hang, bootstrap.HangTime), now: now, log: log, routes: map[string]string{}, modules: map[string][]version{},
 		unanswered: map[string][]translate.Module{}, looped: map[translate.Module]bool{}}
 }
 
@@ -94,20 +109,52 @@ func (l *loops) given(r *discoveryv3.DeltaDiscoveryResponse, modules map[string]
 		}
 	case resource.RouteType:
 		for _, name := range r.GetRemovedResources() {
-			delete(l.modules, name)
+			l.runs(name, nil)
 		}
 		for _, res := range r.GetResources() {
 			name := res.GetName()
 			switch {
 			case refused != nil && refused.names[name]: // what it had stays
 			case len(modules[name]) == 0:
-				delete(l.modules, name)
+				l.runs(name, nil)
 			default:
-				l.modules[name] = modules[name]
+				l.runs(name, modules[name])
 				l.unanswered[r.GetNonce()] = append(l.unanswered[r.GetNonce()], modules[name]...)
 			}
 		}
 	}
+}
+
+// runs notes what a route configuration runs from now on. What it ran when a thread began to hang that is to be ended
+// now is kept. With the lock held.
+func (l *loops) runs(name string, modules []translate.Module) {
+	all := l.modules[name]
+	if len(all) == 0 && len(modules) == 0 {
+		return
+	}
+	all = append(all, version{l.now(), modules})
+	for len(all) > 1 && !all[1].since.After(l.now().Add(-l.hang)) {
+		all = all[1:]
+	}
+	l.modules[name] = all[max(0, len(all)-maxVersions):]
+}
+
+// ran lists what a route configuration ran when a thread began to hang that is ended now. With the lock held.
+func (l *loops) ran(name string) []translate.Module {
+	var out []translate.Module
+	for i, v := range l.modules[name] {
+		if i == 0 || !v.since.After(l.now().Add(-l.hang)) {
+			out = v.modules
+		}
+	}
+	return out
+}
+
+// began forgets what was not answered for on the stream before.
+func (l *loops) began() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.unanswered)
 }
 
 // waits reports whether Envoy has modules that it has not answered for.
@@ -133,12 +180,9 @@ func (l *loops) ended(said string) {
 	if !hung {
 		return
 	}
-	suspects := l.modules[l.routes[address]]
-	if address == "" { // not at a request: one does not come to run, or one hangs at a timer of its own
-		suspects = slices.Concat(slices.Collect(maps.Values(l.unanswered))...)
-		if len(suspects) == 0 {
-			suspects = slices.Concat(slices.Collect(maps.Values(l.modules))...)
-		}
+	suspects := l.ran(l.routes[address])
+	if address == "" {
+		suspects = l.elsewhere()
 	}
 	if len(l.looped)+len(suspects) > maxLooped {
 		clear(l.looped)
@@ -152,8 +196,25 @@ func (l *loops) ended(said string) {
 	}
 }
 
+// elsewhere are the suspects where a thread did not hang at a request: modules that are to begin to run; else those that
+// have timers; else all, for it may be what one does when a request has ended. With the lock held.
+func (l *loops) elsewhere() []translate.Module {
+	if begin := slices.Concat(slices.Collect(maps.Values(l.unanswered))...); len(begin) > 0 {
+		return begin
+	}
+	var all []translate.Module
+	for name := range l.modules {
+		all = append(all, l.ran(name)...)
+	}
+	timers := slices.DeleteFunc(slices.Clone(all), func(m translate.Module) bool { return !m.Timer })
+	if len(timers) > 0 {
+		return timers
+	}
+	return all
+}
+
 // How Envoy says that its watchdog ends it, and what it then says of the request that the thread had at hand. A line of
-// this kind begins so, and not with what a client or a module wrote.
+// this kind begins so, and not with what a client or a module wrote: of what is logged newlines are escaped (logFormat).
 const (
 	watchdogSays = "Watchdog AbortAction terminating thread"
 	requestSays  = "OverridableRemoteConnectionInfoSetterStreamInfo "

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -117,9 +118,10 @@ func TestLoopedModulesAreKept(t *testing.T) {
 	saw("5-routes")
 }
 
-// Modules that the dead Envoy had no more are not blamed.
-func TestModulesOfBeforeAreNotBlamed(t *testing.T) {
-	l := newLoops(zap.NewNop())
+// Blamed is what ran when the thread began to hang, not what ran before, nor what came while it hung.
+func TestModulesOfTheTimeAreBlamed(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	l := newLoops(30*time.Second, func() time.Time { return now }, zap.NewNop())
 	give := func(scopes, routes []string, modules map[string][]translate.Module) {
 		for kind, names := range map[string][]string{"ScopedRouteConfiguration": scopes, "RouteConfiguration": routes} {
 			r := &discoveryv3.DeltaDiscoveryResponse{TypeUrl: "type.googleapis.com/envoy.config.route.v3." + kind}
@@ -136,11 +138,41 @@ func TestModulesOfBeforeAreNotBlamed(t *testing.T) {
 	old, fresh := translate.Module{Sum: [32]byte{1}}, translate.Module{Sum: [32]byte{2}}
 	give([]string{"a@10.96.0.1:80"}, []string{"a"}, map[string][]translate.Module{"a": {old}})
 	give(nil, []string{"a"}, nil) // runs none any more
+	now = now.Add(30 * time.Second)
 	l.ended(death)
 	give([]string{"a@10.96.0.1:80"}, []string{"a"}, map[string][]translate.Module{"a": {old}})
 	give([]string{"b@10.96.0.1:80", "-a@10.96.0.1:80"}, []string{"b", "-a"}, map[string][]translate.Module{"b": {fresh}}) // the address is another's
 	l.ended(death)
 	if len(l.among([]translate.Module{old})) > 0 || len(l.among([]translate.Module{fresh})) == 0 {
 		t.Errorf("blamed: %v", l.looped)
+	}
+	clear(l.looped)
+	give([]string{"a@10.96.0.1:80"}, []string{"a"}, map[string][]translate.Module{"a": {old}})
+	for range 40 { // mended while it hangs, and edited on
+		now = now.Add(700 * time.Millisecond)
+		give(nil, []string{"a"}, map[string][]translate.Module{"a": {fresh}})
+	}
+	now = now.Add(2 * time.Second)
+	l.ended(death)
+	if len(l.among([]translate.Module{old})) == 0 || len(l.among([]translate.Module{fresh})) > 0 {
+		t.Errorf("blamed for what hung before it came: %v", l.looped)
+	}
+}
+
+// Where no request was at hand and all modules run, those with timers are suspected first.
+func TestTimersAreBlamedFirst(t *testing.T) {
+	l := newLoops(0, time.Now, zap.NewNop())
+	timer, other := translate.Module{Sum: [32]byte{1}, Timer: true}, translate.Module{Sum: [32]byte{2}}
+	atTimer, _, _ := strings.Cut(death, "ActiveStream")
+	l.runs("a", []translate.Module{timer})
+	l.runs("b", []translate.Module{other})
+	l.ended(atTimer)
+	if len(l.among([]translate.Module{timer})) == 0 || len(l.among([]translate.Module{other})) > 0 {
+		t.Errorf("blamed first: %v", l.looped)
+	}
+	l.runs("b", []translate.Module{other})
+	l.ended(atTimer)
+	if len(l.among([]translate.Module{other})) == 0 {
+		t.Error("nobody else is left, and nobody is blamed")
 	}
 }

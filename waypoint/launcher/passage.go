@@ -35,6 +35,7 @@ type passage struct {
 }
 
 func newPassage(ctx context.Context, g *gate, toEnvoy, toServer func(*frame) error) *passage {
+	g.loops.began()
 	return &passage{gate: g, ctx: ctx, toEnvoy: toEnvoy, toServer: toServer, waiting: map[string][]*response{}, words: map[string]string{}}
 }
 

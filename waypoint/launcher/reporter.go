@@ -43,9 +43,11 @@ func (r *reporter) watch(e *envoy, s *secrets) {
 		func() float64 { return float64(s.expiry.Load()) })
 }
 
-func (r *reporter) handler() http.Handler {
+// handler serves our metrics and, on a page of their own for they are many, those of Envoy itself.
+func (r *reporter) handler(e *envoy) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(r.metrics.Registry(), promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /stats/prometheus", e.stats)
 	return mux
 }
 

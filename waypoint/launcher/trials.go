@@ -56,8 +56,8 @@ func (t *trials) close() {
 }
 
 // of is the verdict on a candidate of some type whose resources have these hashes. One that waits for its turn is
-// dropped for another of its type: that is what is to be served now.
-func (t *trials) of(kind string, sums []digest, c trial.Candidate) *verdict {
+// dropped for another of its type: that is what is to be served now. accepted is called if it accepts, whoever waits.
+func (t *trials) of(kind string, sums []digest, c trial.Candidate, accepted func()) *verdict {
 	key := sumOf(sums)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -74,7 +74,9 @@ func (t *trials) of(kind string, sums []digest, c trial.Candidate) *verdict {
 	t.verdicts[key], t.queued[kind] = v, v
 	t.running.Go(func() {
 		defer drop()
-		v.err = t.run(ctx, kind, v, c)
+		if v.err = t.run(ctx, kind, v, c); v.err == nil {
+			accepted()
+		}
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		v.until = t.now().Add(memory)

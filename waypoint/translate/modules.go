@@ -16,10 +16,14 @@ import (
 // WasmMark is in the bytes of each route configuration that runs a module, and hardly in another's.
 const WasmMark = "envoy.extensions.filters.http.wasm.v3.Wasm"
 
+// setsTimer is what a module imports that has a timer (proxy-wasm's ABI); the names of imports are in its bytes.
+const setsTimer = "proxy_set_tick_period_milliseconds"
+
 // Module is an extension's in a route configuration.
 type Module struct {
 	Extension Source
 	Sum       [sha256.Size]byte // of whose it is, its code and its configuration
+	Timer     bool              // it may have a timer of its own
 }
 
 // Modules reads which ones a route configuration runs, as extend has put them there.
@@ -64,12 +68,11 @@ func moduleIn(config *anypb.Any) (Module, bool) {
 		return Module{}, false
 	}
 	namespace, name, _ := strings.Cut(filter.GetConfig().GetName(), "/")
+	code := filter.GetConfig().GetVmConfig().GetCode().GetLocal().GetInlineBytes()
 	h := sha256.New()
-	for _, part := range [][]byte{
-		[]byte(filter.GetConfig().GetName()), filter.GetConfig().GetVmConfig().GetCode().GetLocal().GetInlineBytes(), []byte(text.GetValue()),
-	} {
+	for _, part := range [][]byte{[]byte(filter.GetConfig().GetName()), code, []byte(text.GetValue())} {
 		sum := sha256.Sum256(part)
 		h.Write(sum[:])
 	}
-	return Module{Source{kindExtension, namespace, name}, [sha256.Size]byte(h.Sum(nil))}, true
+	return Module{Source{kindExtension, namespace, name}, [sha256.Size]byte(h.Sum(nil)), bytes.Contains(code, []byte(setsTimer))}, true
 }
