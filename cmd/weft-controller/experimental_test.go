@@ -65,9 +65,7 @@ func TestExperimentalFields(t *testing.T) {
 		}
 		text, _ := yaml.Marshal(u.Object)
 		eventually(t, u.GetName()+" is accepted", func() bool { return b.condition(string(text), "Accepted") == "True/Accepted" })
-		if got := b.condition(string(text), "Programmed"); got != "True/Programmed" {
-			t.Errorf("%s %s is %s", u.GetKind(), u.GetName(), got)
-		}
+		eventually(t, u.GetName()+" is programmed", func() bool { return b.condition(string(text), "Programmed") == "True/Programmed" })
 	}
 	e := b.envoyBy(b.dialWith(address, b.token("shop", "way", ca.TokenAudience)))
 	e.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: resource.RouteType})

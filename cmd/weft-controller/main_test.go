@@ -73,18 +73,21 @@ func TestBadObjectIsLeftOut(t *testing.T) {
 	if port := z.service("cart").Ports[0].ServicePort; port != 80 {
 		t.Errorf("of two services of one name the second is in force: port %d", port)
 	}
-	if e := b.status("AuthorizationPolicy", "shop", "typo"); len(e.Problems) == 0 || len(e.Conditions) == 0 || e.Conditions[0].Status != "False" {
-		t.Errorf("the policy that cannot be read is shown as %+v", e)
-	}
+	eventually(t, "the policy that cannot be read is shown", func() bool {
+		e := b.status("AuthorizationPolicy", "shop", "typo")
+		return len(e.Problems) > 0 && len(e.Conditions) > 0 && e.Conditions[0].Status == "False"
+	})
 	if z.service("lost") != nil || strings.Contains(b.page("/debug/objects"), `"name": "lost"`) {
 		t.Error("the service that cannot be read is in force")
 	}
-	if e := b.status("Service", "shop", "cart"); len(e.Problems) == 0 || !strings.Contains(e.Problems[0].Message, "another object of this kind and name") {
-		t.Errorf("the second of one name is shown as %+v", e)
-	}
-	if e := b.status("Servcie", "shop", "odd"); len(e.Problems) == 0 || !strings.Contains(e.Problems[0].Message, "unknown kind") {
-		t.Errorf("the unknown kind is shown as %+v", e)
-	}
+	eventually(t, "the second of one name is shown", func() bool {
+		e := b.status("Service", "shop", "cart")
+		return len(e.Problems) > 0 && strings.Contains(e.Problems[0].Message, "another object of this kind and name")
+	})
+	eventually(t, "the unknown kind is shown", func() bool {
+		e := b.status("Servcie", "shop", "odd")
+		return len(e.Problems) > 0 && strings.Contains(e.Problems[0].Message, "unknown kind")
+	})
 	eventually(t, "status files of all", func() bool {
 		return strings.Contains(b.read("state/status/service/shop_lost.yaml"), "reason: Invalid") &&
 			strings.Contains(b.read("state/status/authorizationpolicy/shop_typo.yaml"), "path: spec.rules[0].from[0].source.principal") &&
@@ -93,12 +96,9 @@ func TestBadObjectIsLeftOut(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(b.dir, "state/status/servcie")); err == nil {
 		t.Error("an unknown kind got a folder")
 	}
-	metrics := b.page("/metrics")
 	for _, want := range []string{`weft_controller_problems{severity="error"} 4`, `weft_controller_connected_proxies{type="ztunnel"} 1`,
 		`weft_controller_snapshot_build_seconds_count`, `weft_xds_response_bytes_total{type="Address"}`} {
-		if !strings.Contains(metrics, want) {
-			t.Errorf("metrics lack %s", want)
-		}
+		eventually(t, "metrics have "+want, func() bool { return strings.Contains(b.page("/metrics"), want) })
 	}
 	if objects := b.page("/debug/objects"); !strings.Contains(objects, `"name": "good"`) || strings.Contains(objects, `"name": "typo"`) {
 		t.Errorf("objects are %s", objects)
