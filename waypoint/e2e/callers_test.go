@@ -9,7 +9,7 @@ import (
 
 // A rule for some callers takes their requests and nobody else's, whatever headers say and wherever it stands.
 func TestCanaryByIdentity(t *testing.T) {
-	m := withV2(t)
+	m := withV2By(t, oneWorker)
 	const third = "spiffe://cluster.local/ns/shop/sa/third"
 	testers := model.HTTPFilter{Name: "shop/testers", Callers: []model.CallerMatch{
 		{ServiceAccounts: []model.ServiceAccountMatch{{Namespace: "shop", ServiceAccount: "third"}}},

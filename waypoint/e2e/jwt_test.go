@@ -108,7 +108,7 @@ func TestTokens(t *testing.T) {
 	m := newMesh(t)
 	rs, ec, stranger := newRSA(t, "rs"), newEC(t, "ec"), newRSA(t, "rs")
 	m.authentication("login", &model.RequestAuthentication{Providers: []model.TokenProvider{{
-		Issuer: idp, Audiences: []string{"shop", "else"}, Keys: keySet(t, rs, ec), ClockSkew: 5 * time.Second,
+		Issuer: idp, Audiences: []string{"shop", "else"}, Keys: keySet(t, rs, ec), ClockSkew: time.Minute,
 		ClaimHeaders: []model.ClaimHeader{{Header: "X-User", Claim: []string{"sub"}}, {Header: "X-Team", Claim: []string{"org", "team"}}},
 	}}})
 	m.publish()
@@ -145,9 +145,9 @@ func TestTokens(t *testing.T) {
 		{"wrong issuer", 401, bearer(rs.token(jwt.MapClaims{"iss": "https://evil.example"}))},
 		{"no issuer", 401, bearer(rs.token(jwt.MapClaims{"iss": nil}))},
 		{"foreign issuer and key", 401, bearer(foreign.token(nil))},
-		{"expired", 401, bearer(rs.token(jwt.MapClaims{"exp": time.Now().Add(-time.Minute).Unix()}))},
+		{"expired", 401, bearer(rs.token(jwt.MapClaims{"exp": time.Now().Add(-3 * time.Minute).Unix()}))},
 		{"expired within the skew", 200, bearer(rs.token(jwt.MapClaims{"exp": time.Now().Add(-time.Second).Unix()}))},
-		{"not yet valid", 401, bearer(rs.token(jwt.MapClaims{"nbf": time.Now().Add(time.Minute).Unix()}))},
+		{"not yet valid", 401, bearer(rs.token(jwt.MapClaims{"nbf": time.Now().Add(3 * time.Minute).Unix()}))},
 		{"another's key by the same name", 401, bearer(stranger.token(nil))},
 		{"unknown key", 401, bearer(other.token(nil))},
 		{"alg none", 401, bearer(none)},

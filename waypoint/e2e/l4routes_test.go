@@ -87,7 +87,7 @@ func TestTCPRoute(t *testing.T) {
 
 // Policies of a backend are enforced on the way to it.
 func TestTCPRouteBackendPolicy(t *testing.T) {
-	m := withV2(t)
+	m := withV2By(t, oneWorker)
 	for _, w := range m.snap.Workloads.All() {
 		if strings.HasPrefix(w.Name, "cart-v2") {
 			m.snap.Bindings.Set(w.UID, []string{"shop/v2-only"})

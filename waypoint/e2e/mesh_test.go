@@ -73,6 +73,9 @@ func (m *mesh) settled() {
 	})
 }
 
+// oneWorker is for tests of several callers: what one of them sees is then in force for all.
+func oneWorker(e *testmesh.Envoy) { e.Workers = 1 }
+
 // newMesh has a service cart at vip (HTTP on 80, TCP on 9000, unknown on 81 and 82) with one pod v1.
 func newMesh(t *testing.T) *mesh {
 	t.Helper()

@@ -16,6 +16,7 @@ import (
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/waypoint/bootstrap"
 	"github.com/weftmesh/weft/waypoint/internal/testmesh"
+	"github.com/weftmesh/weft/waypoint/launcher"
 )
 
 func (m *mesh) patch(p *model.EnvoyPatch) {
@@ -82,7 +83,7 @@ func (l *launched) patch(p *model.EnvoyPatch) {
 
 func (l *launched) says(header, want string) {
 	l.t.Helper()
-	testmesh.Eventually(l.t, 10*time.Second, fmt.Sprintf("answers have %s: %s", header, want), func() error {
+	testmesh.Eventually(l.t, 30*time.Second, fmt.Sprintf("answers have %s: %s", header, want), func() error {
 		code, _, h, err := ask(l.http, "GET", "/")
 		if err != nil {
 			return err
@@ -98,7 +99,7 @@ func (l *launched) says(header, want string) {
 func (l *launched) trials(outcome string, n int) {
 	l.t.Helper()
 	want := fmt.Sprintf("weft_waypoint_patch_trials_total{outcome=%q} %d\n", outcome, n)
-	testmesh.Eventually(l.t, 10*time.Second, want, func() error {
+	testmesh.Eventually(l.t, 30*time.Second, want, func() error {
 		res, err := http.Get("http://" + l.metrics + "/metrics")
 		if err != nil {
 			return err
@@ -114,7 +115,7 @@ func (l *launched) trials(outcome string, n int) {
 // problem waits until the patch's only problem says something; "" is none.
 func (l *launched) problem(want string) {
 	l.t.Helper()
-	testmesh.Eventually(l.t, 30*time.Second, fmt.Sprintf("the patch's problem: %q", want), func() error {
+	testmesh.Eventually(l.t, 90*time.Second, fmt.Sprintf("the patch's problem: %q", want), func() error {
 		p := l.iso.Problems()
 		switch {
 		case want == "" && len(p) == 0:
@@ -129,7 +130,7 @@ func (l *launched) problem(want string) {
 // A patch is tried by an Envoy of its own; what is refused there, or crashes or hangs it, the Envoy that serves never sees:
 // the last good patch stays in force, without a request that fails.
 func TestEnvoyPatch(t *testing.T) {
-	l := launch(t, fragile(t))
+	l := launch(t, fragile(t), func(o *launcher.Options) { o.TrialLimit = 30 * time.Second })
 	l.answers("/", 200)
 	l.patch(routePatch(fmt.Sprintf(addHeader, "yes")))
 	l.says("X-Patched", "yes")

@@ -34,7 +34,7 @@ func strs(in ...string) (out []model.StringMatch) {
 }
 
 func TestRequestPolicies(t *testing.T) {
-	m := newMesh(t)
+	m := newMeshWith(t, oneWorker)
 	otherHTTP := m.caller(other).HTTP(t, vip)
 	m.policy(&model.L7Policy{Name: "allow", Action: model.Allow, Rules: []model.L7Rule{
 		{From: from("cluster.local/ns/shop/sa/frontend"), To: []model.L7Operation{{Methods: strs("GET"), Paths: strs("/api/*", "/secret")}}},

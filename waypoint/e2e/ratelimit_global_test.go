@@ -126,7 +126,7 @@ func (l *limiter) join(m *mesh) {
 }
 
 func together(failOpen bool) *model.GlobalLimit {
-	return &model.GlobalLimit{Service: model.ServicePort{Service: limitService, Port: limitPort}, Domain: "weft", FailOpen: failOpen, Timeout: 5 * time.Second}
+	return &model.GlobalLimit{Service: model.ServicePort{Service: limitService, Port: limitPort}, Domain: "weft", FailOpen: failOpen, Timeout: 15 * time.Second}
 }
 
 // Two waypoints draw from one budget, which outlives changes of either; without the service or its Redis requests are

@@ -20,9 +20,11 @@ import (
 type prices struct {
 	next chan bool   // send one, or with false break off
 	from chan string // what a client that comes has seen last
+	left chan bool   // told of each stream that is over
 }
 
 func (s *prices) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer func() { s.left <- true }()
 	out := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "text/event-stream")
 	id, _ := strconv.Atoi(r.Header.Get("Last-Event-ID"))
@@ -48,7 +50,7 @@ func (s *prices) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // when a stream breaks off.
 func TestServerSentEvents(t *testing.T) {
 	m := newMesh(t)
-	s := &prices{next: make(chan bool), from: make(chan string, 10)}
+	s := &prices{next: make(chan bool), from: make(chan string, 10), left: make(chan bool, 10)}
 	addr := m.app(s, model.AppHTTP)
 	for proto, tr := range map[string]*http.Transport{"HTTP/1.1": {}, "HTTP/2": plainHTTP2()} {
 		t.Run(proto, func(t *testing.T) {
@@ -94,6 +96,13 @@ func TestServerSentEvents(t *testing.T) {
 			cancel()
 			if err := <-ended; !errors.Is(err, context.Canceled) && !errors.Is(err, io.EOF) {
 				t.Errorf("the client ended with %v", err)
+			}
+			for range 2 { // else they may take the next subtest's event
+				select {
+				case <-s.left:
+				case <-time.After(time.Minute):
+					t.Fatal("a stream goes on without its client")
+				}
 			}
 		})
 	}

@@ -48,7 +48,7 @@ func (m *modules) publish(cart *model.Extension) {
 // say waits for an answer of a service, with what its module adds.
 func (m *modules) say(c *http.Client, code int, wasm string) {
 	m.t.Helper()
-	testmesh.Eventually(m.t, 30*time.Second, fmt.Sprintf("answers are %d by %q", code, wasm), func() error {
+	testmesh.Eventually(m.t, 90*time.Second, fmt.Sprintf("answers are %d by %q", code, wasm), func() error {
 		got, h, err := askFor(c, 2*time.Second)
 		if err == nil && (got != code || h.Get("X-Wasm") != wasm) {
 			err = fmt.Errorf("%d %q", got, h.Get("X-Wasm"))
@@ -78,7 +78,7 @@ func askFor(c *http.Client, limit time.Duration) (int, http.Header, error) {
 func (m *modules) restarts(n int) {
 	m.t.Helper()
 	want := fmt.Sprintf("weft_waypoint_envoy_restarts_total %d\n", n)
-	testmesh.Eventually(m.t, 10*time.Second, want, func() error {
+	testmesh.Eventually(m.t, 30*time.Second, want, func() error {
 		res, err := http.Get("http://" + m.metrics + "/metrics")
 		if err != nil {
 			return err
@@ -94,7 +94,7 @@ func (m *modules) restarts(n int) {
 // named waits until the suspect alone is named as what looped.
 func (m *modules) named() {
 	m.t.Helper()
-	testmesh.Eventually(m.t, 60*time.Second, "the module is named", func() error {
+	testmesh.Eventually(m.t, 180*time.Second, "the module is named", func() error {
 		p := m.iso.Problems()
 		if len(p) == 1 && p[0].Source.String() == "Extension/shop/suspect" && strings.Contains(p[0].Message, "looped, Envoy's watchdog ended the proxy while it ran") {
 			return nil
@@ -107,7 +107,7 @@ func (m *modules) named() {
 // A module that loops costs its waypoint one restart of Envoy. After that its own target answers for it, refused or let
 // past as the object says, its neighbours serve on with their modules, and once it is mended it is in force.
 func TestWasmLoopHitsItsTargetAlone(t *testing.T) {
-	m := &modules{launched: launch(t, testmesh.Binary(t), func(o *launcher.Options) { o.HangTime = 5 * time.Second })}
+	m := &modules{launched: launch(t, testmesh.Binary(t), func(o *launcher.Options) { o.HangTime = 15 * time.Second })}
 	m.other = m.caller.HTTP(t, "10.96.0.2:80")
 	wasm := func(config string) *model.Wasm { return &model.Wasm{Code: module(t), Config: config} }
 	m.publish(&model.Extension{Wasm: wasm("good")})
@@ -125,7 +125,7 @@ func TestWasmLoopHitsItsTargetAlone(t *testing.T) {
 	m.publish(&model.Extension{Wasm: wasm("mended")})
 	m.say(m.http, 200, "mended")
 	m.say(m.other, 200, "fine")
-	testmesh.Eventually(t, 10*time.Second, "nothing is wrong", func() error {
+	testmesh.Eventually(t, 30*time.Second, "nothing is wrong", func() error {
 		if p := m.iso.Problems(); len(p) > 0 {
 			return fmt.Errorf("%v", p)
 		}
@@ -137,7 +137,7 @@ func TestWasmLoopHitsItsTargetAlone(t *testing.T) {
 // It may loop at an answer as well, or when it is configured; and at a timer, where nobody can tell which module it was:
 // then none of the waypoint is given to Envoy again before it changes.
 func TestWasmLoopsElsewhere(t *testing.T) {
-	m := &modules{launched: launch(t, testmesh.Binary(t), func(o *launcher.Options) { o.HangTime = 5 * time.Second })}
+	m := &modules{launched: launch(t, testmesh.Binary(t), func(o *launcher.Options) { o.HangTime = 15 * time.Second })}
 	m.other = m.caller.HTTP(t, "10.96.0.2:80")
 	m.publish(&model.Extension{Wasm: &model.Wasm{Code: module(t), Config: "Answer"}})
 	m.say(m.other, 200, "fine")

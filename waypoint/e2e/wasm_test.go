@@ -66,10 +66,10 @@ func TestWasmRefused(t *testing.T) {
 
 // A module that never comes back hangs one of Envoy's threads. Envoy is ended then, to be started anew by its launcher.
 func TestWasmLoop(t *testing.T) {
-	m := newMeshWith(t, func(e *testmesh.Envoy) { e.HangTime = 2 * time.Second })
+	m := newMeshWith(t, func(e *testmesh.Envoy) { e.HangTime = 10 * time.Second })
 	m.extension("loop", &model.Extension{Wasm: &model.Wasm{Code: module(t), Config: "loop"}})
 	m.publish()
-	m.eventually("Envoy is ended", func() error {
+	testmesh.Eventually(t, time.Minute, "Envoy is ended", func() error {
 		go func() { _, _, _, _ = ask(m.http, "GET", "/") }() // waits for an answer that does not come
 		select {
 		case <-m.envoy.Ended():
