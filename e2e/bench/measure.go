@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/weftmesh/weft/pkg/lab"
 )
 
@@ -140,7 +142,8 @@ func (r *report) measureIdle(ctx context.Context, w *world) error {
 		if len(p.cgroups) == 0 || p.name == "same" { // no connection of theirs is in a proxy
 			continue
 		}
-		say("%d idle connections over %s", w.o.idle, p.name)
+		n := w.idleOver(p)
+		say("%d idle connections over %s", n, p.name)
 		if err := w.fresh(ctx, p); err != nil {
 			return err
 		}
@@ -148,11 +151,11 @@ func (r *report) measureIdle(ctx context.Context, w *world) error {
 		if err != nil {
 			return err
 		}
-		after, err := w.holdIdle(ctx, p)
+		after, err := w.holdIdle(ctx, p, n)
 		if err != nil {
 			return fmt.Errorf("idle connections over %s: %w", p.name, err)
 		}
-		r.add("idle", value{name: "memory", unit: "KB/connection"}, p.name, 0, float64(after-before)/1024/float64(w.o.idle))
+		r.add("idle", value{name: "memory", unit: "KB/connection"}, p.name, 0, float64(after-before)/1024/float64(n))
 	}
 	for _, p := range w.paths {
 		if err := w.warm(ctx, p); err != nil {
@@ -178,9 +181,19 @@ func (w *world) fresh(ctx context.Context, p *path) error {
 	return pause(ctx, 2*time.Second)
 }
 
-// holdIdle returns the proxies' memory while the connections are open, some seconds after they were made.
-func (w *world) holdIdle(ctx context.Context, p *path) (int64, error) {
-	cmd := w.inClient(ctx, p, "idle", "-addr", p.addr, "-conns", fmt.Sprint(w.o.idle))
+// idleOver is how many connections a path can be asked to hold: a peer has two descriptors for each in one process, which
+// may not have as many as it likes.
+func (w *world) idleOver(p *path) int {
+	var files unix.Rlimit
+	if p.name == "l4" || p.name == "l7" || unix.Getrlimit(unix.RLIMIT_NOFILE, &files) != nil {
+		return w.o.idle
+	}
+	return int(min(uint64(w.o.idle), (files.Max-min(files.Max, 1000))/2)) //nolint:gosec // not above idle
+}
+
+// holdIdle returns the proxies' memory while n connections are open, some seconds after they were made.
+func (w *world) holdIdle(ctx context.Context, p *path, n int) (int64, error) {
+	cmd := w.inClient(ctx, p, "idle", "-addr", p.addr, "-conns", fmt.Sprint(n))
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return 0, err
@@ -197,7 +210,7 @@ func (w *world) holdIdle(ctx context.Context, p *path) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if want := fmt.Sprintf("OPEN %d", w.o.idle); strings.TrimSpace(line) != want {
+	if want := fmt.Sprintf("OPEN %d", n); strings.TrimSpace(line) != want {
 		rest, _ := io.ReadAll(io.LimitReader(errs, 4096))
 		return 0, fmt.Errorf("want %q, have %q %s", want, strings.TrimSpace(line), rest)
 	}

@@ -228,7 +228,7 @@ func idle(o options) (result, error) {
 			defer func() { <-sem }()
 			s, err := dial(o, 0, 0)
 			if err == nil {
-				err = s.do(0)
+				err = errors.Join(s.SetDeadline(time.Now().Add(time.Minute)), s.do(0), s.SetDeadline(time.Time{}))
 			}
 			if err != nil {
 				bad.Add(1)
