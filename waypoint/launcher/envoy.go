@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -29,6 +30,8 @@ const (
 	healthyAfter = 30 * time.Second
 	// stopTimeout is how long Envoy may take to end before it is killed.
 	stopTimeout = 5 * time.Second
+	// statsTimeout is how long Envoy's metrics may take to be read: of thousands of clusters they are many.
+	statsTimeout = 30 * time.Second
 )
 
 // logFormat is Envoy's own, but that newlines of messages are escaped: what a module logs is in no line's beginning.
@@ -44,6 +47,7 @@ type envoy struct {
 	admin                 *http.Client
 	restarts              atomic.Uint64
 	stopping              atomic.Bool
+	reading               sync.Mutex // held while somebody reads stats
 }
 
 func newEnvoy(o Options, dir, binary string) *envoy {
@@ -149,12 +153,16 @@ func (e *envoy) stats(w http.ResponseWriter, r *http.Request) {
 	if filter := r.URL.Query().Get("filter"); filter != "" {
 		ask.Set("filter", filter)
 	}
-	req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, "http://envoy/stats/prometheus?"+ask.Encode(), nil)
+	ctx, cancel := context.WithTimeout(r.Context(), statsTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://envoy/stats/prometheus?"+ask.Encode(), nil)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	res, err := e.admin.Do(req)
+	e.reading.Lock() // Envoy's main thread writes them: one reader at a time
+	defer e.reading.Unlock()
+	res, err := (&http.Client{Transport: e.admin.Transport}).Do(req)
 	if err != nil {
 		http.Error(w, "Envoy does not answer, it may be starting: "+err.Error(), http.StatusServiceUnavailable)
 		return
@@ -162,7 +170,9 @@ func (e *envoy) stats(w http.ResponseWriter, r *http.Request) {
 	defer res.Body.Close()
 	w.Header().Set("Content-Type", res.Header.Get("Content-Type"))
 	w.WriteHeader(res.StatusCode)
-	_, _ = io.Copy(w, res.Body) // who asked has gone, or sees that it is cut
+	if _, err := io.Copy(w, res.Body); err != nil {
+		panic(http.ErrAbortHandler) // so that a part is not taken for all
+	}
 }
 
 // ready reports whether Envoy has its configuration and listens for ztunnels.
